@@ -1,0 +1,244 @@
+//! The BPF maps' keys and values, shared by the datapath and the loader.
+//!
+//! An absent entry and a zero entry mean the same: pass. Layouts have no implicit padding (the
+//! `IntoBytes` derive refuses it) and their sizes are asserted below.
+
+use crate::id::{IfIndex, Mac, Vhid};
+use crate::time::Instant;
+use core::net::IpAddr;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Version of these layouts; pinned maps of another version are not adopted.
+pub const ABI: u32 = 1;
+
+/// Most virtual hosts of one instance; the size of [`WINDOWS`]. Policy when full: the
+/// configuration is refused.
+pub const MAX_HOSTS: u32 = 4096;
+/// Most VIPs of one instance. Policy when full: the configuration is refused.
+pub const MAX_VIPS: u32 = 16384;
+/// Bytes of the ring buffer for adverts, about 400 of them. Policy when full: the advert is
+/// counted as [`Counter::RingFull`] and lost, as it would be on a full link.
+pub const RING_BYTES: u32 = 1 << 16;
+
+/// Name of the map from [`HostKey`] to [`Host`].
+pub const HOSTS: &str = "HOSTS";
+/// Name of the map from [`VipKey`] to [`Vip`].
+pub const VIPS: &str = "VIPS";
+/// Name of the array of [`Window`]s, by slot.
+pub const WINDOWS: &str = "WINDOWS";
+/// Name of the ring buffer of [`Captured`] adverts.
+pub const ADVERTS: &str = "ADVERTS";
+/// Name of the per-CPU array of counters, indexed by [`Counter`].
+pub const COUNTERS: &str = "COUNTERS";
+
+/// A virtual host on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct HostKey {
+    /// Link that a frame came in by.
+    pub ifindex: u32,
+    /// The vhid, 1..=255.
+    pub vhid: u32,
+}
+
+/// What the datapath knows of a virtual host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Host {
+    /// Index of its window in [`WINDOWS`].
+    pub slot: u32,
+    /// The link's own MAC, which frames to the virtual MAC are rewritten to while serving.
+    pub link_mac: [u8; 6],
+    /// [`Host::ROUTER`].
+    pub flags: u16,
+}
+
+/// A VIP on a link. IPv4 addresses are mapped, `::ffff:a.b.c.d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct VipKey {
+    /// Link that a frame came in by.
+    pub ifindex: u32,
+    /// The address.
+    pub address: [u8; 16],
+}
+
+/// What the datapath knows of a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Vip {
+    /// Index of its window in [`WINDOWS`].
+    pub slot: u32,
+    /// The vhid, hence the virtual MAC; 0 in an absent entry.
+    pub vhid: u16,
+    /// [`Host::ROUTER`].
+    pub flags: u16,
+}
+
+/// From when until when the datapath may serve: `from <= bpf_ktime_get_ns() < until`.
+/// All zero is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Window {
+    /// First moment, nanoseconds of `CLOCK_MONOTONIC`.
+    pub serve_from: u64,
+    /// First moment no longer.
+    pub serve_until: u64,
+}
+
+/// Bytes of a frame that a [`Captured`] record holds: an IPv6 advert, or one with all IPv4
+/// options and some trailing bytes.
+pub const CAPTURE_LEN: usize = 128;
+
+/// An advert on its way to the daemon through the ring buffer.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Captured {
+    /// Arrival, nanoseconds of `CLOCK_MONOTONIC`.
+    pub at: u64,
+    /// Link that it came in by.
+    pub ifindex: u32,
+    /// Bytes of the frame on the wire, also when more than [`CAPTURE_LEN`].
+    pub frame_len: u32,
+    /// The frame from its Ethernet header on, zero-padded.
+    pub frame: [u8; CAPTURE_LEN],
+}
+
+/// What the datapath counts, by what it did. The discriminant is the index in [`COUNTERS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Adverts handed to the daemon.
+    Advert = 0,
+    /// Adverts lost because the ring buffer was full.
+    RingFull = 1,
+    /// ARP requests for a VIP answered.
+    ArpAnswered = 2,
+    /// ARP requests for a VIP that this node does not serve, dropped.
+    ArpSilent = 3,
+    /// Neighbour solicitations for a VIP answered.
+    NdpAnswered = 4,
+    /// Neighbour solicitations for a VIP that this node does not serve, dropped.
+    NdpSilent = 5,
+    /// Frames to a virtual MAC, rewritten to the link's own and passed.
+    VirtualMacServed = 6,
+    /// Frames to a virtual MAC that this node does not serve, dropped.
+    VirtualMacFenced = 7,
+    /// Packets to a VIP over the link's own MAC, passed.
+    VipServed = 8,
+    /// Packets to a VIP that this node does not serve, dropped.
+    VipFenced = 9,
+}
+
+impl Counter {
+    /// Every counter, in the order of the map.
+    pub const ALL: [Self; 10] = [
+        Self::Advert,
+        Self::RingFull,
+        Self::ArpAnswered,
+        Self::ArpSilent,
+        Self::NdpAnswered,
+        Self::NdpSilent,
+        Self::VirtualMacServed,
+        Self::VirtualMacFenced,
+        Self::VipServed,
+        Self::VipFenced,
+    ];
+    /// Entries in the map.
+    pub const COUNT: u32 = 10;
+
+    /// The name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Advert => "advert",
+            Self::RingFull => "ring-full",
+            Self::ArpAnswered => "arp-answered",
+            Self::ArpSilent => "arp-silent",
+            Self::NdpAnswered => "ndp-answered",
+            Self::NdpSilent => "ndp-silent",
+            Self::VirtualMacServed => "vmac-served",
+            Self::VirtualMacFenced => "vmac-fenced",
+            Self::VipServed => "vip-served",
+            Self::VipFenced => "vip-fenced",
+        }
+    }
+}
+
+impl HostKey {
+    /// For this virtual host on this link.
+    pub fn new(link: IfIndex, vhid: Vhid) -> Self {
+        Self { ifindex: link.0, vhid: u32::from(vhid.get()) }
+    }
+}
+
+impl Host {
+    /// The node forwards: its neighbour advertisements carry the router flag.
+    pub const ROUTER: u16 = 1;
+
+    /// The link's MAC as its type.
+    pub const fn mac(&self) -> Mac {
+        Mac(self.link_mac)
+    }
+}
+
+impl Vip {
+    /// Whether its neighbour advertisements carry the router flag.
+    #[inline(always)]
+    pub const fn is_router(&self) -> bool {
+        self.flags & Host::ROUTER != 0
+    }
+}
+
+impl VipKey {
+    /// For this address on this link.
+    #[inline(always)]
+    pub fn new(link: IfIndex, vip: IpAddr) -> Self {
+        let address = match vip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        };
+        Self { ifindex: link.0, address }
+    }
+}
+
+impl Window {
+    /// Never.
+    pub const CLOSED: Self = Self { serve_from: 0, serve_until: 0 };
+
+    /// From one moment until another.
+    pub const fn new(from: Instant, until: Instant) -> Self {
+        Self { serve_from: from.nanos(), serve_until: until.nanos() }
+    }
+
+    /// Whether the datapath serves at `now`.
+    #[inline(always)]
+    pub const fn is_open(&self, now: Instant) -> bool {
+        self.serve_from <= now.nanos() && now.nanos() < self.serve_until
+    }
+}
+
+const _: () = {
+    assert!(size_of::<HostKey>() == 8);
+    assert!(size_of::<Host>() == 12);
+    assert!(size_of::<VipKey>() == 20);
+    assert!(size_of::<Vip>() == 8);
+    assert!(size_of::<Window>() == 16);
+    assert!(size_of::<Captured>() == 144);
+    assert!(Counter::COUNT as usize == Counter::ALL.len());
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    #![allow(unsafe_code)]
+    // SAFETY: every type below derives zerocopy's `FromBytes` and `IntoBytes`: no padding, and
+    // every bit pattern is a value, which is what `Pod` asks for.
+    unsafe impl aya::Pod for super::HostKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Host {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::VipKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Vip {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Window {}
+}

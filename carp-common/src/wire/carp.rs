@@ -1,0 +1,111 @@
+//! The CARPv2 header, 36 bytes (`carp-protocol` section 1.1).
+
+use super::{Refusal, sum};
+use crate::id::Vhid;
+use crate::pace::Pace;
+use zerocopy::byteorder::network_endian::{U16, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Bytes in a CARP header; nothing follows it.
+pub const LEN: usize = 36;
+/// Version 2, type 1.
+pub const VERSION_TYPE: u8 = 0x21;
+/// "7 words of authentication data": always sent, never looked at.
+pub const AUTH_LEN: u8 = 7;
+
+/// The header as it lies on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Carp {
+    /// Version in the high nibble, type in the low one. Nobody checks the type, nor do we (item 46).
+    pub version_type: u8,
+    /// Virtual host id.
+    pub vhid: u8,
+    /// Skew of the sender, 1/256 s, its demotion folded in.
+    pub skew: u8,
+    /// Always 7; ignored on receipt.
+    pub auth_len: u8,
+    /// OpenBSD's demote counter; zero or ignored elsewhere.
+    pub demote: u8,
+    /// Base of the sender, seconds.
+    pub base: u8,
+    /// Over these 36 bytes, no pseudo-header in either family.
+    pub checksum: U16,
+    /// Opaque to the digest: hashed as its eight bytes.
+    pub counter: U64,
+    /// HMAC-SHA1, or what an authentication mode puts there.
+    pub digest: [u8; 20],
+}
+
+/// An advertisement, once its header is known to be well-formed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advert {
+    /// Which virtual host.
+    pub vhid: Vhid,
+    /// What the sender competes with: its effective base and skew.
+    pub pace: Pace,
+    /// Byte 4: the sender's demotion, clamped to 255; 0 from FreeBSD and ucarp.
+    pub demote: u8,
+    /// Counter, high word first on the wire.
+    pub counter: u64,
+    /// The digest over key, vhid, VIPs and counter. See [`crate::auth`].
+    pub digest: [u8; 20],
+}
+
+impl Advert {
+    /// The header to send: version 2, type 1, length 7, checksum filled in.
+    pub fn emit(&self) -> Carp {
+        let mut header = Carp {
+            version_type: VERSION_TYPE,
+            vhid: self.vhid.get(),
+            skew: self.pace.skew,
+            auth_len: AUTH_LEN,
+            demote: self.demote,
+            base: self.pace.base,
+            checksum: U16::ZERO,
+            counter: U64::new(self.counter),
+            digest: self.digest,
+        };
+        header.checksum = U16::new(sum::checksum(header.as_bytes()));
+        header
+    }
+
+    /// Reads what follows the IP header. Bytes after the 36th are tolerated and not summed
+    /// (item 44); type, authentication length and byte 4 are not judged.
+    ///
+    /// # Errors
+    /// `Vrrp` for VRRPv3 and for VRRPv2 that is shorter than 36 bytes, `BadLen`, `BadVersion`,
+    /// `BadSum`; `BadVhid` for vhid 0.
+    pub fn parse(payload: &[u8]) -> Result<Self, Refusal> {
+        if is_vrrp(payload) {
+            return Err(Refusal::Vrrp);
+        }
+        let Ok((header, _)) = Carp::ref_from_prefix(payload) else { return Err(Refusal::BadLen) };
+        if header.version_type >> 4 != VERSION_TYPE >> 4 {
+            return Err(Refusal::BadVersion);
+        }
+        if !sum::intact(header.as_bytes()) {
+            return Err(Refusal::BadSum);
+        }
+        let vhid = Vhid::new(header.vhid).ok_or(Refusal::BadVhid)?;
+        Ok(Self {
+            vhid,
+            pace: Pace { base: header.base, skew: header.skew },
+            demote: header.demote,
+            counter: header.counter.get(),
+            digest: header.digest,
+        })
+    }
+}
+
+/// VRRPv3, and VRRPv2 of up to four addresses: 16 + 4·n bytes with n in byte 3. VRRPv2 with five
+/// addresses is exactly as long as CARP and fails only at the digest.
+fn is_vrrp(payload: &[u8]) -> bool {
+    match payload {
+        [0x31, ..] => true,
+        [VERSION_TYPE, _, _, count, ..] if payload.len() < LEN => {
+            payload.len() == 16 + 4 * usize::from(*count)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,44 @@
+//! The Internet checksum (RFC 1071).
+
+/// One's-complement sum of `bytes` as big-endian 16-bit words, an odd last byte padded with zero,
+/// added to `start`. Not complemented. Holds for up to 128 KiB of input.
+#[inline(always)]
+pub fn add(start: u32, bytes: &[u8]) -> u32 {
+    let (words, last) = bytes.as_chunks::<2>();
+    let mut sum = start;
+    for word in words {
+        sum += u32::from(u16::from_be_bytes(*word));
+    }
+    if let [byte] = last {
+        sum += u32::from(*byte) << 8;
+    }
+    sum
+}
+
+/// Folds a sum into 16 bits. A range that contains its right checksum folds to 0xffff.
+#[inline(always)]
+pub fn fold(sum: u32) -> u16 {
+    let once = (sum & 0xffff) + (sum >> 16);
+    let twice = (once & 0xffff) + (once >> 16);
+    u16::try_from(twice).unwrap_or(u16::MAX)
+}
+
+/// The checksum to write into a field that was zero while summing.
+#[inline(always)]
+pub fn checksum(bytes: &[u8]) -> u16 {
+    !fold(add(0, bytes))
+}
+
+/// Whether a range that contains its checksum is intact.
+#[inline(always)]
+pub fn intact(bytes: &[u8]) -> bool {
+    fold(add(0, bytes)) == 0xffff
+}
+
+/// Checksum of an ICMPv6 message with its pseudo-header (RFC 8200 section 8.1, next header 58).
+#[inline(always)]
+pub fn icmpv6(source: [u8; 16], destination: [u8; 16], message: &[u8]) -> u16 {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let pseudo = add(add(0, &source), &destination) + (length >> 16) + (length & 0xffff) + 58;
+    !fold(add(pseudo, message))
+}

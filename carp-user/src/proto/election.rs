@@ -1,0 +1,265 @@
+//! Who is master: the CARP state machine of one virtual host, with FreeBSD's timers and rules
+//! (`carp-protocol` sections 3.2 to 3.4). It knows nothing of packets, keys or windows.
+
+use super::event::{Family, Reason, Role};
+use carp_common::pace::Pace;
+use carp_common::time::{Instant, Span};
+use std::cmp::Ordering;
+
+/// A timer that fires later than this, or an advert that waited longer, means that this process
+/// slept: it looks at what happened meanwhile before it claims a role (invariant 10).
+pub const LATE: Span = Span::millis(250);
+
+/// The election of one virtual host.
+#[derive(Clone, Debug)]
+pub struct Election {
+    configured: Pace,
+    demotion: i32,
+    preempt: bool,
+    families: Families,
+    state: State,
+}
+
+/// Families that a virtual host has VIPs of; at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Families {
+    /// It has IPv4 VIPs.
+    pub v4: bool,
+    /// It has IPv6 VIPs.
+    pub v6: bool,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Init,
+    /// One master-down timer per family in use; either promotes (item 62).
+    Backup {
+        v4_dead_at: Option<Instant>,
+        v6_dead_at: Option<Instant>,
+    },
+    Master {
+        advertise_at: Instant,
+    },
+}
+
+/// What an election is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The link is up and has the addresses to advertise from.
+    Up(Reason),
+    /// It has not, or the node leaves.
+    Down(Reason),
+    /// An authenticated advertisement of another node.
+    Heard {
+        /// Family that it came in.
+        family: Family,
+        /// When the kernel got it.
+        at: Instant,
+        /// What its sender competes with.
+        pace: Pace,
+        /// Who leads when both are equal.
+        tie: Tie,
+        /// A backup may preempt this sender now.
+        may_preempt: bool,
+    },
+    /// The old master gave the role to this node.
+    HandedOver,
+    /// This node's lease is over, so others may have taken over.
+    LeaseLapsed,
+    /// Somebody asked for a role.
+    Force {
+        /// MASTER, or else BACKUP.
+        master: bool,
+    },
+    /// The sum of all demotions, from now on.
+    Demotion(i32),
+    /// Time has passed.
+    Tick,
+}
+
+/// Outcome of an equal rank between two masters. A backup never preempts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tie {
+    /// This node leads.
+    Ours,
+    /// The other one leads.
+    Theirs,
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// The role changed, for this reason.
+    pub change: Option<(Role, Reason)>,
+    /// Advertise now.
+    pub advertise: bool,
+    /// This master heard another one that has to give way.
+    pub contested: bool,
+}
+
+impl Families {
+    /// Those in use, IPv4 first.
+    pub fn list(self) -> impl Iterator<Item = Family> {
+        [(self.v4, Family::V4), (self.v6, Family::V6)]
+            .into_iter()
+            .filter_map(|(used, family)| used.then_some(family))
+    }
+
+    /// Whether this one is in use.
+    pub const fn has(self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+}
+
+impl Election {
+    /// In INIT.
+    pub const fn new(configured: Pace, preempt: bool, families: Families) -> Self {
+        Self { configured, demotion: 0, preempt, families, state: State::Init }
+    }
+
+    /// The role now.
+    pub const fn role(&self) -> Role {
+        match self.state {
+            State::Init => Role::Init,
+            State::Backup { .. } => Role::Backup,
+            State::Master { .. } => Role::Master,
+        }
+    }
+
+    /// What is advertised and compared: the configured pace with demotion folded in.
+    pub fn effective(&self) -> Pace {
+        self.configured.demoted(self.demotion)
+    }
+
+    /// When to come back with a `Tick`.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Init => None,
+            State::Backup { v4_dead_at, v6_dead_at } => earlier(v4_dead_at, v6_dead_at),
+            State::Master { advertise_at } => Some(advertise_at),
+        }
+    }
+
+    /// The one door. Every pair of state and input has its own arm.
+    pub fn handle(&mut self, input: Input, now: Instant) -> Output {
+        match (&mut self.state, input) {
+            (State::Init, Input::Up(reason)) => self.listen(now, reason),
+            (State::Backup { .. } | State::Master { .. }, Input::Up(_)) => Output::default(),
+            (State::Init, Input::Down(_)) => Output::default(),
+            (State::Backup { .. } | State::Master { .. }, Input::Down(reason)) => {
+                self.state = State::Init;
+                Output { change: Some((Role::Init, reason)), ..Output::default() }
+            }
+            (State::Init, Input::Heard { .. } | Input::Force { .. } | Input::Tick) => Output::default(),
+            (State::Init, Input::HandedOver | Input::LeaseLapsed) => Output::default(),
+            (State::Backup { .. }, Input::Heard { family, at, pace, may_preempt, .. }) => {
+                self.backup_heard(family, at, pace, may_preempt, now)
+            }
+            (State::Master { .. }, Input::Heard { pace, tie, .. }) => self.master_heard(pace, tie, now),
+            (State::Backup { .. }, Input::HandedOver) => self.promote(now, Reason::HandedOver),
+            (State::Master { .. }, Input::HandedOver) => Output::default(),
+            (State::Backup { .. }, Input::LeaseLapsed) => Output::default(),
+            (State::Master { .. }, Input::LeaseLapsed) => self.listen(now, Reason::LeaseLapsed),
+            (State::Backup { .. }, Input::Force { master: true }) => self.promote(now, Reason::Forced),
+            (State::Master { .. }, Input::Force { master: false }) => self.listen(now, Reason::Forced),
+            (State::Backup { .. }, Input::Force { master: false }) => Output::default(),
+            (State::Master { .. }, Input::Force { master: true }) => Output::default(),
+            (State::Init | State::Backup { .. }, Input::Demotion(sum)) => {
+                self.demotion = sum;
+                Output::default()
+            }
+            (State::Master { .. }, Input::Demotion(sum)) => self.redemote(sum, now),
+            (State::Backup { v4_dead_at, v6_dead_at }, Input::Tick) => {
+                let dead_at = earlier(*v4_dead_at, *v6_dead_at);
+                self.backup_tick(dead_at, now)
+            }
+            (State::Master { advertise_at }, Input::Tick) if *advertise_at <= now => self.advertise(now),
+            (State::Master { .. }, Input::Tick) => Output::default(),
+        }
+    }
+
+    /// Enters BACKUP with full master-down timers.
+    fn listen(&mut self, now: Instant, reason: Reason) -> Output {
+        let dead_at = now + self.configured.dead();
+        self.state = State::Backup {
+            v4_dead_at: self.families.v4.then_some(dead_at),
+            v6_dead_at: self.families.v6.then_some(dead_at),
+        };
+        Output { change: Some((Role::Backup, reason)), ..Output::default() }
+    }
+
+    /// Enters MASTER. The first interval has the undemoted skew, as FreeBSD's.
+    fn promote(&mut self, now: Instant, reason: Reason) -> Output {
+        self.state = State::Master { advertise_at: now + self.configured.interval() };
+        Output { change: Some((Role::Master, reason)), advertise: true, contested: false }
+    }
+
+    fn advertise(&mut self, now: Instant) -> Output {
+        self.state = State::Master { advertise_at: now + self.effective().interval() };
+        Output { advertise: true, ..Output::default() }
+    }
+
+    /// A master tells of its new rank at once (item 89).
+    fn redemote(&mut self, sum: i32, now: Instant) -> Output {
+        let before = self.effective();
+        self.demotion = sum;
+        if self.effective() == before { Output::default() } else { self.advertise(now) }
+    }
+
+    fn backup_heard(
+        &mut self,
+        family: Family,
+        at: Instant,
+        pace: Pace,
+        may_preempt: bool,
+        now: Instant,
+    ) -> Output {
+        let fresh = now.since(at) <= LATE;
+        if fresh && self.preempt && may_preempt && self.effective() < pace {
+            return self.promote(now, Reason::Preempted);
+        }
+        if fresh && pace.outlasts(self.effective()) {
+            return self.promote(now, Reason::MasterWillTimeOut);
+        }
+        if let State::Backup { v4_dead_at, v6_dead_at } = &mut self.state {
+            let timer = match family {
+                Family::V4 => v4_dead_at,
+                Family::V6 => v6_dead_at,
+            };
+            if timer.is_some() {
+                *timer = Some(at + self.configured.dead());
+            }
+        }
+        Output::default()
+    }
+
+    fn master_heard(&mut self, pace: Pace, tie: Tie, now: Instant) -> Output {
+        match (pace.cmp(&self.effective()), tie) {
+            (Ordering::Less, _) => self.listen(now, Reason::BetterMaster),
+            (Ordering::Equal, Tie::Theirs) => self.listen(now, Reason::LowerAddress),
+            (Ordering::Equal, Tie::Ours) | (Ordering::Greater, _) => {
+                Output { contested: true, ..Output::default() }
+            }
+        }
+    }
+
+    /// Promotes when a timer is due; when it is long overdue this process slept, and listens anew.
+    fn backup_tick(&mut self, dead_at: Option<Instant>, now: Instant) -> Output {
+        match dead_at {
+            Some(dead_at) if now.since(dead_at) > LATE => {
+                self.listen(now, Reason::MasterTimedOut);
+                Output::default()
+            }
+            Some(dead_at) if dead_at <= now => self.promote(now, Reason::MasterTimedOut),
+            Some(_) | None => Output::default(),
+        }
+    }
+}
+
+/// The earlier of two timers, of which either may not run.
+pub fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
+}

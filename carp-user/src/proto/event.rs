@@ -1,0 +1,332 @@
+//! What goes in at the node's one door, and what comes out.
+
+use carp_common::auth::{Key, Variant};
+use carp_common::id::{IfIndex, Mac, Vhid};
+use carp_common::map::Window;
+use carp_common::pace::Pace;
+use carp_common::time::Instant;
+use carp_common::wire::Frame;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Index of a virtual host in the node's configuration; also its slot in the map of windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostId(pub u32);
+
+/// Address family of an advertisement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// What a node is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The virtual hosts, in the order of the configuration file; at most
+    /// [`carp_common::map::MAX_HOSTS`].
+    pub hosts: Vec<HostSetup>,
+    /// Starts the stream of counters; drawn by the caller.
+    pub seed: u64,
+}
+
+/// One virtual host.
+#[derive(Clone, Debug)]
+pub struct HostSetup {
+    /// Name of the interface, for people.
+    pub interface: String,
+    /// Link that it lives on.
+    pub link: IfIndex,
+    /// Its number on the segment.
+    pub vhid: Vhid,
+    /// Its addresses, in configuration order; at least one.
+    pub vips: Vec<IpAddr>,
+    /// Configured base and skew; base is 1..=254.
+    pub pace: Pace,
+    /// Whether a backup takes over from a worse master.
+    pub preempt: bool,
+    /// The shared secret.
+    pub key: Key,
+    /// Digest variant that is sent.
+    pub digest: Variant,
+    /// Digest variants that are accepted.
+    pub accept: Vec<Variant>,
+    /// TOS and traffic class of the adverts.
+    pub tos: u8,
+}
+
+/// Something happened.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A frame of IP protocol 112 came in.
+    Frame {
+        /// Link that it came in by.
+        link: IfIndex,
+        /// When the kernel got it; the daemon may be late.
+        at: Instant,
+        /// From the Ethernet header on.
+        frame: &'a [u8],
+    },
+    /// A link is as described, from now on. The first one of a link starts its virtual hosts.
+    Link {
+        /// Which.
+        link: IfIndex,
+        /// How it is.
+        state: LinkState,
+    },
+    /// What became of an [`Action::Advertise`]. Every one of them gets exactly one.
+    Sent {
+        /// The virtual host that advertised.
+        host: HostId,
+        /// In this family.
+        family: Family,
+        /// Read *before* the send, so that a lease never starts late.
+        at: Instant,
+        /// Whether the kernel took it.
+        ok: bool,
+    },
+    /// The deadline has come, or the caller just looks in.
+    Tick,
+    /// Somebody wants something.
+    Command(Command),
+    /// Leave in order: fence, bow out. Nothing comes after it.
+    Stop,
+}
+
+/// A link as the kernel describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// Up, and with a carrier; an operational state of "unknown" counts as up.
+    pub up: bool,
+    /// Its own MAC.
+    pub mac: Mac,
+    /// Source of IPv4 adverts: an address of the link that is no VIP.
+    pub source_v4: Option<Ipv4Addr>,
+    /// Source of IPv6 adverts, likewise; in practice link-local.
+    pub source_v6: Option<Ipv6Addr>,
+    /// XDP stands in front of it: the virtual MAC works. Otherwise VIPs are announced with the
+    /// link's own MAC.
+    pub shielded: bool,
+    /// The node forwards IPv6 here (router flag in neighbour advertisements).
+    pub router: bool,
+}
+
+/// What a person or another part of the node asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Put a named demotion in place, or change it.
+    Demote {
+        /// Who and what for: the key under which it is lifted again.
+        name: String,
+        /// Added to the skew of every virtual host; at least 1.
+        amount: u8,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Lift a named demotion. Unknown names are fine.
+    Undemote {
+        /// The name it was put in place with.
+        name: String,
+    },
+    /// Put a virtual host into a role. Not in INIT, and not sticky: the protocol may undo it.
+    Force {
+        /// Which one.
+        host: HostId,
+        /// MASTER, or else BACKUP.
+        master: bool,
+    },
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write this window into the datapath before going on.
+    Window {
+        /// Which virtual host's.
+        host: HostId,
+        /// From when until when it may serve.
+        window: Window,
+    },
+    /// Send an advertisement and report back by [`Event::Sent`].
+    Advertise {
+        /// Which virtual host's.
+        host: HostId,
+        /// Link to send on.
+        link: IfIndex,
+        /// Family of the frame.
+        family: Family,
+        /// The whole frame.
+        frame: Frame,
+    },
+    /// Send a frame; nothing depends on it (gratuitous ARP, unsolicited NA, farewells).
+    Send {
+        /// Link to send on.
+        link: IfIndex,
+        /// The whole frame.
+        frame: Frame,
+    },
+    /// A role changed: tell the log.
+    Changed(Transition),
+    /// From now on the node serves the VIPs of a virtual host, or no longer: its addresses follow.
+    Serving {
+        /// Which virtual host.
+        host: HostId,
+        /// Whether it serves.
+        serving: bool,
+    },
+    /// Worth a person's attention.
+    Warn {
+        /// Which virtual host.
+        host: HostId,
+        /// What is wrong, and what to do.
+        warning: Warning,
+    },
+}
+
+/// The role of a virtual host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Not running: link down, or no source address.
+    Init,
+    /// Listening.
+    Backup,
+    /// Elected. Whether it also serves is the window's matter.
+    Master,
+}
+
+/// A change of role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Which virtual host.
+    pub host: HostId,
+    /// Before.
+    pub from: Role,
+    /// After.
+    pub to: Role,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a role changed. The texts are FreeBSD's where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// All preconditions are met.
+    Initialized,
+    /// The link went down.
+    LinkDown,
+    /// The link came up.
+    LinkUp,
+    /// The link has no address to advertise from.
+    NoSource,
+    /// A better master advertised.
+    BetterMaster,
+    /// An equally good master advertised from a lower address.
+    LowerAddress,
+    /// A worse master advertised, and preemption is on.
+    Preempted,
+    /// The master left, or its next advertisement would come too late.
+    MasterWillTimeOut,
+    /// The master fell silent.
+    MasterTimedOut,
+    /// The master handed over to this node.
+    HandedOver,
+    /// This master's lease ran out before it could advertise again: it was late, and looks first.
+    LeaseLapsed,
+    /// Somebody asked for it.
+    Forced,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+/// Something that works but should not stay so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// The peer at this address has the same base and skew (item 86).
+    EqualRank(IpAddr),
+    /// The peer's base is more than three times ours, or ours more than three times its (item 85).
+    BaseMismatch(IpAddr, u8),
+    /// Adverts for our vhid fail authentication; told at most once a minute (item 115).
+    BadAuth(IpAddr),
+    /// Our own advertisement came back; told at most once a minute.
+    Loop,
+    /// A VRRP router uses our number as its VRID: both claim the virtual MAC (item 109).
+    Vrrp,
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+impl Role {
+    /// As pfSense and the BSDs write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Init => "INIT",
+            Self::Backup => "BACKUP",
+            Self::Master => "MASTER",
+        }
+    }
+}
+
+impl Reason {
+    /// In words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Initialized => "initialization complete",
+            Self::LinkDown => "hardware interface down",
+            Self::LinkUp => "hardware interface up",
+            Self::NoSource => "no address to advertise from",
+            Self::BetterMaster => "more frequent advertisement received",
+            Self::LowerAddress => "equal advertisement from a lower address received",
+            Self::Preempted => "preempting a slower master",
+            Self::MasterWillTimeOut => "master will time out",
+            Self::MasterTimedOut => "master timed out",
+            Self::HandedOver => "master handed over",
+            Self::LeaseLapsed => "own lease lapsed, looking before speaking",
+            Self::Forced => "user requested",
+            Self::Stopping => "daemon stopping",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EqualRank(peer) => {
+                write!(f, "{peer} has the same base and skew: give every node its own skew")
+            }
+            Self::BaseMismatch(peer, base) => {
+                write!(f, "{peer} advertises with base {base}, more than a factor 3 away: set the same base")
+            }
+            Self::BadAuth(peer) => {
+                write!(f, "same vhid, digest mismatch from {peer}: check password and VIP list on both nodes")
+            }
+            Self::Loop => {
+                write!(f, "our own advertisement came back: look for a loop or a reflecting switch")
+            }
+            Self::Vrrp => {
+                write!(f, "a VRRP router uses this number on the segment: give one of them another")
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What a virtual host makes of an advert: judges it, answers it, puts it to the election.
+
+use super::election::{Input, LATE, Tie};
+use super::event::{Action, Family, Role, Warning};
+use super::host::Host;
+use super::outgoing;
+use carp_common::pace::Pace;
+use carp_common::time::Instant;
+use carp_common::wire::{Heard, Refusal};
+use std::net::IpAddr;
+
+/// Confirmations that a former master repeats, one for each advert that the new one sends.
+const CONFIRMATIONS: u8 = 4;
+
+impl Host {
+    /// A well-formed advert for this link and vhid. `at`: arrival in the kernel.
+    pub fn heard(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
+        let to_us = match self.admit(heard) {
+            Ok(to_us) => to_us,
+            Err(refusal) => return self.refuse(refusal, Some(heard.source), now, actions),
+        };
+        self.tally.accepted += 1;
+        let pace = heard.advert.pace;
+        match (pace, to_us) {
+            (Pace::GREETING, true) => self.greeted(heard, at, actions),
+            (Pace::GREETING, false) => {}
+            (Pace::BOW_OUT, true) => {
+                let believed = self.peers.released(heard.source, &heard.advert, at);
+                if believed && now.since(at) <= LATE {
+                    self.elect(Input::HandedOver, now, actions);
+                }
+            }
+            (Pace::BOW_OUT, false) => {
+                self.peers.released(heard.source, &heard.advert, at);
+                self.compete(heard, at, now, actions);
+            }
+            _ => {
+                self.peers.heard(heard.source, &heard.advert, at, to_us);
+                self.warn_of_rank(heard, now, actions);
+                if self.election.role() == Role::Backup && self.peers.greet(heard.source, now) {
+                    self.send_to(heard.source, Pace::GREETING, u8::MAX, actions);
+                }
+                self.compete(heard, at, now, actions);
+            }
+        }
+        self.open(now, actions);
+    }
+
+    /// Counts a refused frame, and warns where a person should look.
+    pub fn refuse(
+        &mut self,
+        refusal: Refusal,
+        source: Option<IpAddr>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        self.tally.refuse(refusal);
+        let warning = match (refusal, source) {
+            (Refusal::BadAuth, Some(source)) => Warning::BadAuth(source),
+            (Refusal::Loop, _) => Warning::Loop,
+            (Refusal::Vrrp, _) => Warning::Vrrp,
+            _ => return,
+        };
+        self.warn(warning, now, actions);
+    }
+
+    /// Puts a heard advert to the election, and confirms to the sender when this master gave way.
+    fn compete(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
+        let was_master = self.election.role() == Role::Master;
+        let input = Input::Heard {
+            family: Family::of(heard.source),
+            at,
+            pace: heard.advert.pace,
+            tie: self.tie(heard.source),
+            may_preempt: self.peers.is_acquainted(heard.source),
+        };
+        self.elect(input, now, actions);
+        if was_master && self.election.role() == Role::Backup {
+            self.gave_way_to = Some((heard.source, CONFIRMATIONS));
+        }
+        match &mut self.gave_way_to {
+            Some((peer, left)) if *peer == heard.source && *left > 0 => {
+                *left -= 1;
+                self.send_to(heard.source, Pace::BOW_OUT, u8::MAX, actions);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// A backup wants to know whether this master confirms hand-overs: it does.
+    fn greeted(&mut self, heard: &Heard, at: Instant, actions: &mut Vec<Action>) {
+        self.peers.greeted_us(heard.source, &heard.advert, at);
+        if self.election.role() == Role::Master {
+            self.send_to(heard.source, self.election.effective(), self.demote_byte(), actions);
+        }
+    }
+
+    /// Judges what needs the virtual host: family, key, own adverts, addressee. Whether it is
+    /// addressed to this node alone.
+    fn admit(&mut self, heard: &Heard) -> Result<bool, Refusal> {
+        if !self.families.has(Family::of(heard.source)) {
+            return Err(Refusal::BadVhid);
+        }
+        self.keys.verify(&heard.advert).ok_or(Refusal::BadAuth)?;
+        let ours =
+            |ip: IpAddr| self.link.is_some_and(|link| outgoing::source(&link, Family::of(ip)) == Some(ip));
+        let to_group = match heard.destination {
+            IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
+            IpAddr::V6(ip) => ip.is_multicast(),
+        };
+        match (ours(heard.source), to_group, ours(heard.destination)) {
+            (true, _, _) => Err(Refusal::Loop),
+            (false, true, _) => Ok(false),
+            (false, false, true) => Ok(true),
+            (false, false, false) => Err(Refusal::NotForUs),
+        }
+    }
+
+    /// Between two masters of equal rank the lower address leads. With both families in use only
+    /// IPv4 decides: the IPv6 addresses may be ordered the other way round.
+    fn tie(&self, peer: IpAddr) -> Tie {
+        let family = Family::of(peer);
+        let own = self.link.and_then(|link| outgoing::source(&link, family));
+        let decides = family == Family::V4 || !self.families.v4;
+        match own {
+            Some(own) if decides && peer < own => Tie::Theirs,
+            Some(_) | None => Tie::Ours,
+        }
+    }
+
+    fn warn_of_rank(&mut self, heard: &Heard, now: Instant, actions: &mut Vec<Action>) {
+        let (own, peer) = (self.setup.pace, heard.advert.pace);
+        let demoted = self.demotion != 0 || heard.advert.demote != 0;
+        if !demoted && peer == self.election.effective() {
+            self.warn(Warning::EqualRank(heard.source), now, actions);
+        }
+        let (low, high) = (own.base.min(peer.base), own.base.max(peer.base));
+        if u16::from(high) > 3 * u16::from(low) {
+            self.warn(Warning::BaseMismatch(heard.source, peer.base), now, actions);
+        }
+    }
+
+    fn warn(&mut self, warning: Warning, now: Instant, actions: &mut Vec<Action>) {
+        if self.warned.is_news(&warning, now) {
+            actions.push(Action::Warn { host: self.id, warning });
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! A virtual host: an election with its keys, peers, link and tenure, and what it sends.
+
+use super::election::{Election, Families, Input, Output};
+use super::event::{Action, Family, HostId, HostSetup, LinkState, Reason, Role, Transition};
+use super::keyring::Keyring;
+use super::outgoing;
+use super::peers::Peers;
+use super::status::HostStatus;
+use super::tally::{Tally, Warned};
+use super::tenure::Tenure;
+use carp_common::map::Window;
+use carp_common::pace::Pace;
+use carp_common::time::Instant;
+use carp_common::wire::Frame;
+use std::net::IpAddr;
+
+/// Send errors in a row that demote the node, and successes that lift it again (item 94).
+const SEND_ERRORS: u8 = 3;
+/// A virtual host of a node.
+#[derive(Debug)]
+pub struct Host {
+    pub(super) id: HostId,
+    pub(super) setup: HostSetup,
+    pub(super) families: Families,
+    pub(super) election: Election,
+    pub(super) keys: Keyring,
+    pub(super) peers: Peers,
+    pub(super) link: Option<LinkState>,
+    tenure: Tenure,
+    window: Window,
+    pub(super) demotion: i32,
+    since: Instant,
+    reason: Reason,
+    /// The master that this node gave way to, and confirmations left to repeat to it.
+    pub(super) gave_way_to: Option<(IpAddr, u8)>,
+    pub(super) tally: Tally,
+    pub(super) warned: Warned,
+}
+
+impl Host {
+    /// In INIT, until its link is described.
+    pub fn new(id: HostId, setup: HostSetup, seed: u64, now: Instant) -> Self {
+        let has = |family| setup.vips.iter().any(|vip| Family::of(*vip) == family);
+        let families = Families { v4: has(Family::V4), v6: has(Family::V6) };
+        Self {
+            id,
+            families,
+            election: Election::new(setup.pace, setup.preempt, families),
+            keys: Keyring::new(&setup, seed),
+            setup,
+            peers: Peers::default(),
+            link: None,
+            tenure: Tenure::None,
+            window: Window::CLOSED,
+            demotion: 0,
+            since: now,
+            reason: Reason::Initialized,
+            gave_way_to: None,
+            tally: Tally::default(),
+            warned: Warned::default(),
+        }
+    }
+
+    /// The configuration.
+    pub const fn setup(&self) -> &HostSetup {
+        &self.setup
+    }
+
+    /// The link is as described.
+    pub fn link(&mut self, state: LinkState, now: Instant, actions: &mut Vec<Action>) {
+        let first = self.link.replace(state).is_none();
+        let input = match self.obstacle() {
+            Some(obstacle) => Input::Down(obstacle),
+            None if first => Input::Up(Reason::Initialized),
+            None => Input::Up(Reason::LinkUp),
+        };
+        self.elect(input, now, actions);
+    }
+
+    /// Why this virtual host cannot run, or that it can: its link is up and has an address to
+    /// advertise from in each family in use.
+    pub fn obstacle(&self) -> Option<Reason> {
+        let Some(link) = self.link.filter(|link| link.up) else { return Some(Reason::LinkDown) };
+        let mut families = self.families.list();
+        families.any(|family| outgoing::source(&link, family).is_none()).then_some(Reason::NoSource)
+    }
+
+    /// What became of an advert.
+    pub fn sent(&mut self, family: Family, at: Instant, ok: bool, now: Instant, actions: &mut Vec<Action>) {
+        self.tally.sent(ok, SEND_ERRORS);
+        if ok {
+            self.tenure.sent(family, at);
+            self.renew(actions);
+            self.open(now, actions);
+        }
+    }
+
+    /// Whether adverts fail to be sent, three in a row.
+    pub const fn cannot_send(&self) -> bool {
+        self.tally.cannot_send
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.lease_until().is_some_and(|until| until <= now) {
+            self.elect(Input::LeaseLapsed, now, actions);
+        }
+        self.open(now, actions);
+        if self.peers.may_serve_until() > now && self.tenure.retry(now) {
+            self.advertise(actions);
+        }
+        self.elect(Input::Tick, now, actions);
+    }
+
+    /// When to come back with a tick.
+    pub fn deadline(&self) -> Option<Instant> {
+        let lease = self.lease_until();
+        let opening = match self.tenure {
+            Tenure::Claim { settled_at, .. } if lease.is_some() => {
+                Some(settled_at.max(self.peers.may_serve_until()))
+            }
+            Tenure::Claim { .. } | Tenure::None | Tenure::Serving { .. } => None,
+        };
+        let retry = match self.tenure {
+            Tenure::Claim { retry: (at, left), settled_at, .. }
+                if left > 0 && self.peers.may_serve_until() > settled_at =>
+            {
+                Some(at)
+            }
+            Tenure::Claim { .. } | Tenure::None | Tenure::Serving { .. } => None,
+        };
+        [self.election.deadline(), lease, opening, retry].into_iter().flatten().min()
+    }
+
+    /// The sum of the node's demotions.
+    pub fn demote(&mut self, sum: i32, now: Instant, actions: &mut Vec<Action>) {
+        self.demotion = sum;
+        self.elect(Input::Demotion(sum), now, actions);
+    }
+
+    /// Somebody asks for a role. A master that has to go tells the others.
+    pub fn force(&mut self, master: bool, now: Instant, actions: &mut Vec<Action>) {
+        self.relinquish(!master, Input::Force { master }, now, actions);
+    }
+
+    /// The node leaves: fence, hand over, bow out (invariants 5 and 12).
+    pub fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.relinquish(true, Input::Down(Reason::Stopping), now, actions);
+    }
+
+    /// What it is now.
+    pub fn status(&self, now: Instant) -> HostStatus {
+        HostStatus {
+            id: self.id,
+            link: self.setup.link,
+            vhid: self.setup.vhid,
+            vips: self.setup.vips.clone(),
+            role: self.election.role(),
+            since: self.since,
+            reason: self.reason,
+            window: self.window,
+            configured: self.setup.pace,
+            effective: self.election.effective(),
+            peer: self.peers.latest(now),
+            accepted: self.tally.accepted,
+            sent: self.tally.sent,
+            send_errors: self.tally.send_errors,
+            refused: self.tally.refused(),
+        }
+    }
+
+    /// The one way to the election: closes the window before anything else is done when the role
+    /// is lost, and advertises a claim when it is won.
+    pub(super) fn elect(&mut self, input: Input, now: Instant, actions: &mut Vec<Action>) {
+        let from = self.election.role();
+        let Output { change, advertise, contested } = self.election.handle(input, now);
+        if let Some((to, reason)) = change {
+            self.fence(actions);
+            if to == Role::Master {
+                self.tenure = Tenure::claim(now, reason == Reason::HandedOver);
+                self.gave_way_to = None;
+            }
+            self.since = now;
+            self.reason = reason;
+            actions.push(Action::Changed(Transition { host: self.id, from, to, reason }));
+        }
+        if advertise {
+            self.advertise(actions);
+        }
+        if contested && self.tenure.reassert(self.setup.pace.interval(), now) {
+            self.announce(actions);
+        }
+    }
+
+    /// Gives up the role on this node's own account. `leave`: tell the others, if master.
+    fn relinquish(&mut self, leave: bool, input: Input, now: Instant, actions: &mut Vec<Action>) {
+        let was_master = self.election.role() == Role::Master;
+        self.elect(input, now, actions);
+        if !(leave && was_master) {
+            return;
+        }
+        let families: Vec<Family> = self.families.list().collect();
+        if let Some(heir) = families.first().and_then(|family| self.peers.heir(*family)) {
+            self.send_to(heir, Pace::BOW_OUT, u8::MAX, actions);
+        }
+        for family in families {
+            if let Some(frame) = self.frame_to_group(family, Pace::BOW_OUT) {
+                actions.push(Action::Send { link: self.setup.link, frame });
+            }
+        }
+    }
+
+    /// Starts to serve when nothing stands against it any more: the claim is settled, no other node
+    /// can still be serving, and the adverts were really sent.
+    pub(super) fn open(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Tenure::Claim { settled_at, sent, .. } = self.tenure else { return };
+        let clear_at = settled_at.max(self.peers.may_serve_until());
+        if now < clear_at || self.lease_until().is_none_or(|until| until <= now) {
+            return;
+        }
+        self.tenure = Tenure::serve(sent, now);
+        self.renew(actions);
+        self.announce(actions);
+        actions.push(Action::Serving { host: self.id, serving: true });
+    }
+
+    /// Moves the end of the window to the end of the lease.
+    fn renew(&mut self, actions: &mut Vec<Action>) {
+        if let (Tenure::Serving { .. }, Some(until)) = (&self.tenure, self.lease_until()) {
+            let window = Window::new(Instant::ZERO, until);
+            if window.serve_until > self.window.serve_until {
+                self.window = window;
+                actions.push(Action::Window { host: self.id, window });
+            }
+        }
+    }
+
+    /// Stops serving, before anything else is done.
+    fn fence(&mut self, actions: &mut Vec<Action>) {
+        self.tenure = Tenure::None;
+        if self.window != Window::CLOSED {
+            self.window = Window::CLOSED;
+            actions.push(Action::Window { host: self.id, window: Window::CLOSED });
+            actions.push(Action::Serving { host: self.id, serving: false });
+        }
+    }
+
+    fn lease_until(&self) -> Option<Instant> {
+        self.tenure.lease_until(self.families, self.setup.pace)
+    }
+
+    /// IPv4 first, then IPv6 (item 14).
+    fn advertise(&mut self, actions: &mut Vec<Action>) {
+        let pace = self.election.effective();
+        for family in self.families.list() {
+            if let Some(frame) = self.frame_to_group(family, pace) {
+                actions.push(Action::Advertise { host: self.id, link: self.setup.link, family, frame });
+            }
+        }
+        if self.tenure.repeat() {
+            self.announce(actions);
+        }
+    }
+
+    fn announce(&self, actions: &mut Vec<Action>) {
+        let Some(state) = &self.link else { return };
+        let frames = outgoing::announcements(&self.setup, state);
+        actions.extend(frames.map(|frame| Action::Send { link: self.setup.link, frame }));
+    }
+
+    fn frame_to_group(&mut self, family: Family, pace: Pace) -> Option<Frame> {
+        let demote = self.demote_byte();
+        outgoing::to_group(&self.setup, self.link.as_ref()?, &mut self.keys, family, pace, demote)
+    }
+
+    /// Byte 4: OpenBSD ranks by it, the others ignore it.
+    pub(super) fn demote_byte(&self) -> u8 {
+        u8::try_from(self.demotion.max(0)).unwrap_or(u8::MAX)
+    }
+
+    pub(super) fn send_to(&mut self, node: IpAddr, pace: Pace, demote: u8, actions: &mut Vec<Action>) {
+        let Some(state) = &self.link else { return };
+        if let Some(frame) = outgoing::to_node(&self.setup, state, &mut self.keys, node, pace, demote) {
+            actions.push(Action::Send { link: self.setup.link, frame });
+        }
+    }
+}

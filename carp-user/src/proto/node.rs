@@ -1,0 +1,153 @@
+//! The node: its virtual hosts, links and demotions behind one door.
+
+use super::demote::{self, Demotions};
+use super::event::{Action, Command, Event, HostId, LinkState, Setup};
+use super::host::Host;
+use super::status::NodeStatus;
+use super::tally::Tally;
+use carp_common::id::{IfIndex, Vhid};
+use carp_common::time::Instant;
+use carp_common::wire::{Heard, Refusal};
+use std::collections::BTreeMap;
+
+/// A whole CARP node as a value. See the module [`super`] for what it does not own.
+#[derive(Debug)]
+pub struct Node {
+    hosts: Vec<Host>,
+    by_vhid: BTreeMap<(IfIndex, Vhid), usize>,
+    demotions: Demotions,
+    /// Frames that belong to none of the virtual hosts.
+    stray: Tally,
+    stopped: bool,
+}
+
+impl Node {
+    /// All virtual hosts in INIT, until their links are described.
+    pub fn new(setup: Setup, now: Instant) -> Self {
+        let hosts: Vec<Host> = (0..)
+            .zip(setup.hosts)
+            .map(|(index, host)| Host::new(HostId(index), host, setup.seed ^ u64::from(index) << 32, now))
+            .collect();
+        let key = |host: &Host| (host.setup().link, host.setup().vhid);
+        let by_vhid = hosts.iter().enumerate().map(|(index, host)| (key(host), index)).collect();
+        Self { hosts, by_vhid, demotions: Demotions::default(), stray: Tally::default(), stopped: false }
+    }
+
+    /// The one door: something happened, this is to be done, in this order. After `Stop` nothing
+    /// is ever done again.
+    pub fn handle(&mut self, event: Event<'_>, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.stopped {
+            return actions;
+        }
+        match event {
+            Event::Frame { link, at, frame } => self.frame(link, at, frame, now, &mut actions),
+            Event::Link { link, state } => self.link(link, state, now, &mut actions),
+            Event::Sent { host, family, at, ok } => {
+                if let Some(host) = self.host(host) {
+                    host.sent(family, at, ok, now, &mut actions);
+                }
+                self.watch_sending(host, now, &mut actions);
+            }
+            Event::Tick => self.hosts.iter_mut().for_each(|host| host.tick(now, &mut actions)),
+            Event::Command(command) => self.command(command, now, &mut actions),
+            Event::Stop => {
+                self.hosts.iter_mut().for_each(|host| host.stop(now, &mut actions));
+                self.stopped = true;
+            }
+        }
+        actions
+    }
+
+    /// When to come back with a `Tick`; `None`: nothing is due before the next event.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.stopped { None } else { self.hosts.iter().filter_map(Host::deadline).min() }
+    }
+
+    /// What the node is at this moment.
+    pub fn status(&self, now: Instant) -> NodeStatus {
+        NodeStatus {
+            hosts: self.hosts.iter().map(|host| host.status(now)).collect(),
+            demotions: self.demotions.status(),
+            demotion: self.demotions.sum(),
+            stray: self.stray.refused(),
+        }
+    }
+
+    fn host(&mut self, id: HostId) -> Option<&mut Host> {
+        self.hosts.get_mut(usize::try_from(id.0).ok()?)
+    }
+
+    fn frame(&mut self, link: IfIndex, at: Instant, frame: &[u8], now: Instant, actions: &mut Vec<Action>) {
+        let Some(heard) = Heard::parse(frame) else { return };
+        let vhid = match &heard {
+            Ok(heard) => Some(heard.advert.vhid),
+            Err(_) => Heard::peek_vhid(frame),
+        };
+        let index = vhid.and_then(|vhid| self.by_vhid.get(&(link, vhid)));
+        let host = index.and_then(|index| self.hosts.get_mut(*index));
+        match (host, heard) {
+            (Some(host), Ok(heard)) => host.heard(&heard, at, now, actions),
+            (Some(host), Err(refusal)) => host.refuse(refusal, None, now, actions),
+            (None, Ok(_)) => self.stray.refuse(Refusal::BadVhid),
+            (None, Err(refusal)) => self.stray.refuse(refusal),
+        }
+    }
+
+    /// Hosts first, so that a lost link is fenced and in INIT before the others are demoted for it;
+    /// a returned one listens before the demotion is lifted.
+    fn link(&mut self, link: IfIndex, state: LinkState, now: Instant, actions: &mut Vec<Action>) {
+        let mut obstacle = None;
+        let mut interface = None;
+        for host in self.hosts.iter_mut().filter(|host| host.setup().link == link) {
+            host.link(state, now, actions);
+            obstacle = obstacle.or(host.obstacle());
+            interface = Some(host.setup().interface.clone());
+        }
+        let Some(interface) = interface else { return };
+        let name = format!("link {interface}");
+        let changed = match obstacle {
+            Some(obstacle) => self.demotions.set(&name, demote::FACTOR, obstacle.text(), now),
+            None => self.demotions.lift(&name),
+        };
+        self.redemote(changed, now, actions);
+    }
+
+    fn watch_sending(&mut self, host: HostId, now: Instant, actions: &mut Vec<Action>) {
+        let Some(host) = self.host(host) else { return };
+        let cannot_send = host.cannot_send();
+        let name = format!("send errors {}@{}", host.setup().interface, host.setup().vhid);
+        let changed = if cannot_send {
+            self.demotions.set(&name, demote::FACTOR, "adverts cannot be sent", now)
+        } else {
+            self.demotions.lift(&name)
+        };
+        self.redemote(changed, now, actions);
+    }
+
+    fn command(&mut self, command: Command, now: Instant, actions: &mut Vec<Action>) {
+        match command {
+            Command::Demote { name, amount, reason } => {
+                let changed = self.demotions.set(&name, amount, &reason, now);
+                self.redemote(changed, now, actions);
+            }
+            Command::Undemote { name } => {
+                let changed = self.demotions.lift(&name);
+                self.redemote(changed, now, actions);
+            }
+            Command::Force { host, master } => {
+                if let Some(host) = self.host(host) {
+                    host.force(master, now, actions);
+                }
+            }
+        }
+    }
+
+    /// Demotion holds for every virtual host of the node (item 90).
+    fn redemote(&mut self, changed: bool, now: Instant, actions: &mut Vec<Action>) {
+        if changed {
+            let sum = self.demotions.sum();
+            self.hosts.iter_mut().for_each(|host| host.demote(sum, now, actions));
+        }
+    }
+}

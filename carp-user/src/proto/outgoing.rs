@@ -1,0 +1,53 @@
+//! The frames that a virtual host sends.
+
+use super::event::{Family, HostSetup, LinkState};
+use super::keyring::Keyring;
+use carp_common::id::{Mac, virtual_mac};
+use carp_common::pace::Pace;
+use carp_common::wire::{Envelope, Frame, arp, ndp};
+use std::net::IpAddr;
+
+/// This link's source address of a family.
+pub fn source(state: &LinkState, family: Family) -> Option<IpAddr> {
+    match family {
+        Family::V4 => state.source_v4.map(IpAddr::V4),
+        Family::V6 => state.source_v6.map(IpAddr::V6),
+    }
+}
+
+/// An advert to the group.
+pub fn to_group(
+    setup: &HostSetup,
+    state: &LinkState,
+    keys: &mut Keyring,
+    family: Family,
+    pace: Pace,
+    demote: u8,
+) -> Option<Frame> {
+    let envelope = Envelope::to_group(source(state, family)?, setup.tos);
+    Some(envelope.seal(&keys.sign(pace, demote)))
+}
+
+/// An advert to one node.
+pub fn to_node(
+    setup: &HostSetup,
+    state: &LinkState,
+    keys: &mut Keyring,
+    node: IpAddr,
+    pace: Pace,
+    demote: u8,
+) -> Option<Frame> {
+    let envelope = Envelope::to_node(source(state, Family::of(node))?, node, setup.tos)?;
+    Some(envelope.seal(&keys.sign(pace, demote)))
+}
+
+/// Gratuitous ARP or an unsolicited neighbour advertisement for every VIP. Without XDP the virtual
+/// MAC reaches nobody, so the link's own is announced.
+pub fn announcements(setup: &HostSetup, state: &LinkState) -> impl Iterator<Item = Frame> {
+    let mac: Mac = if state.shielded { virtual_mac(setup.vhid) } else { state.mac };
+    let router = state.router;
+    setup.vips.iter().map(move |vip| match vip {
+        IpAddr::V4(vip) => arp::gratuitous(*vip, mac),
+        IpAddr::V6(vip) => ndp::unsolicited(*vip, mac, router),
+    })
+}

@@ -1,0 +1,182 @@
+//! The other nodes of a virtual host, as far as one has to know them: until when each may be
+//! serving, and whether it confirms a hand-over.
+//!
+//! CARP's old master is silent when it gives way, so a preempting node cannot know whether it has
+//! been heard. A node of ours confirms: having closed its own window, it sends the new master a
+//! bow-out addressed to it alone. Until then, or until the longest possible lease of the old master
+//! has run out, the new master is elected but does not serve. Whether a master confirms is learned
+//! by a *greeting* that a backup sends it: one of ours answers with an advert to the sender alone;
+//! every other implementation ignores the greeting, as it is worse than its own advert, and after
+//! [`GREETINGS`] of them is taken for one that steps down without a word.
+
+use super::event::Family;
+use super::status::PeerStatus;
+use carp_common::pace::Pace;
+use carp_common::time::{Instant, Span};
+use carp_common::wire::Advert;
+use std::net::IpAddr;
+
+/// Peers remembered. Policy when full: the one heard longest ago goes.
+const MOST: usize = 8;
+/// Greetings sent to a master before it counts as one that does not confirm.
+const GREETINGS: u8 = 2;
+/// An answer to a greeting comes at once or not at all: an advert that a BSD sends by its own timer
+/// to a unicast peer is none.
+const ANSWER_WITHIN: Span = Span::millis(300);
+
+/// The nodes heard of, newest knowledge only.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    known: Vec<Peer>,
+}
+
+#[derive(Clone, Debug)]
+struct Peer {
+    address: IpAddr,
+    pace: Pace,
+    heard_at: Instant,
+    /// End of the longest lease that its last advert can have given it.
+    may_serve_until: Instant,
+    /// Counter of its last advert.
+    counter: u64,
+    custom: Custom,
+}
+
+/// How a peer hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Custom {
+    Unknown { greetings: u8, last: Option<Instant> },
+    Confirms,
+    Silent,
+}
+
+impl Peers {
+    /// A master's advert came in. `to_us`: addressed to this node alone.
+    pub fn heard(&mut self, address: IpAddr, advert: &Advert, at: Instant, to_us: bool) {
+        let pace = advert.pace;
+        let peer = self.entry(address, pace, at);
+        if at.since(peer.heard_at) > peer.pace.longest_lease().times(2) {
+            peer.custom = Custom::UNKNOWN;
+        }
+        peer.pace = pace;
+        peer.counter = advert.counter;
+        peer.heard_at = peer.heard_at.max(at);
+        peer.may_serve_until = at + pace.longest_lease();
+        if let Custom::Unknown { last: Some(last), .. } = peer.custom
+            && to_us
+            && at.since(last) <= ANSWER_WITHIN
+        {
+            peer.custom = Custom::Confirms;
+        }
+    }
+
+    /// A peer said that it does not serve: by leaving, or by confirming. Of one that confirms it must
+    /// be newer than its last advert, by the counter that nodes of ours count up together: else it
+    /// is late, or a replay, and tells of the past. Whether it is believed.
+    pub fn released(&mut self, address: IpAddr, advert: &Advert, at: Instant) -> bool {
+        let Some(peer) = self.known.iter().find(|peer| peer.address == address) else { return false };
+        let ahead = advert.counter.wrapping_sub(peer.counter);
+        if peer.custom == Custom::Confirms && !(1..=u64::MAX / 2).contains(&ahead) {
+            return false;
+        }
+        // The other family's entries are the same node's, or their own family still holds them.
+        for peer in &mut self.known {
+            if peer.address == address || Family::of(peer.address) != Family::of(address) {
+                peer.may_serve_until = peer.may_serve_until.min(at);
+            }
+        }
+        true
+    }
+
+    /// A backup of ours greeted this master, so it can be handed the role.
+    pub fn greeted_us(&mut self, address: IpAddr, advert: &Advert, at: Instant) {
+        let peer = self.entry(address, advert.pace, at);
+        peer.counter = advert.counter;
+        peer.custom = Custom::Confirms;
+        peer.heard_at = at;
+    }
+
+    /// Whether to greet this master now, and that it is done.
+    pub fn greet(&mut self, address: IpAddr, now: Instant) -> bool {
+        let Some(peer) = self.known.iter_mut().find(|peer| peer.address == address) else { return false };
+        match &mut peer.custom {
+            Custom::Unknown { greetings, last } if *greetings < GREETINGS => {
+                *greetings += 1;
+                *last = Some(now);
+                true
+            }
+            Custom::Unknown { .. } => {
+                peer.custom = Custom::Silent;
+                false
+            }
+            Custom::Confirms | Custom::Silent => false,
+        }
+    }
+
+    /// Whether it is known how this master hands over; before that it is not preempted.
+    pub fn is_acquainted(&self, address: IpAddr) -> bool {
+        self.known.iter().any(|peer| {
+            peer.address == address
+                && match peer.custom {
+                    Custom::Unknown { .. } => false,
+                    Custom::Confirms | Custom::Silent => true,
+                }
+        })
+    }
+
+    /// Until when some other node may be serving, in the worst case.
+    pub fn may_serve_until(&self) -> Instant {
+        let waiting = self.known.iter().filter(|peer| peer.custom != Custom::Silent);
+        waiting.map(|peer| peer.may_serve_until).max().unwrap_or(Instant::ZERO)
+    }
+
+    /// The one node that confirms, when there is exactly one: it can be handed the role.
+    pub fn heir(&self, family: Family) -> Option<IpAddr> {
+        let confirming = |peer: &&Peer| peer.custom == Custom::Confirms && Family::of(peer.address) == family;
+        let mut heirs = self.known.iter().filter(confirming);
+        match (heirs.next(), heirs.next()) {
+            (Some(heir), None) => Some(heir.address),
+            (Some(_), Some(_)) | (None, _) => None,
+        }
+    }
+
+    /// The one heard last, for people.
+    pub fn latest(&self, now: Instant) -> Option<PeerStatus> {
+        let latest = self.known.iter().max_by_key(|peer| peer.heard_at)?;
+        Some(PeerStatus {
+            address: latest.address,
+            pace: latest.pace,
+            age: now.since(latest.heard_at),
+            confirms: latest.custom == Custom::Confirms,
+        })
+    }
+
+    fn entry(&mut self, address: IpAddr, pace: Pace, at: Instant) -> &mut Peer {
+        let index = match self.known.iter().position(|peer| peer.address == address) {
+            Some(index) => index,
+            None => {
+                if self.known.len() >= MOST
+                    && let Some((oldest, _)) =
+                        self.known.iter().enumerate().min_by_key(|(_, peer)| peer.heard_at)
+                {
+                    self.known.swap_remove(oldest);
+                }
+                let peer = Peer {
+                    address,
+                    pace,
+                    heard_at: at,
+                    may_serve_until: Instant::ZERO,
+                    counter: 0,
+                    custom: Custom::UNKNOWN,
+                };
+                self.known.push(peer);
+                self.known.len() - 1
+            }
+        };
+        &mut self.known[index]
+    }
+}
+
+impl Custom {
+    const UNKNOWN: Self = Self::Unknown { greetings: 0, last: None };
+}

@@ -1,0 +1,126 @@
+//! What a master has of its VIPs: a claim at first, then the service, each for as long as its
+//! adverts were really sent.
+
+use super::election::Families;
+use super::event::Family;
+use carp_common::pace::Pace;
+use carp_common::time::{Instant, Span};
+
+/// A claim is advertised first and served this much later, so that of two nodes that claim within
+/// one network latency of each other (equal skews, a bow-out heard by several backups) one gives
+/// way before it has served. Not when the old master handed over: it knows of no other.
+pub const SETTLE: Span = Span::millis(5);
+/// A claim that an old master has not confirmed is advertised again after this time, as the advert
+/// or the confirmation may have been lost.
+const RETRY: Span = Span::millis(100);
+/// Times that it is advertised again.
+const RETRIES: u8 = 5;
+/// Adverts after which a new master announces its VIPs once more (item 103).
+const REPEAT_AFTER: u8 = 2;
+
+/// The state of a virtual host's VIPs on this node.
+#[derive(Clone, Debug)]
+pub enum Tenure {
+    /// Not elected.
+    None,
+    /// Elected and advertising, not yet serving.
+    Claim {
+        /// Before this moment it does not serve.
+        settled_at: Instant,
+        /// When to advertise again, and how often still.
+        retry: (Instant, u8),
+        /// Last adverts.
+        sent: Sent,
+    },
+    /// Serving under a lease.
+    Serving {
+        /// Last adverts.
+        sent: Sent,
+        /// Adverts until the announcement is repeated; 0 when it was.
+        repeat_in: u8,
+        /// When the VIPs were announced last.
+        announced_at: Instant,
+    },
+}
+
+/// When an advert of each family was sent last: read before the send.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent {
+    v4: Option<Instant>,
+    v6: Option<Instant>,
+}
+
+impl Tenure {
+    /// A fresh claim. `handed_over`: the old master gave the role to this node.
+    pub fn claim(now: Instant, handed_over: bool) -> Self {
+        let settled_at = if handed_over { now } else { now + SETTLE };
+        Self::Claim { settled_at, retry: (now + RETRY, RETRIES), sent: Sent::default() }
+    }
+
+    /// Starts to serve, the VIPs being announced now.
+    pub fn serve(sent: Sent, now: Instant) -> Self {
+        Self::Serving { sent, repeat_in: REPEAT_AFTER, announced_at: now }
+    }
+
+    /// An advert of this family was sent.
+    pub fn sent(&mut self, family: Family, at: Instant) {
+        match self {
+            Self::None => {}
+            Self::Claim { sent, .. } | Self::Serving { sent, .. } => match family {
+                Family::V4 => sent.v4 = Some(at),
+                Family::V6 => sent.v6 = Some(at),
+            },
+        }
+    }
+
+    /// End of the lease: counted from the older of the last adverts, as a backup takes over when
+    /// either family falls silent. `None` while a family has not been advertised at all.
+    pub fn lease_until(&self, families: Families, pace: Pace) -> Option<Instant> {
+        let sent = match self {
+            Self::None => return None,
+            Self::Claim { sent, .. } | Self::Serving { sent, .. } => sent,
+        };
+        let oldest = match (families.v4, families.v6) {
+            (true, true) => sent.v4?.min(sent.v6?),
+            (true, false) => sent.v4?,
+            (false, true) => sent.v6?,
+            (false, false) => return None,
+        };
+        Some(oldest + pace.lease())
+    }
+
+    /// Whether a claim should be advertised once more now, and that it is.
+    pub fn retry(&mut self, now: Instant) -> bool {
+        match self {
+            Self::Claim { retry: (at, left), .. } if *left > 0 && *at <= now => {
+                *at = now + RETRY;
+                *left -= 1;
+                true
+            }
+            Self::Claim { .. } | Self::None | Self::Serving { .. } => false,
+        }
+    }
+
+    /// Counts an advert while serving; whether the announcement is to be repeated with it.
+    pub fn repeat(&mut self) -> bool {
+        match self {
+            Self::Serving { repeat_in, .. } if *repeat_in > 0 => {
+                *repeat_in -= 1;
+                *repeat_in == 0
+            }
+            Self::Serving { .. } | Self::None | Self::Claim { .. } => false,
+        }
+    }
+
+    /// Another node claims the VIPs in vain; whether to announce them again: at most once per
+    /// `interval`.
+    pub fn reassert(&mut self, interval: Span, now: Instant) -> bool {
+        match self {
+            Self::Serving { announced_at, .. } if now.since(*announced_at) >= interval => {
+                *announced_at = now;
+                true
+            }
+            Self::Serving { .. } | Self::None | Self::Claim { .. } => false,
+        }
+    }
+}
