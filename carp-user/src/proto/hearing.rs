@@ -27,6 +27,7 @@ impl Host {
             (Pace::BOW_OUT, true) => {
                 let believed = self.peers.released(heard.source, &heard.advert, at);
                 if believed && now.since(at) <= LATE {
+                    self.tenure.settle(now);
                     self.elect(Input::HandedOver, now, actions);
                 }
             }

@@ -26,7 +26,7 @@ pub struct Host {
     pub(super) keys: Keyring,
     pub(super) peers: Peers,
     pub(super) link: Option<LinkState>,
-    tenure: Tenure,
+    pub(super) tenure: Tenure,
     window: Window,
     pub(super) demotion: i32,
     since: Instant,

@@ -62,6 +62,13 @@ impl Tenure {
         Self::Serving { sent, repeat_in: REPEAT_AFTER, announced_at: now }
     }
 
+    /// The old master gave the role to this node: a claim need not settle any longer.
+    pub fn settle(&mut self, now: Instant) {
+        if let Self::Claim { settled_at, .. } = self {
+            *settled_at = now.min(*settled_at);
+        }
+    }
+
     /// An advert of this family was sent.
     pub fn sent(&mut self, family: Family, at: Instant) {
         match self {

@@ -1,0 +1,251 @@
+//! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
+
+use crate::proto::event::Command;
+use crate::proto::status::{HostStatus, NodeStatus};
+use carp_common::time::{Instant, Span};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of [`Status`] as JSON; changes when a field goes or changes its meaning.
+pub const SCHEMA: u32 = 1;
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How things are.
+    Status,
+    /// Put a named demotion in place.
+    Demote {
+        /// Key to lift it by.
+        name: String,
+        /// Added to every skew, 1..=240.
+        amount: u8,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Lift a named demotion.
+    Undemote {
+        /// The name it was put in place with.
+        name: String,
+    },
+    /// Put a virtual host into a role until the protocol undoes it.
+    Force {
+        /// Interface name.
+        interface: String,
+        /// Its vhid.
+        vhid: u8,
+        /// MASTER, or else BACKUP.
+        master: bool,
+    },
+}
+
+/// What it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Response {
+    /// To `Status`.
+    Status(Box<Status>),
+    /// It is done.
+    Done,
+    /// It is not done, and why.
+    Error {
+        /// In words, with what to do next.
+        message: String,
+    },
+}
+
+/// A node at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Name of the node.
+    pub node: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Version of the daemon.
+    pub version: String,
+    /// Virtual hosts, in configuration order.
+    pub hosts: Vec<Host>,
+    /// Demotions in force.
+    pub demotions: Vec<Demotion>,
+    /// Their sum.
+    pub demotion: i32,
+    /// How adverts and VIPs are handled per interface: `native`, `generic` or `off`.
+    pub datapath: BTreeMap<String, String>,
+    /// Datapath counters, summed over CPUs.
+    pub counters: BTreeMap<String, u64>,
+    /// Frames refused that belong to no virtual host, by reason.
+    pub stray: BTreeMap<String, u64>,
+}
+
+/// A virtual host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Interface name.
+    pub interface: String,
+    /// Number on the segment.
+    pub vhid: u8,
+    /// `INIT`, `BACKUP` or `MASTER`.
+    pub role: String,
+    /// Milliseconds since the role changed.
+    pub since_ms: u64,
+    /// Why it changed.
+    pub reason: String,
+    /// Whether the node serves the VIPs at this moment.
+    pub serving: bool,
+    /// Milliseconds until the lease ends; 0 when not serving.
+    pub lease_left_ms: u64,
+    /// Addresses.
+    pub vips: Vec<String>,
+    /// Configured base, seconds.
+    pub base: u8,
+    /// Configured skew, 1/256 s.
+    pub skew: u8,
+    /// Skew as advertised, demotion included.
+    pub effective_skew: u8,
+    /// The peer heard last.
+    pub peer: Option<Peer>,
+    /// Adverts accepted.
+    pub accepted: u64,
+    /// Adverts sent.
+    pub sent: u64,
+    /// Adverts that could not be sent.
+    pub send_errors: u64,
+    /// Adverts refused, by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its address.
+    pub address: String,
+    /// Base that it advertised, seconds.
+    pub base: u8,
+    /// Skew that it advertised, 1/256 s.
+    pub skew: u8,
+    /// Milliseconds since its last advert.
+    pub age_ms: u64,
+    /// It confirms hand-overs, as nodes of this implementation do.
+    pub confirms: bool,
+}
+
+/// A demotion in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demotion {
+    /// Who and what for.
+    pub name: String,
+    /// Added to every skew.
+    pub amount: u8,
+    /// Why.
+    pub reason: String,
+    /// Milliseconds since it was put in place.
+    pub since_ms: u64,
+}
+
+impl Status {
+    /// Of this node, `interface` naming the link of each virtual host. The datapath's part is left
+    /// empty for the caller.
+    pub fn of(
+        node: &NodeStatus,
+        name: &str,
+        interface: impl Fn(&HostStatus) -> String,
+        now: Instant,
+    ) -> Self {
+        let demotions = node.demotions.iter().map(|demotion| Demotion {
+            name: demotion.name.clone(),
+            amount: demotion.amount,
+            reason: demotion.reason.clone(),
+            since_ms: now.since(demotion.since).as_millis(),
+        });
+        Self {
+            schema: SCHEMA,
+            node: name.to_owned(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            hosts: node.hosts.iter().map(|host| Host::of(host, interface(host), now)).collect(),
+            demotions: demotions.collect(),
+            demotion: node.demotion,
+            datapath: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            stray: named(&node.stray),
+        }
+    }
+}
+
+impl Host {
+    fn of(host: &HostStatus, interface: String, now: Instant) -> Self {
+        let serving = host.window.is_open(now);
+        let left = if serving { Instant::from_nanos(host.window.serve_until).since(now) } else { Span::ZERO };
+        Self {
+            interface,
+            vhid: host.vhid.get(),
+            role: host.role.name().to_owned(),
+            since_ms: now.since(host.since).as_millis(),
+            reason: host.reason.text().to_owned(),
+            serving,
+            lease_left_ms: left.as_millis(),
+            vips: host.vips.iter().map(ToString::to_string).collect(),
+            base: host.configured.base,
+            skew: host.configured.skew,
+            effective_skew: host.effective.skew,
+            peer: host.peer.map(|peer| Peer {
+                address: peer.address.to_string(),
+                base: peer.pace.base,
+                skew: peer.pace.skew,
+                age_ms: peer.age.as_millis(),
+                confirms: peer.confirms,
+            }),
+            accepted: host.accepted,
+            sent: host.sent,
+            send_errors: host.send_errors,
+            refused: named(&host.refused),
+        }
+    }
+}
+
+impl Request {
+    /// Whether only root may ask for it.
+    pub const fn changes_something(&self) -> bool {
+        match self {
+            Self::Status => false,
+            Self::Demote { .. } | Self::Undemote { .. } | Self::Force { .. } => true,
+        }
+    }
+
+    /// As a command to the node. `host_of` finds a virtual host by interface and vhid. `None` for
+    /// a query.
+    ///
+    /// # Errors
+    /// In words, when the amount is out of range or there is no such virtual host.
+    pub fn command(
+        self,
+        host_of: impl Fn(&str, u8) -> Option<crate::proto::event::HostId>,
+    ) -> Result<Option<Command>, String> {
+        match self {
+            Self::Status => Ok(None),
+            Self::Demote { amount, .. } if !(1..=240).contains(&amount) => {
+                Err(format!("amount {amount} is out of range: give 1 to 240"))
+            }
+            Self::Demote { name, amount, reason } => {
+                Ok(Some(Command::Demote { name: user_demotion(&name), amount, reason }))
+            }
+            Self::Undemote { name } => Ok(Some(Command::Undemote { name: user_demotion(&name) })),
+            Self::Force { interface, vhid, master } => match host_of(&interface, vhid) {
+                Some(host) => Ok(Some(Command::Force { host, master })),
+                None => Err(format!("no virtual host {interface}@{vhid}: see `carpctl status`")),
+            },
+        }
+    }
+}
+
+/// Demotions of people have names of their own, so that nobody lifts one of the node's.
+fn user_demotion(name: &str) -> String {
+    format!("user {name}")
+}
+
+fn named(counts: &[(&'static str, u64)]) -> BTreeMap<String, u64> {
+    counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}

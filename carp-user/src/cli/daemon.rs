@@ -1,0 +1,72 @@
+//! The command line of `carpd`.
+
+use crate::config::{self, Config};
+use crate::daemon::Daemon;
+use anyhow::Result;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Exit code of an invalid configuration.
+const INVALID: u8 = 3;
+
+/// Shares virtual IP addresses between gateways by CARP.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "carpd",
+    version,
+    after_help = "Examples:\n  carpd --config /etc/carp/carp.toml --check\n  carpd --config /etc/carp/carp.toml --node /etc/carp/node.toml\n\nSignals: SIGTERM hands over and cleans up, SIGHUP reads the configuration again.\nExit codes: 0 stopped, 1 error, 2 usage, 3 configuration invalid."
+)]
+pub struct Args {
+    /// The configuration that both nodes share.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// What is of this node alone: its [node] table.
+    #[arg(long, value_name = "FILE")]
+    node: Option<PathBuf>,
+    /// Only check the configuration: every mistake is shown.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the daemon in the foreground; it logs to standard error (`RUST_LOG` sets the levels).
+pub fn run(args: &Args) -> ExitCode {
+    let config = match config::load(&args.config, args.node.as_deref()) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprint!("{mistakes}");
+            return ExitCode::from(INVALID);
+        }
+    };
+    if args.check {
+        super::print(&format!("{}\n", config.check_line(&args.config)));
+        return ExitCode::SUCCESS;
+    }
+    let levels = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(levels).with_writer(std::io::stderr).with_target(false).init();
+    match serve(args, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("carpd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One thread: the election never waits for anything else.
+fn serve(args: &Args, config: Config) -> Result<()> {
+    let reread = || match config::load(&args.config, args.node.as_deref()) {
+        Ok(config) => Some(config),
+        Err(mistakes) => {
+            tracing::error!("the old configuration stays:\n{mistakes}");
+            None
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut next = Some(config);
+        while let Some(config) = next {
+            next = Daemon::start(config)?.run(reread).await?;
+        }
+        Ok(())
+    })
+}

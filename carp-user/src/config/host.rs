@@ -1,0 +1,269 @@
+//! The tables `[[virtual_host]]`, each for itself and all against each other.
+
+use super::fields::{At, Fields};
+use super::mistake::{File, Mistake, Place};
+use super::node::device_problem;
+use super::{Document, HostConfig, Node, Secret, Vip, address, password, reference};
+use carp_common::auth::Variant;
+use carp_common::id::Vhid;
+use carp_common::map::{MAX_HOSTS, MAX_VIPS};
+use carp_common::pace::Pace;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::Path;
+use toml::de::{DeTable, DeValue};
+
+const NAME: &str = "[[virtual_host]]";
+const MOST_SKEW: u8 = 254;
+
+/// All virtual hosts that are in order by themselves. `node` is `None` when it has mistakes; then
+/// its defaults stand in.
+pub(super) fn read_all(
+    document: &Document,
+    node: Option<&Node>,
+    secret: impl Fn(&Path) -> Result<Secret, password::Problem>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<HostConfig> {
+    let mut ledger = Ledger::default();
+    let mut hosts = Vec::new();
+    for table in tables(document, mistakes) {
+        let fields =
+            Fields::new((document.file, document.whole), NAME, table, reference::VIRTUAL_HOST, mistakes);
+        hosts.extend(read(&fields, node, &secret, &mut ledger, mistakes));
+    }
+    ledger.check_sizes(document.file, mistakes);
+    hosts
+}
+
+/// What must be unique, with the place of its first use.
+#[derive(Default)]
+struct Ledger {
+    vhids: BTreeMap<(String, u8), Place>,
+    /// Link-local addresses with their device, the others anywhere.
+    vips: BTreeMap<(Option<String>, IpAddr), Place>,
+}
+
+fn read(
+    fields: &Fields<'_>,
+    node: Option<&Node>,
+    secret: impl Fn(&Path) -> Result<Secret, password::Problem>,
+    ledger: &mut Ledger,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<HostConfig> {
+    let interface = fields.text("interface", mistakes);
+    let device = interface.as_ref().and_then(|name| device(name, node, mistakes));
+    let vhid = fields.number("vhid", mistakes);
+    if let (Some(device), Some(vhid)) = (&device, &vhid) {
+        ledger.vhid(device, vhid, mistakes);
+    }
+    let addresses = fields.list("addresses", mistakes);
+    let vips = addresses.as_ref().and_then(|list| vips(list, device.as_deref(), ledger, mistakes));
+    let file = fields.text("password_file", mistakes);
+    let secret = file.as_ref().and_then(|file| {
+        let problem = match secret(Path::new(file.value)) {
+            Ok(secret) => return Some(secret),
+            Err(problem) => problem,
+        };
+        let mistake = Mistake::at(file.place.clone(), problem.to_string(), "this file");
+        mistakes.push(mistake.help(problem.help()));
+        None
+    });
+    let base = fields.number("base", mistakes);
+    let skew = fields.number("skew", mistakes).and_then(|skew| total_skew(&skew, node, mistakes));
+    let preempt = fields.flag("preempt", node.is_none_or(|node| node.preempt), mistakes);
+    let digest = digest(fields, addresses.as_ref(), mistakes);
+    let tos = fields.number("tos", mistakes);
+    let digest = digest?;
+    Some(HostConfig {
+        interface: interface?.value.to_owned(),
+        device: device?,
+        vhid: Vhid::new(vhid?.value)?,
+        addresses: vips?,
+        password_file: file?.value.into(),
+        secret: secret?,
+        pace: Pace { base: base?.value, skew: skew? },
+        preempt: preempt?,
+        digest,
+        accept: accepted(digest),
+        tos: tos?.value,
+    })
+}
+
+fn device(name: &At<&str>, node: Option<&Node>, mistakes: &mut Vec<Mistake>) -> Option<String> {
+    if let Some(device) = node.and_then(|node| node.interfaces.get(name.value)) {
+        return Some(device.clone());
+    }
+    let Some(problem) = device_problem(name.value) else { return Some(name.value.to_owned()) };
+    // With a broken [node] a long name may well be a role that could not be read.
+    if node.is_some() {
+        let what = format!("\"{}\" is neither a role in [node.interfaces] nor a device name", name.value);
+        mistakes.push(Mistake::at(name.place.clone(), what, problem));
+    }
+    None
+}
+
+fn vips(
+    list: &At<Vec<At<&str>>>,
+    device: Option<&str>,
+    ledger: &mut Ledger,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Vec<Vip>> {
+    if list.value.is_empty() {
+        let mistake =
+            Mistake::at(list.place.clone(), "a virtual host without an address", "expected at least one");
+        mistakes.push(mistake.help("for example addresses = [\"10.0.0.1/24\"]"));
+        return None;
+    }
+    let mut vips = Vec::with_capacity(list.value.len());
+    for At { value, place } in &list.value {
+        match address::vip(value) {
+            Ok(vip) => {
+                ledger.vip(vip.ip, device, place, mistakes);
+                vips.push(vip);
+            }
+            Err(no) => {
+                mistakes.push(Mistake::at(place.clone(), no.what, no.expected).maybe_help(no.help));
+            }
+        }
+    }
+    (vips.len() == list.value.len()).then_some(vips)
+}
+
+fn total_skew(skew: &At<u8>, node: Option<&Node>, mistakes: &mut Vec<Mistake>) -> Option<u8> {
+    let own = node.map_or(0, |node| node.skew);
+    match skew.value.checked_add(own) {
+        Some(sum) if sum <= MOST_SKEW => Some(sum),
+        Some(_) | None => {
+            let what = format!("skew {} and the node's {own} together exceed {MOST_SKEW}", skew.value);
+            let most = MOST_SKEW.saturating_sub(own);
+            let mistake =
+                Mistake::at(skew.place.clone(), what, format!("expected at most {most} on this node"));
+            mistakes.push(mistake.help("lower one of the two; both nodes share the virtual host's skew"));
+            None
+        }
+    }
+}
+
+fn digest(
+    fields: &Fields<'_>,
+    addresses: Option<&At<Vec<At<&str>>>>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Variant> {
+    let digest = fields.choice("digest", mistakes)?;
+    let variant = Variant::from_name(digest.value)?;
+    let vips: Vec<IpAddr> =
+        addresses?.value.iter().filter_map(|vip| Some(address::vip(vip.value).ok()?.ip)).collect();
+    if !variant.can_hold(&vips) {
+        let what = "digest \"ucarp\" with other than exactly one IPv4 address";
+        let mistake = Mistake::at(digest.place, what, "ucarp knows one IPv4 address and nothing else");
+        mistakes.push(mistake.help("give each address its own virtual host, or leave digest out"));
+        return None;
+    }
+    Some(variant)
+}
+
+/// The variants in use today, and the one that our own peer sends.
+fn accepted(digest: Variant) -> Vec<Variant> {
+    let mut accept = vec![Variant::Freebsd, Variant::OpenbsdNov6ll];
+    if !accept.contains(&digest) {
+        accept.push(digest);
+    }
+    accept
+}
+
+impl Ledger {
+    fn vhid(&mut self, device: &str, vhid: &At<u8>, mistakes: &mut Vec<Mistake>) {
+        let key = (device.to_owned(), vhid.value);
+        if let Some(first) = self.vhids.get(&key) {
+            let what = format!("vhid {} twice on {device}", vhid.value);
+            let mistake = Mistake::at(vhid.place.clone(), what, "expected another number")
+                .and(first.clone(), "first here");
+            let free = (1..=u8::MAX).find(|free| !self.vhids.contains_key(&(device.to_owned(), *free)));
+            mistakes.push(mistake.maybe_help(free.map(|free| format!("{free} is free on {device}"))));
+        } else {
+            self.vhids.insert(key, vhid.place.clone());
+        }
+    }
+
+    fn vip(&mut self, ip: IpAddr, device: Option<&str>, place: &Place, mistakes: &mut Vec<Mistake>) {
+        let link_local = match ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        };
+        let key = (if link_local { device.map(str::to_owned) } else { None }, ip);
+        if let Some(first) = self.vips.get(&key) {
+            let mistake = Mistake::at(place.clone(), format!("the address {ip} twice"), "second time here");
+            mistakes.push(mistake.and(first.clone(), "first here").help("remove one of the two"));
+        } else {
+            self.vips.insert(key, place.clone());
+        }
+    }
+
+    fn check_sizes(&self, file: File, mistakes: &mut Vec<Mistake>) {
+        let sizes = [
+            (
+                self.vhids.len(),
+                MAX_HOSTS,
+                "virtual hosts",
+                self.vhids.values().max_by_key(|at| at.span.start),
+            ),
+            (self.vips.len(), MAX_VIPS, "addresses", self.vips.values().max_by_key(|at| at.span.start)),
+        ];
+        for (count, most, things, last) in sizes {
+            if u32::try_from(count).is_ok_and(|count| count <= most) {
+                continue;
+            }
+            let place = last.cloned().unwrap_or(Place { file, span: 0..0 });
+            let mistake = Mistake::at(place, format!("{count} {things}"), format!("expected at most {most}"));
+            mistakes.push(mistake.help("split the configuration over several instances"));
+        }
+    }
+}
+
+fn tables<'a>(document: &'a Document, mistakes: &mut Vec<Mistake>) -> Vec<(&'a DeTable<'a>, Range<usize>)> {
+    let example = "begin each virtual host with a line [[virtual_host]]";
+    let Some(value) = document.top.get("virtual_host") else {
+        if document.whole {
+            let place = Place { file: document.file, span: 0..0 };
+            mistakes.push(Mistake::at(place, "there is no virtual host", "in this file").help(example));
+        }
+        return Vec::new();
+    };
+    let mut not = |span: Range<usize>| {
+        let place = Place { file: document.file, span };
+        mistakes.push(
+            Mistake::at(place, "`virtual_host` is a list of tables", "not a table of it").help(example),
+        );
+    };
+    match value.get_ref() {
+        DeValue::Array(array) => array
+            .iter()
+            .filter_map(|element| match element.get_ref() {
+                DeValue::Table(table) => Some((table, element.span())),
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_) => {
+                    not(element.span());
+                    None
+                }
+            })
+            .collect(),
+        // [virtual_host], the likely slip: say so, and look into it all the same.
+        DeValue::Table(table) => {
+            not(value.span());
+            vec![(table, value.span())]
+        }
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => {
+            not(value.span());
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Text to [`Config`], or every mistake with its place.
+
+pub mod mistake;
+pub mod password;
+pub mod reference;
+
+mod address;
+mod fields;
+mod host;
+mod node;
+#[cfg(test)]
+mod tests;
+
+pub use mistake::{File, Mistake, Mistakes, Source};
+pub use password::Secret;
+pub use reference::reference;
+
+use crate::proto::event::{HostSetup, Setup};
+use carp_common::auth::Variant;
+use carp_common::id::{IfIndex, Vhid};
+use carp_common::pace::Pace;
+use mistake::Place;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use toml::de::DeTable;
+
+/// Largest configuration file, in bytes; the largest permitted configuration has less. Policy: a
+/// larger one is refused unread.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// What a node and its virtual hosts shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What is of this node alone.
+    pub node: Node,
+    /// The virtual hosts, in the order of the file.
+    pub hosts: Vec<HostConfig>,
+}
+
+/// The table `[node]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Instance name: 1..=32 of a-z, 0-9 and `-`.
+    pub name: String,
+    /// Added to every skew; already in [`HostConfig::pace`].
+    pub skew: u8,
+    /// Default for virtual hosts; already in [`HostConfig::preempt`].
+    pub preempt: bool,
+    /// How XDP is attached.
+    pub xdp: XdpMode,
+    /// Role to device; already in [`HostConfig::device`].
+    pub interfaces: BTreeMap<String, String>,
+}
+
+/// How the datapath is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver, else behind it.
+    #[default]
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// Behind the driver.
+    Generic,
+    /// Not at all.
+    Off,
+}
+
+/// One `[[virtual_host]]`, its role and defaults resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostConfig {
+    /// As written: a role, or a device.
+    pub interface: String,
+    /// The device.
+    pub device: String,
+    /// Its number.
+    pub vhid: Vhid,
+    /// Its addresses, in the order of the file, at least one.
+    pub addresses: Vec<Vip>,
+    /// The file that the secret came from.
+    pub password_file: PathBuf,
+    /// The shared secret.
+    pub secret: Secret,
+    /// Base, and skew with the node's added.
+    pub pace: Pace,
+    /// Whether a backup takes over from a worse master.
+    pub preempt: bool,
+    /// Digest variant that is sent.
+    pub digest: Variant,
+    /// Digest variants that are accepted.
+    pub accept: Vec<Variant>,
+    /// TOS and traffic class.
+    pub tos: u8,
+}
+
+/// A VIP with the length of its prefix in bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Vip {
+    /// The address.
+    pub ip: IpAddr,
+    /// 1..=32 or 1..=128; all of it when none was written.
+    pub prefix: u8,
+}
+
+/// Devices that the configuration names and the machine does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no such interface: {}", .0.join(", "))]
+pub struct NoSuchInterface(pub Vec<String>);
+
+/// Reads the shared file, the node's file if there is one, and the password files they name.
+///
+/// # Errors
+/// Every mistake in all of them.
+pub fn load(config: &Path, node: Option<&Path>) -> Result<Config, Mistakes> {
+    let mut unreadable = Vec::new();
+    let mut source = |path: &Path| {
+        let text = read(path).map_err(|what| unreadable.push(Mistake::unreadable(what, FILES)));
+        let text = text.unwrap_or_default();
+        Source { name: path.display().to_string(), text }
+    };
+    let shared = source(config);
+    let own = node.map(&mut source);
+    if !unreadable.is_empty() {
+        return Err(Mistakes::new(shared, own.unwrap_or_default(), unreadable));
+    }
+    let directory = config.parent().unwrap_or(Path::new("")).to_owned();
+    parse(shared, own, |file| Secret::read(&directory.join(file)))
+}
+
+/// What [`load`] does once the files are read; `secret` gives the key in a password file. Does no
+/// IO itself.
+///
+/// # Errors
+/// Every mistake.
+pub fn parse(
+    shared: Source,
+    node: Option<Source>,
+    secret: impl Fn(&Path) -> Result<Secret, password::Problem>,
+) -> Result<Config, Mistakes> {
+    let mut mistakes = Vec::new();
+    let own = node.as_ref().map(|source| document(File::Node, source, &mut mistakes));
+    let all = document(File::Shared, &shared, &mut mistakes);
+    let syntax: Vec<Place> = mistakes.iter().filter_map(|mistake| mistake.place.clone()).collect();
+    let node_config = node::read(&all, own.as_ref(), &mut mistakes);
+    let hosts = host::read_all(&all, node_config.as_ref(), secret, &mut mistakes);
+    match node_config {
+        Some(node) if mistakes.is_empty() => Ok(Config { node, hosts }),
+        Some(_) | None => {
+            Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))
+        }
+    }
+}
+
+impl Config {
+    /// What the node is told. `seed` starts its counters and must differ from run to run.
+    ///
+    /// # Errors
+    /// The devices that `ifindex_of` does not know.
+    pub fn setup(
+        &self,
+        ifindex_of: impl Fn(&str) -> Option<IfIndex>,
+        seed: u64,
+    ) -> Result<Setup, NoSuchInterface> {
+        let mut missing = Vec::new();
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for host in &self.hosts {
+            match ifindex_of(&host.device) {
+                Some(link) => hosts.push(host.setup(link)),
+                None if missing.contains(&host.device) => {}
+                None => missing.push(host.device.clone()),
+            }
+        }
+        if missing.is_empty() { Ok(Setup { hosts, seed }) } else { Err(NoSuchInterface(missing)) }
+    }
+
+    /// What `carpd --check` says of a good configuration.
+    pub fn check_line(&self, file: &Path) -> String {
+        let count = self.hosts.len();
+        let s = if count == 1 { "" } else { "s" };
+        format!("{}: ok, {count} virtual host{s}", file.display())
+    }
+}
+
+impl HostConfig {
+    fn setup(&self, link: IfIndex) -> HostSetup {
+        HostSetup {
+            interface: self.device.clone(),
+            link,
+            vhid: self.vhid,
+            vips: self.addresses.iter().map(|vip| vip.ip).collect(),
+            pace: self.pace,
+            preempt: self.preempt,
+            key: self.secret.key().clone(),
+            digest: self.digest,
+            accept: self.accept.clone(),
+            tos: self.tos,
+        }
+    }
+}
+
+impl XdpMode {
+    /// The mode of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Native, Self::Generic, Self::Off].into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Vip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix)
+    }
+}
+
+/// A file as far as the parser of TOML understood it.
+struct Document<'a> {
+    file: File,
+    top: DeTable<'a>,
+    /// Its syntax is in order, so a missing key is really missing.
+    whole: bool,
+}
+
+const FILES: &str =
+    "name a text file with --config FILE, and the node's own, if there is one, with --node FILE";
+
+/// The file's text, or what is wrong with it.
+fn read(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text));
+    match read {
+        Ok(size) if u64::try_from(size).is_ok_and(|size| size <= MOST_BYTES) => Ok(text),
+        Ok(_) => Err(format!("{name} has more than {MOST_BYTES} bytes")),
+        Err(error) => Err(format!("cannot read {name}: {error}")),
+    }
+}
+
+/// Parses with recovery, so that the mistakes after a slip of syntax are found too.
+fn document<'a>(file: File, source: &'a Source, mistakes: &mut Vec<Mistake>) -> Document<'a> {
+    let (top, errors) = DeTable::parse_recoverable(&source.text);
+    // A key given twice leaves the first one standing: nothing is missing because of it.
+    let whole = errors.iter().all(|error| error.message() == DUPLICATE);
+    for error in &errors {
+        let place = Place { file, span: error.span().unwrap_or(0..0) };
+        let mistake = match error.message() {
+            DUPLICATE => Mistake::at(place, "the same key twice in one table", "it already has a value")
+                .help("keep one of the two"),
+            message => {
+                let message = message.replace('\n', ", ");
+                Mistake::at(place, format!("not TOML: {message}"), "here")
+            }
+        };
+        mistakes.push(mistake);
+    }
+    Document { file, top: top.into_inner(), whole }
+}
+
+/// What the parser of TOML says of a key that was given before.
+const DUPLICATE: &str = "duplicate key";

@@ -1,0 +1,264 @@
+//! Every key of the configuration in one table: the parser knows and limits keys by it, and
+//! `docs/config.md` is printed from it.
+
+use std::fmt::Write;
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number between two others, both included, and what counts when it is absent.
+    Number(u8, u8, Option<u8>),
+    /// One of these strings; the first counts when the key is absent.
+    Choice(&'static [&'static str]),
+    /// A list of strings.
+    List,
+    /// A table of strings under names of the user's choice.
+    Names,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// In words, the limits that the kind does not tell.
+    pub range: &'static str,
+    /// Unit of the value, or nothing.
+    pub unit: &'static str,
+    /// What counts when it is absent, in words; empty when the key is required.
+    pub default: &'static str,
+    /// Example, as TOML.
+    pub example: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// Names of the digest variants, as configured.
+pub const DIGESTS: &[&str] =
+    &["freebsd", "openbsd-nov6ll", "openbsd-orig", "ucarp", "netbsd", "dragonfly", "fb05"];
+/// Names of the ways to attach XDP.
+pub const XDP_MODES: &[&str] = &["auto", "native", "generic", "off"];
+
+/// Keys of the table `[node]`.
+pub const NODE: &[Key] = &[
+    Key {
+        name: "name",
+        kind: Kind::Text,
+        range: "1 to 32 of a-z 0-9 -",
+        unit: "",
+        default: "",
+        example: r#""gw1""#,
+        meaning: "Name of this instance: its directory is `/run/carp/NAME`, `carpctl --instance NAME` finds it.",
+    },
+    Key {
+        name: "skew",
+        kind: Kind::Number(0, 254, Some(0)),
+        range: "the sum with a virtual host's own skew is at most 254",
+        unit: "1/256 s",
+        default: "0",
+        example: "100",
+        meaning: "Added to the skew of every virtual host. The node with the smallest skew leads; pfSense gives its \
+                  secondary 100.",
+    },
+    Key {
+        name: "preempt",
+        kind: Kind::Flag,
+        range: "",
+        unit: "",
+        default: "true",
+        example: "false",
+        meaning: "Whether a backup takes over from a master that is worse than itself. Virtual hosts may say \
+                  otherwise.",
+    },
+    Key {
+        name: "xdp",
+        kind: Kind::Choice(XDP_MODES),
+        range: "",
+        unit: "",
+        default: r#""auto""#,
+        example: r#""generic""#,
+        meaning: "How the datapath is attached: in the driver (`native`), behind it (`generic`), the first that works \
+                  (`auto`), or not at all (`off`: slower, without the fence, announcing the link's own MAC).",
+    },
+    Key {
+        name: "interfaces",
+        kind: Kind::Names,
+        range: "device names of 1 to 15 bytes",
+        unit: "",
+        default: "none",
+        example: r#"{ lan = "eth1" }"#,
+        meaning: "Which device has which role on this node. A name that is not listed is itself a device name.",
+    },
+];
+
+/// Keys of every table `[[virtual_host]]`.
+pub const VIRTUAL_HOST: &[Key] = &[
+    Key {
+        name: "interface",
+        kind: Kind::Text,
+        range: "",
+        unit: "",
+        default: "",
+        example: r#""lan""#,
+        meaning: "Role or device that the virtual host lives on.",
+    },
+    Key {
+        name: "vhid",
+        kind: Kind::Number(1, 255, None),
+        range: "unique on its interface, and among CARP and VRRP on the segment",
+        unit: "",
+        default: "",
+        example: "1",
+        meaning: "Number of the virtual host; the virtual MAC is 00:00:5e:00:01:VHID.",
+    },
+    Key {
+        name: "addresses",
+        kind: Kind::List,
+        range: "at least one; unicast; each once",
+        unit: "",
+        default: "",
+        example: r#"["10.0.0.1/24", "fd00::1/64"]"#,
+        meaning: "The VIPs. All nodes must list the same ones: they are part of the digest. Without a prefix length \
+                  it is the whole address, /32 or /128.",
+    },
+    Key {
+        name: "password_file",
+        kind: Kind::Text,
+        range: "mode 0600; first line of 1 to 19 bytes, or `hex:` and 40 hexadecimal digits",
+        unit: "",
+        default: "",
+        example: r#""/etc/carp/lan.password""#,
+        meaning: "File with the password that all nodes share. A relative path starts at the directory of the file \
+                  that names it.",
+    },
+    Key {
+        name: "base",
+        kind: Kind::Number(1, 254, Some(1)),
+        range: "the same on all nodes",
+        unit: "s",
+        default: "1",
+        example: "1",
+        meaning: "Seconds between two advertisements, before the skew. A backup takes over after three of them.",
+    },
+    Key {
+        name: "skew",
+        kind: Kind::Number(0, 254, Some(0)),
+        range: "the sum with the node's skew is at most 254",
+        unit: "1/256 s",
+        default: "0",
+        example: "0",
+        meaning: "Added to the base; the smaller interval leads.",
+    },
+    Key {
+        name: "preempt",
+        kind: Kind::Flag,
+        range: "",
+        unit: "",
+        default: "that of the node",
+        example: "true",
+        meaning: "Whether a backup takes over from a master that is worse than itself.",
+    },
+    Key {
+        name: "digest",
+        kind: Kind::Choice(DIGESTS),
+        range: "`ucarp` needs exactly one IPv4 address",
+        unit: "",
+        default: r#""freebsd""#,
+        example: r#""openbsd-nov6ll""#,
+        meaning: "Digest variant that is sent. `freebsd` (pfSense, OPNsense), `openbsd-nov6ll` and the one sent are \
+                  accepted.",
+    },
+    Key {
+        name: "tos",
+        kind: Kind::Number(0, 255, Some(0xe0)),
+        range: "",
+        unit: "",
+        default: "0xe0",
+        example: "0x10",
+        meaning: "Type of service (IPv4) and traffic class (IPv6) of the advertisements; 0xe0 is network control.",
+    },
+];
+
+/// The top-level tables.
+pub const TOP: &[&str] = &["node", "virtual_host"];
+
+/// The reference of all keys as Markdown: the content of `docs/config.md`.
+pub fn reference() -> String {
+    let mut text = String::from(HEAD);
+    table(&mut text, "[node]", NODE_INTRO, NODE);
+    table(&mut text, "[[virtual_host]]", HOST_INTRO, VIRTUAL_HOST);
+    text.push_str(EXAMPLE_HEAD);
+    text.push_str(EXAMPLE);
+    text.push_str("```\n");
+    text
+}
+
+/// The complete example in the reference; a test parses it.
+pub const EXAMPLE: &str = r#"[node]
+name = "gw1"
+skew = 0
+
+[node.interfaces]
+lan = "eth1"
+wan = "eth0"
+
+[[virtual_host]]
+interface = "lan"
+vhid = 1
+addresses = ["10.0.0.1/24", "fd00::1/64"]
+password_file = "/etc/carp/lan.password"
+
+[[virtual_host]]
+interface = "wan"
+vhid = 2
+addresses = ["192.0.2.1/24"]
+password_file = "/etc/carp/wan.password"
+"#;
+
+const HEAD: &str = "# Configuration reference
+
+Printed from the table that the parser itself uses. The format is TOML 1.1; unknown keys are errors.
+`carpd --config FILE --check` reads everything, lists all mistakes with their places, and changes nothing.
+
+Both nodes of a pair can share one file: what is of one node stands in a second file that contains only
+`[node]` and is given as `carpd --config carp.toml --node node.toml`. Without `--node` the table `[node]`
+stands in the shared file.
+";
+const NODE_INTRO: &str = "What is of this node alone.";
+const HOST_INTRO: &str = "One virtual host: addresses that move together. The table is repeated for each.";
+const EXAMPLE_HEAD: &str = "\n## Example\n\n```toml\n";
+
+fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {
+    // Writing into a string cannot fail.
+    let _ = write!(text, "\n## `{name}`\n\n{intro}\n\n");
+    text.push_str("| key | meaning | type and range | unit | default | example |\n");
+    text.push_str("|---|---|---|---|---|---|\n");
+    for key in keys {
+        let Key { name, unit, default, example, meaning, .. } = key;
+        let default = match *default {
+            "" => "required".to_owned(),
+            "none" | "that of the node" => (*default).to_owned(),
+            value => format!("`{value}`"),
+        };
+        let range = range(key);
+        let _ = writeln!(text, "| `{name}` | {meaning} | {range} | {unit} | {default} | `{example}` |");
+    }
+}
+
+fn range(key: &Key) -> String {
+    let kind = match key.kind {
+        Kind::Text => "string".to_owned(),
+        Kind::Flag => "`true` or `false`".to_owned(),
+        Kind::Number(least, most, _) => format!("{least} to {most}"),
+        Kind::Choice(names) => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        Kind::List => "list of strings".to_owned(),
+        Kind::Names => "table of strings".to_owned(),
+    };
+    if key.range.is_empty() { kind } else { format!("{kind}; {}", key.range) }
+}

@@ -1,0 +1,258 @@
+//! The loop: next event, `node.handle`, dispatch; nothing else.
+
+use crate::api::{Request, Response, Status};
+use crate::config::Config;
+use crate::io::address::Held;
+use crate::io::clock::{self, Alarm};
+use crate::io::ear::HeardFrame;
+use crate::io::link::LinkFacts;
+use crate::proto::event::{Action, Event, HostId, HostSetup, Transition};
+use crate::proto::node::Node;
+use crate::shells::Shells;
+use anyhow::Result;
+use carp_common::id::IfIndex;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Adverts read before time is looked at again: more than the ring holds, so a flood cannot keep
+/// the node from its own deadlines.
+const AT_ONCE: usize = 512;
+
+/// A running node.
+#[derive(Debug)]
+pub struct Daemon {
+    config: Config,
+    hosts: Vec<HostSetup>,
+    node: Node,
+    shells: Shells,
+    alarm: Alarm,
+    serving: BTreeSet<HostId>,
+    signals: Signals,
+}
+
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What woke the loop.
+enum Woken {
+    Link(IfIndex, LinkFacts),
+    Heard(HeardFrame),
+    Call(crate::io::control::Call),
+    Failures,
+    Alarm,
+    Terminate,
+    Hangup,
+}
+
+impl Daemon {
+    /// Opens everything and tells the node of its links.
+    ///
+    /// # Errors
+    /// What keeps it from starting; the machine is then as it was.
+    pub fn start(config: Config) -> Result<Self> {
+        let signals = Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        let alarm = Alarm::new()?;
+        let (shells, setup) = Shells::open(&config, clock::seed()?)?;
+        let hosts = setup.hosts.clone();
+        let node = Node::new(setup, clock::now());
+        let mut daemon = Self { config, hosts, node, shells, alarm, serving: BTreeSet::new(), signals };
+        let links: Vec<_> = daemon.shells.links.snapshot().collect();
+        for (link, facts) in links {
+            daemon.link(link, facts);
+        }
+        tracing::info!(node = daemon.config.node.name, hosts = daemon.hosts.len(), "started");
+        Ok(daemon)
+    }
+
+    /// Runs until SIGTERM or SIGINT, or until SIGHUP and `reread` gives another configuration,
+    /// which is then returned. Leaves in order: fence, bow out, clean up.
+    ///
+    /// # Errors
+    /// What the kernel says where that is not worth a new try.
+    pub async fn run(mut self, reread: impl Fn() -> Option<Config>) -> Result<Option<Config>> {
+        let outcome = self.serve(reread).await;
+        self.tell(Event::Stop);
+        self.shells.close();
+        outcome
+    }
+
+    async fn serve(&mut self, reread: impl Fn() -> Option<Config>) -> Result<Option<Config>> {
+        loop {
+            self.alarm.set(self.node.deadline())?;
+            match self.next().await? {
+                Woken::Link(link, facts) => self.link(link, facts),
+                Woken::Heard(heard) => self.heard(&heard),
+                Woken::Call((request, answer)) => {
+                    let _ = answer.send(self.answer(request));
+                }
+                Woken::Failures => self.report_failures(),
+                Woken::Alarm => {}
+                Woken::Terminate => return Ok(None),
+                Woken::Hangup => match reread() {
+                    Some(config) if config == self.config => tracing::info!("the configuration is unchanged"),
+                    Some(config) => return Ok(Some(config)),
+                    None => {}
+                },
+            }
+            // Look before you speak: whatever has arrived comes before what time asks for.
+            for _ in 0..AT_ONCE {
+                let Some(heard) = self.shells.ear.waiting()? else { break };
+                self.heard(&heard);
+            }
+            if self.node.deadline().is_some_and(|deadline| deadline <= clock::now()) {
+                self.tell(Event::Tick);
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Woken> {
+        let shells = &mut self.shells;
+        let signals = &mut self.signals;
+        tokio::select! {
+            biased;
+            _ = signals.terminate.recv() => Ok(Woken::Terminate),
+            _ = signals.interrupt.recv() => Ok(Woken::Terminate),
+            _ = signals.hangup.recv() => Ok(Woken::Hangup),
+            change = shells.links.changed() => change.map(|(link, facts)| Woken::Link(link, facts)).map_err(Into::into),
+            fired = self.alarm.fired() => fired.map(|()| Woken::Alarm).map_err(Into::into),
+            heard = shells.ear.heard() => heard.map(Woken::Heard).map_err(Into::into),
+            Some(call) = shells.calls.recv() => Ok(Woken::Call(call)),
+            Ok(()) = shells.applier.failures.changed() => Ok(Woken::Failures),
+        }
+    }
+
+    fn link(&mut self, link: IfIndex, facts: LinkFacts) {
+        let name = self.shells.links.name(link).unwrap_or_default();
+        tracing::debug!(interface = name, ?facts, "link");
+        if facts.successor.is_some() {
+            tracing::warn!(
+                interface = name,
+                "it was removed and made anew: reload carpd (SIGHUP) to use the new one"
+            );
+        }
+        if let Some(shield) = &mut self.shells.shield
+            && let Err(error) = shield.describe(&self.shells.links, &self.hosts)
+        {
+            tracing::warn!(%error, "telling the datapath of a link");
+        }
+        let state = facts.state(self.shells.shield.is_some());
+        self.tell(Event::Link { link, state });
+    }
+
+    fn heard(&mut self, heard: &HeardFrame) {
+        self.tell(Event::Frame { link: heard.link, at: heard.at, frame: &heard.bytes });
+    }
+
+    fn report_failures(&mut self) {
+        for failure in self.shells.applier.failures.borrow_and_update().iter() {
+            tracing::warn!(address = %failure.held.address, error = %failure.error, "VIP");
+        }
+    }
+
+    /// Tells the node, and does what it says, until nothing is left to do.
+    fn tell(&mut self, event: Event<'_>) {
+        let mut actions: VecDeque<Action> = self.node.handle(event, clock::now()).into();
+        while let Some(action) = actions.pop_front() {
+            if let Some(outcome) = self.dispatch(action) {
+                actions.extend(self.node.handle(outcome, clock::now()));
+            }
+        }
+    }
+
+    /// Does one thing, and returns what is to be told of it.
+    fn dispatch(&mut self, action: Action) -> Option<Event<'static>> {
+        match action {
+            Action::Window { host, window } => {
+                if let Some(shield) = &mut self.shells.shield
+                    && let Err(error) = shield.set_window(host, window)
+                {
+                    tracing::warn!(%error, "the datapath does not take a window");
+                }
+            }
+            Action::Advertise { host, link, family, frame } => {
+                let at = clock::now();
+                let sent = self.shells.sender.send(link, &frame);
+                if let Err(error) = &sent {
+                    tracing::debug!(%error, "an advert was not sent");
+                }
+                return Some(Event::Sent { host, family, at, ok: sent.is_ok() });
+            }
+            Action::Send { link, frame } => {
+                if let Err(error) = self.shells.sender.send(link, &frame) {
+                    tracing::debug!(%error, "a frame was not sent");
+                }
+            }
+            Action::Changed(transition) => self.log(&transition),
+            Action::Serving { host, serving } => self.set_serving(host, serving),
+            Action::Warn { host, warning } => {
+                tracing::warn!(virtual_host = self.label(host), "{warning}");
+            }
+        }
+        None
+    }
+
+    fn set_serving(&mut self, host: HostId, serving: bool) {
+        if serving {
+            self.serving.insert(host);
+        } else {
+            self.serving.remove(&host);
+        }
+        let held = |(index, host): (u32, &HostSetup)| {
+            let link = host.link;
+            let vips = if self.serving.contains(&HostId(index)) { host.vips.clone() } else { Vec::new() };
+            vips.into_iter().map(move |address| Held { link, address })
+        };
+        let wanted: BTreeSet<Held> = (0..).zip(&self.hosts).flat_map(held).collect();
+        self.shells.wanted.send_replace(wanted);
+        tracing::info!(virtual_host = self.label(host), serving, "serving");
+    }
+
+    /// FreeBSD's form of the line, for those who search for it.
+    fn log(&self, Transition { host, from, to, reason }: &Transition) {
+        tracing::info!("carp: {}: {from} -> {to} ({reason})", self.label(*host));
+    }
+
+    fn label(&self, host: HostId) -> String {
+        let setup = usize::try_from(host.0).ok().and_then(|index| self.hosts.get(index));
+        setup.map(|setup| format!("{}@{}", setup.vhid, setup.interface)).unwrap_or_default()
+    }
+
+    fn answer(&mut self, request: Request) -> Response {
+        let find = |interface: &str, vhid: u8| {
+            let wanted = |host: &HostSetup| host.interface == interface && host.vhid.get() == vhid;
+            let index = self.hosts.iter().position(wanted)?;
+            u32::try_from(index).ok().map(HostId)
+        };
+        match request.command(find) {
+            Ok(None) => Response::Status(Box::new(self.status())),
+            Ok(Some(command)) => {
+                self.tell(Event::Command(command));
+                Response::Done
+            }
+            Err(message) => Response::Error { message },
+        }
+    }
+
+    fn status(&self) -> Status {
+        let now = clock::now();
+        let interface = |link| self.shells.links.name(link).unwrap_or_default().to_owned();
+        let mut status =
+            Status::of(&self.node.status(now), &self.config.node.name, |host| interface(host.link), now);
+        let shield = self.shells.shield.as_ref();
+        let modes = self.shells.links.snapshot().map(|(link, _)| {
+            let mode = shield.map_or("off", |shield| shield.mode(link).unwrap_or("off"));
+            (interface(link), mode.to_owned())
+        });
+        status.datapath = modes.collect::<BTreeMap<_, _>>();
+        status.counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();
+        status
+    }
+}

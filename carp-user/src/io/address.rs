@@ -1,0 +1,256 @@
+//! The addresses that this node should hold now, a level: an applier makes the kernel agree, as
+//! often as needed, and can be killed and started again at any time.
+//!
+//! A VIP is added as a /32 or /128 without a prefix route and without duplicate address detection;
+//! for IPv6 as a deprecated address, so that the kernel does not choose it as a source (RFC 6724
+//! rule 3; as the longest prefix it would win rule 8). It carries [`PROTOCOL`] as its origin, so that the
+//! next start knows what a killed daemon left behind; kernels before 5.18 do not keep that, there
+//! every configured VIP without a prefix route counts as ours.
+//!
+//! An address request waits for the kernel's lock for links, so the applier has a thread of its own.
+
+use super::error::{CAP_NET_ADMIN, Error};
+use super::netlink::{AF_INET, AF_INET6, CREATE, Reply, Request, Requests, attributes, ip, replies, u32_at};
+use carp_common::id::IfIndex;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Origin of our addresses (`ip address show` prints `proto 112`); CARP's protocol number.
+pub const PROTOCOL: u8 = 112;
+
+/// A VIP on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Held {
+    /// The link that carries it.
+    pub link: IfIndex,
+    /// The VIP.
+    pub address: IpAddr,
+}
+
+/// An address that the kernel did not add or remove.
+#[derive(Debug)]
+pub struct Failure {
+    /// Which one.
+    pub held: Held,
+    /// It should be there, or else be gone.
+    pub wanted: bool,
+    /// What the kernel said, and what to do.
+    pub error: Error,
+}
+
+/// Makes the kernel agree with a set of addresses. Blocks.
+#[derive(Debug)]
+pub struct Addresses {
+    requests: Requests,
+    /// Added by us, now or before a crash, and not known to be gone.
+    ours: BTreeSet<Held>,
+    strangers: BTreeSet<Held>,
+}
+
+impl Addresses {
+    /// Takes over those of the `configured` VIPs that a killed daemon left behind; the next
+    /// [`Addresses::apply`] removes the ones that are not wanted any more.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open(configured: &BTreeSet<Held>) -> Result<Self, Error> {
+        let failed = |source| Error::kernel("reading the addresses", CAP_NET_ADMIN, source);
+        let mut requests = Requests::open().map_err(failed)?;
+        let found = present(&mut requests).map_err(failed)?;
+        let of = |ours: bool| {
+            let those = found.iter().filter(move |found| found.ours() == ours).map(|found| found.held);
+            those.filter(|held| configured.contains(held)).collect()
+        };
+        Ok(Self { ours: of(true), strangers: of(false), requests })
+    }
+
+    /// Configured VIPs that somebody else had put on their link before this daemon started. Both
+    /// nodes then answer for them at all times: worth a warning.
+    pub const fn strangers(&self) -> &BTreeSet<Held> {
+        &self.strangers
+    }
+
+    /// Adds what is wanted and missing, removes what is ours and not wanted, leaves everything else.
+    /// Some may fail; the same call again tries only what is left to do.
+    pub fn apply(&mut self, wanted: &BTreeSet<Held>) -> Vec<Failure> {
+        // Others take addresses away too, and a link that goes down loses its IPv6 ones. Without this
+        // look, everything is asked for.
+        let found = present(&mut self.requests).unwrap_or_default();
+        let there = found.iter().filter(|found| found.is_whole()).map(|found| found.held);
+        let there = there.collect::<BTreeSet<_>>();
+        let mut failures = Vec::new();
+        let gone = self.ours.difference(wanted).copied().collect::<Vec<_>>();
+        for held in gone {
+            match self.remove(held) {
+                Ok(()) => drop(self.ours.remove(&held)),
+                Err(error) => failures.push(Failure { held, wanted: false, error }),
+            }
+        }
+        for held in wanted.iter().copied() {
+            let added = if there.contains(&held) { Ok(()) } else { self.add(held) };
+            match added {
+                Ok(()) => drop(self.ours.insert(held)),
+                Err(error) => failures.push(Failure { held, wanted: true, error }),
+            }
+        }
+        failures
+    }
+
+    /// An address that is there already is fine: it is a VIP, so it is ours to manage.
+    fn add(&mut self, held: Held) -> Result<(), Error> {
+        let flags = libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE;
+        let request = request(libc::RTM_NEWADDR, CREATE, held)
+            .with(libc::IFA_FLAGS, &flags.to_ne_bytes())
+            .with(IFA_PROTO, &[PROTOCOL]);
+        let request = match held.address {
+            IpAddr::V4(_) => request,
+            IpAddr::V6(_) => request.with(libc::IFA_CACHEINFO, &deprecated_forever()),
+        };
+        self.ask(request, held, "adding", &[libc::EEXIST])
+    }
+
+    /// An address or a link that is gone already is fine.
+    fn remove(&mut self, held: Held) -> Result<(), Error> {
+        let request = request(libc::RTM_DELADDR, 0, held);
+        self.ask(request, held, "removing", &[libc::EADDRNOTAVAIL, libc::ENODEV])
+    }
+
+    fn ask(&mut self, request: Request, held: Held, doing: &str, fine: &[i32]) -> Result<(), Error> {
+        match self.requests.ask(request) {
+            Err(error) if !error.raw_os_error().is_some_and(|code| fine.contains(&code)) => {
+                let doing = format!("{doing} {} on interface number {}", held.address, held.link);
+                Err(Error::kernel(doing, CAP_NET_ADMIN, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A running applier.
+#[derive(Debug)]
+pub struct Applier {
+    thread: JoinHandle<Vec<Failure>>,
+    /// What could not be done at the last try; empty when the kernel agrees.
+    pub failures: watch::Receiver<Vec<Failure>>,
+}
+
+impl Applier {
+    /// How often an unchanged set is applied again, in case others took an address away.
+    pub const AGAIN: Duration = Duration::from_secs(5);
+
+    /// Applies every value of `wanted`, on a thread of its own in the caller's network namespace.
+    /// Ends when the sender is dropped, and then removes all that is ours.
+    ///
+    /// # Errors
+    /// The kernel's, when it has no thread left.
+    pub fn start(addresses: Addresses, wanted: watch::Receiver<BTreeSet<Held>>) -> io::Result<Self> {
+        let (told, failures) = watch::channel(Vec::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let thread = std::thread::Builder::new()
+            .name("carp-address".to_owned())
+            .spawn(move || runtime.block_on(follow(addresses, wanted, told)))?;
+        Ok(Self { thread, failures })
+    }
+
+    /// Waits until everything is removed, and returns what could not be. Drop the sender of the
+    /// wanted set before, or this waits forever.
+    pub fn finish(self) -> Vec<Failure> {
+        // A panic over there has been written to standard error already.
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+async fn follow(
+    mut addresses: Addresses,
+    mut wanted: watch::Receiver<BTreeSet<Held>>,
+    told: watch::Sender<Vec<Failure>>,
+) -> Vec<Failure> {
+    loop {
+        let set = wanted.borrow_and_update().clone();
+        let failures = addresses.apply(&set);
+        told.send_if_modified(|last| {
+            let worth_telling = !(last.is_empty() && failures.is_empty());
+            *last = failures;
+            worth_telling
+        });
+        if let Ok(Err(_closed)) = tokio::time::timeout(Applier::AGAIN, wanted.changed()).await {
+            return addresses.apply(&BTreeSet::new());
+        }
+    }
+}
+
+/// An address that the kernel has.
+struct Found {
+    held: Held,
+    prefix: u8,
+    flags: u32,
+    /// 0: unknown.
+    protocol: u8,
+}
+
+impl Found {
+    fn ours(&self) -> bool {
+        let no_route = self.flags & libc::IFA_F_NOPREFIXROUTE != 0;
+        self.is_whole() && (self.protocol == PROTOCOL || (self.protocol == 0 && no_route))
+    }
+
+    /// A /32 or /128.
+    fn is_whole(&self) -> bool {
+        self.prefix == whole(self.held.address)
+    }
+}
+
+const IFA_PROTO: u16 = 11;
+const IFADDR_LEN: usize = 8;
+
+fn present(requests: &mut Requests) -> io::Result<Vec<Found>> {
+    let list = requests.dump(libc::RTM_GETADDR, &[0; IFADDR_LEN])?;
+    Ok(replies(&list).filter_map(|reply| found(&reply)).collect())
+}
+
+fn found(reply: &Reply<'_>) -> Option<Found> {
+    if reply.kind != libc::RTM_NEWADDR {
+        return None;
+    }
+    let [_family, prefix, flags, _scope] = *reply.body.first_chunk()?;
+    let link = IfIndex(u32_at(reply.body, 4)?);
+    let (mut address, mut flags, mut protocol) = (None, u32::from(flags), 0);
+    for (kind, value) in attributes(reply.body.get(IFADDR_LEN..)?) {
+        match kind {
+            // What the other end of a point-to-point link has, unless there is a local one.
+            libc::IFA_ADDRESS => address = address.or(ip(value)),
+            libc::IFA_LOCAL => address = ip(value),
+            libc::IFA_FLAGS => flags = u32_at(value, 0)?,
+            IFA_PROTO => protocol = *value.first()?,
+            _ => {}
+        }
+    }
+    Some(Found { held: Held { link, address: address? }, prefix, flags, protocol })
+}
+
+fn request(kind: u16, flags: u16, held: Held) -> Request {
+    let family = if held.address.is_ipv4() { AF_INET } else { AF_INET6 };
+    // struct ifaddrmsg: family, prefix length, flags, scope (0: global), link.
+    let mut header = vec![family, whole(held.address), 0, 0];
+    header.extend(held.link.0.to_ne_bytes());
+    let address: &[u8] = match &held.address {
+        IpAddr::V4(ip) => &ip.octets(),
+        IpAddr::V6(ip) => &ip.octets(),
+    };
+    Request::new(kind, flags, &header).with(libc::IFA_LOCAL, address).with(libc::IFA_ADDRESS, address)
+}
+
+const fn whole(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// `struct ifa_cacheinfo`: preferred for no time, valid for ever, two stamps that only the kernel sets.
+fn deprecated_forever() -> [u8; 16] {
+    let mut info = [0; 16];
+    info[4..8].fill(0xff);
+    info
+}

@@ -1,0 +1,322 @@
+//! The datapath: loads the XDP program with its maps pinned, attaches it, and writes the maps.
+//!
+//! What is pinned outlives the daemon: a killed master goes on serving until its lease ends, and
+//! the next daemon of the same instance goes on with the same maps and links. Pins live in the
+//! *mount* namespace's `/sys/fs/bpf`, links in the *network* namespace of the calling thread.
+
+mod attach;
+mod error;
+mod pins;
+mod read;
+mod shift;
+mod slot;
+mod sys;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::Xdp;
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfLoader};
+use carp_common::id::IfIndex;
+use carp_common::map::{
+    ADVERTS, COUNTERS, Captured, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
+};
+use zerocopy::FromBytes;
+
+pub use error::Error;
+pub use read::{Counters, Pinned, read_pinned};
+
+use attach::Survey;
+use pins::{Found, Pins};
+
+/// The object that `cargo xtask build-ebpf` made; `build.rs` finds it.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARP_BPF_OBJECT"));
+/// The program's name in it.
+pub const PROGRAM: &str = "carp";
+
+/// A link to attach to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The kernel's number for it.
+    pub link: IfIndex,
+    /// Its name.
+    pub name: String,
+    /// How to attach.
+    pub mode: Mode,
+}
+
+/// How the program is to be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver, else behind it.
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// Behind the driver.
+    Generic,
+}
+
+/// How the program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// In the driver.
+    Native,
+    /// Behind the driver, in the kernel's receive path.
+    Generic,
+}
+
+/// The datapath of one instance. Dropping it leaves everything running and pinned;
+/// [`Datapath::close`] takes it down.
+pub struct Datapath {
+    pins: Pins,
+    modes: Vec<(IfIndex, Attached)>,
+    hosts: HashMap<MapData, HostKey, Host>,
+    vips: HashMap<MapData, VipKey, Vip>,
+    windows: Array<MapData, Window>,
+    counters: PerCpuArray<MapData, u64>,
+    /// What was last written to a slot, or read from it first.
+    shadow: BTreeMap<u32, Window>,
+}
+
+/// The adverts that the datapath has heard, oldest first.
+pub struct Adverts {
+    ring: RingBuf<MapData>,
+}
+
+impl Datapath {
+    /// Loads and attaches, or goes on with what a killed daemon of this instance left: its maps
+    /// with their contents, and its links. Adverts that it left unread are thrown away. The caller
+    /// makes sure that no other daemon of this name runs.
+    ///
+    /// # Errors
+    /// Missing capabilities, no BPF file system, a foreign program on an interface, a driver or
+    /// kernel that refuses. What had been made by then is removed again.
+    pub fn open(instance: &str, ports: &[Port]) -> Result<(Self, Adverts), Error> {
+        let pins = Pins::of(instance)?;
+        let missing = sys::missing_capabilities();
+        if !missing.is_empty() {
+            return Err(Error::Privilege { missing: missing.join(" ") });
+        }
+        raise_memlock();
+        pins::mount_bpffs()?;
+        let found = pins.look();
+        let mut survey = Survey::take(&pins, found, ports)?;
+        if found == Found::Stale {
+            tracing::warn!(instance, "removing a datapath of another version");
+            pins.remove()?;
+            survey = Survey::take(&pins, Found::Nothing, ports)?;
+        }
+        let opened = Self::build(&pins, found, &mut survey, ports);
+        if opened.is_err() && found != Found::Ours {
+            // There may be nothing to remove, if that was what failed.
+            let _undone = pins.remove();
+        }
+        opened
+    }
+
+    /// How the program is attached to a link.
+    pub fn mode_of(&self, link: IfIndex) -> Option<Attached> {
+        self.modes.iter().find(|(port, _)| *port == link).map(|(_, attached)| *attached)
+    }
+
+    /// Adds or changes a virtual host. One that is new to its slot starts with a closed window:
+    /// whatever the slot held was another's.
+    ///
+    /// # Errors
+    /// The kernel's; a full map.
+    pub fn set_host(&mut self, key: HostKey, host: Host) -> Result<(), Error> {
+        let known = self.hosts.get(&key, 0).is_ok_and(|known| known.slot == host.slot);
+        if !known {
+            self.set_window(host.slot, Window::CLOSED)?;
+        }
+        self.hosts.insert(key, host, 0).map_err(|error| Error::map(HOSTS, &error))
+    }
+
+    /// Adds or changes a VIP.
+    ///
+    /// # Errors
+    /// The kernel's; a full map.
+    pub fn set_vip(&mut self, key: VipKey, vip: Vip) -> Result<(), Error> {
+        self.vips.insert(key, vip, 0).map_err(|error| Error::map(VIPS, &error))
+    }
+
+    /// Removes every virtual host and VIP that is not listed. The window of a host that goes is
+    /// closed first.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn retain(&mut self, hosts: &[HostKey], vips: &[VipKey]) -> Result<(), Error> {
+        let held = read::entries(&self.hosts).map_err(|error| Error::map(HOSTS, &error))?;
+        let kept: Vec<u32> =
+            held.iter().filter(|(key, _)| hosts.contains(key)).map(|(_, host)| host.slot).collect();
+        for (key, host) in held.iter().filter(|(key, _)| !hosts.contains(key)) {
+            // The slot may have been given to another host by now.
+            if !kept.contains(&host.slot) {
+                self.set_window(host.slot, Window::CLOSED)?;
+            }
+            self.hosts.remove(key).map_err(|error| Error::map(HOSTS, &error))?;
+        }
+        let held = read::entries(&self.vips).map_err(|error| Error::map(VIPS, &error))?;
+        for (key, _) in held.iter().filter(|(key, _)| !vips.contains(key)) {
+            self.vips.remove(key).map_err(|error| Error::map(VIPS, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Says from when until when a slot may serve: one map write, three when the start changes
+    /// to a window that does not overlap (see `shift`).
+    ///
+    /// # Errors
+    /// A slot of `MAX_HOSTS` or more; the kernel's.
+    pub fn set_window(&mut self, slot: u32, window: Window) -> Result<(), Error> {
+        let failed = |error| Error::map(WINDOWS, &error);
+        let current = match self.shadow.get(&slot) {
+            Some(current) => *current,
+            None => self.windows.get(&slot, 0).map_err(failed)?,
+        };
+        for step in shift::steps(current, window) {
+            self.windows.set(slot, step, 0).map_err(failed)?;
+            self.shadow.insert(slot, step);
+        }
+        Ok(())
+    }
+
+    /// The windows of all virtual hosts, by slot.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn windows(&self) -> Result<BTreeMap<u32, Window>, Error> {
+        let hosts = read::entries(&self.hosts).map_err(|error| Error::map(HOSTS, &error))?;
+        read::windows(&hosts, &self.windows)
+    }
+
+    /// What the datapath did, summed over the CPUs, since the maps were made.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn counters(&self) -> Result<Counters, Error> {
+        read::counters(&self.counters)
+    }
+
+    /// Detaches the program everywhere and removes every pin, the instance's folder, and the one
+    /// above if no other instance is left. A BPF file system that `open` mounted stays.
+    ///
+    /// # Errors
+    /// The first one; the rest is removed nevertheless.
+    pub fn close(self) -> Result<(), Error> {
+        self.pins.remove()
+    }
+
+    fn build(
+        pins: &Pins,
+        found: Found,
+        survey: &mut Survey<'_>,
+        ports: &[Port],
+    ) -> Result<(Self, Adverts), Error> {
+        if found != Found::Ours {
+            pins.create()?;
+        }
+        let mut ebpf = load(pins)?;
+        let (datapath, adverts) = Self::with_maps(pins, &mut ebpf)?;
+        survey.remove_left(pins)?;
+        survey.attach(pins, program(&mut ebpf)?)?;
+        Ok((Self { modes: attach::modes(ports)?, ..datapath }, adverts))
+    }
+
+    fn with_maps(pins: &Pins, ebpf: &mut Ebpf) -> Result<(Self, Adverts), Error> {
+        let mut ring = take(ebpf, ADVERTS, RingBuf::try_from)?;
+        /// More than the ring holds.
+        const LEFT_UNREAD: u32 = 1024;
+        (0..LEFT_UNREAD).find(|_| ring.next().is_none());
+        let datapath = Self {
+            pins: pins.clone(),
+            modes: Vec::new(),
+            hosts: take(ebpf, HOSTS, HashMap::try_from)?,
+            vips: take(ebpf, VIPS, HashMap::try_from)?,
+            windows: take(ebpf, WINDOWS, Array::try_from)?,
+            counters: take(ebpf, COUNTERS, PerCpuArray::try_from)?,
+            shadow: BTreeMap::new(),
+        };
+        Ok((datapath, Adverts { ring }))
+    }
+}
+
+impl Adverts {
+    /// The next one, or `None` until the descriptor is readable again.
+    #[expect(clippy::should_implement_trait, reason = "more may follow after a `None`")]
+    pub fn next(&mut self) -> Option<Captured> {
+        let record = self.ring.next()?;
+        // A record of another length cannot be: the version of the maps would be another.
+        Captured::read_from_bytes(&record).ok()
+    }
+}
+
+impl fmt::Debug for Datapath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datapath")
+            .field("pins", &self.pins)
+            .field("modes", &self.modes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Adverts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adverts").finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Adverts {
+    /// Readable while there are adverts. It belongs to the ring: watch a duplicate.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}
+
+impl Mode {
+    fn is_met_by(self, attached: Attached) -> bool {
+        match (self, attached) {
+            (Self::Auto | Self::Native, Attached::Native) | (Self::Generic, Attached::Generic) => true,
+            // Auto prefers the driver, but where it was refused once it need not be tried again.
+            (Self::Auto, Attached::Generic) => true,
+            (Self::Native, Attached::Generic) | (Self::Generic, Attached::Native) => false,
+        }
+    }
+}
+
+fn load(pins: &Pins) -> Result<Ebpf, Error> {
+    let mut loader = EbpfLoader::new();
+    for name in [HOSTS, VIPS, WINDOWS, ADVERTS, COUNTERS] {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(&error))?;
+    program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
+    Ok(ebpf)
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    let found = ebpf.program_mut(PROGRAM).and_then(|program| program.try_into().ok());
+    found.ok_or_else(|| Error::Load { reason: format!("the object has no XDP program {PROGRAM}") })
+}
+
+fn take<T>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    convert: impl FnOnce(Map) -> Result<T, aya::maps::MapError>,
+) -> Result<T, Error> {
+    let map = ebpf.take_map(name);
+    let map = map.ok_or(Error::Map { map: name, reason: "not in the BPF object".to_owned() })?;
+    convert(map).map_err(|error| Error::map(name, &error))
+}
+
+/// Before 5.11 maps count against RLIMIT_MEMLOCK, whose default is 64 KiB. If it cannot be raised,
+/// making the maps fails and says so.
+fn raise_memlock() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if KernelVersion::current().is_ok_and(|kernel| kernel < KernelVersion::new(5, 11, 0)) {
+        let _kept = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+    }
+}

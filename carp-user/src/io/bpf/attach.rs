@@ -1,0 +1,160 @@
+//! Attaching the program to the links, each pinned: new ones, and those of a killed daemon, whose
+//! program is replaced without a gap. What cannot be finished is undone.
+
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::{FdLink, PinnedLink as AyaPin};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use carp_common::id::IfIndex;
+
+use super::pins::{Found, PinnedLink, Pins};
+use super::slot::{self, Occupant};
+use super::{Attached, Error, Mode, Port};
+
+/// What is there before anything is changed: per port, the pinned link to go on with.
+pub(super) struct Survey<'a> {
+    ports: Vec<(&'a Port, Option<PinnedLink>)>,
+    /// Pinned links that no port goes on with.
+    left: Vec<PinnedLink>,
+}
+
+impl<'a> Survey<'a> {
+    /// Looks, and refuses when somebody else's program is in the way. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`]; those of listing.
+    pub(super) fn take(pins: &Pins, found: Found, ports: &'a [Port]) -> Result<Self, Error> {
+        let mut left = pins.links()?;
+        let occupants = slot::occupants()?;
+        let mut surveyed = Vec::new();
+        for port in ports {
+            let occupant =
+                occupants.iter().find(|(link, _)| *link == port.link).map(|(_, occupant)| *occupant);
+            let ours = left.iter().position(|pin| is_on(pin, port.link, occupant));
+            refuse_foreign(port, occupant, ours.is_some())?;
+            let fits = ours.filter(|at| {
+                let is_named_so = left.get(*at).is_some_and(|pin| pin.name == port.name);
+                found == Found::Ours
+                    && is_named_so
+                    && occupant.is_some_and(|o| port.mode.is_met_by(o.attached))
+            });
+            surveyed.push((port, fits.map(|at| left.swap_remove(at))));
+        }
+        Ok(Self { ports: surveyed, left })
+    }
+
+    /// Removes the links that nothing goes on with, of interfaces no longer configured, gone, or
+    /// attached in another mode.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn remove_left(&mut self, pins: &Pins) -> Result<(), Error> {
+        self.left.drain(..).try_for_each(|pin| pins.remove_link(&pin.path))
+    }
+
+    /// Attaches to every port. New links first: they may fail, replacing a program does not.
+    ///
+    /// # Errors
+    /// Those of attaching; the links made so far are removed again.
+    pub(super) fn attach(&self, pins: &Pins, program: &mut Xdp) -> Result<(), Error> {
+        let mut undo = Undo { pins, made: Vec::new() };
+        for (port, _) in self.ports.iter().filter(|(_, pin)| pin.is_none()) {
+            let path = pins.link(&port.name);
+            attach_new(program, port, &path)?;
+            undo.made.push(path);
+        }
+        for (port, pin) in &self.ports {
+            if let Some(pin) = pin {
+                replace(program, &pin.path).map_err(|error| Error::load(&error))?;
+                tracing::debug!(interface = port.name, "went on with the XDP link of an earlier run");
+            }
+        }
+        undo.made.clear();
+        Ok(())
+    }
+}
+
+/// How each port is attached now.
+///
+/// # Errors
+/// Those of listing.
+pub(super) fn modes(ports: &[Port]) -> Result<Vec<(IfIndex, Attached)>, Error> {
+    let occupants = slot::occupants()?;
+    let is_ours = |link: &IfIndex| ports.iter().any(|port| port.link == *link);
+    Ok(occupants.into_iter().filter(|(link, _)| is_ours(link)).map(|(link, o)| (link, o.attached)).collect())
+}
+
+/// Removes the links made so far when dropped, newest first.
+struct Undo<'a> {
+    pins: &'a Pins,
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        for path in self.made.iter().rev() {
+            if let Err(error) = self.pins.remove_link(path) {
+                tracing::warn!(%error, "undoing an unfinished start");
+            }
+        }
+    }
+}
+
+/// By interface *and* program: the same number in another network namespace is another interface.
+fn is_on(pin: &PinnedLink, link: IfIndex, occupant: Option<Occupant>) -> bool {
+    pin.ifindex == link.0 && occupant.is_some_and(|occupant| occupant.program == pin.program)
+}
+
+fn refuse_foreign(port: &Port, occupant: Option<Occupant>, is_ours: bool) -> Result<(), Error> {
+    match occupant {
+        Some(occupant) if !is_ours => Err(Error::Occupied {
+            name: port.name.clone(),
+            program: slot::program_name(occupant.program),
+            id: occupant.program,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn attach_new(program: &mut Xdp, port: &Port, path: &Path) -> Result<(), Error> {
+    let link = match port.mode {
+        Mode::Native => attach_in(program, port, Attached::Native, "xdp = \"generic\" or \"off\"")?,
+        Mode::Generic => attach_in(program, port, Attached::Generic, "xdp = \"off\"")?,
+        Mode::Auto => match attach_in(program, port, Attached::Native, "") {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::info!(interface = port.name, %error, "trying generic XDP");
+                attach_in(program, port, Attached::Generic, "xdp = \"off\"")?
+            }
+        },
+    };
+    let link = FdLink::try_from(link).map_err(|_| Error::NoLinks { name: port.name.clone() })?;
+    link.pin(path).map_err(|error| Error::load(&error))?;
+    Ok(())
+}
+
+fn attach_in(
+    program: &mut Xdp,
+    port: &Port,
+    attached: Attached,
+    choices: &'static str,
+) -> Result<XdpLink, Error> {
+    let (mode, name) = match attached {
+        Attached::Native => (XdpMode::Driver, "native"),
+        Attached::Generic => (XdpMode::Skb, "generic"),
+    };
+    program
+        .attach_to_if_index(port.link.0, mode)
+        .and_then(|id| program.take_link(id))
+        .map_err(|error| Error::attach(&port.name, name, choices, &error))
+}
+
+/// In one step: there is no moment without a program.
+fn replace(program: &mut Xdp, path: &Path) -> Result<(), ProgramError> {
+    let pinned = AyaPin::from_pin(path).map_err(std::io::Error::other)?;
+    let link = XdpLink::try_from(FdLink::from(pinned)).map_err(std::io::Error::other)?;
+    let id = program.attach_to_link(link)?;
+    // The pin holds the link from here on.
+    program.take_link(id).map(drop)
+}

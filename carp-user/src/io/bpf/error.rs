@@ -1,0 +1,149 @@
+//! Why the datapath could not be opened or written, and what to do next.
+
+use std::io;
+use std::path::PathBuf;
+
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+
+use super::pins;
+
+/// An error of `io/bpf`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process lacks capabilities.
+    #[error(
+        "loading XDP: {missing} is missing: run carpd as root, or grant it (systemd: AmbientCapabilities={missing})"
+    )]
+    Privilege {
+        /// What is missing, as `capabilities(7)` names it, separated by spaces.
+        missing: String,
+    },
+    /// There is no BPF file system, and it cannot be mounted.
+    #[error(
+        "{} is no BPF file system and mounting one failed ({source}): mount it (mount -t bpf bpf {}), \
+         or set xdp = \"off\"",
+        pins::BPFFS,
+        pins::BPFFS
+    )]
+    NoBpffs {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The instance's name would leave its folder.
+    #[error("{instance:?} cannot be the name of an instance: use 1 to 32 of a-z, 0-9 and -")]
+    Instance {
+        /// The name.
+        instance: String,
+    },
+    /// Somebody else's program is in the link's XDP slot.
+    #[error(
+        "{name} already has XDP program {program} (id {id}): remove it (ip link set {name} xdp off), \
+         or set xdp = \"off\""
+    )]
+    Occupied {
+        /// The link.
+        name: String,
+        /// Name of the program.
+        program: String,
+        /// Its id, as `bpftool prog` shows it.
+        id: u32,
+    },
+    /// The kernel or the driver does not take the program.
+    #[error("{name} takes no {mode} XDP program: {reason}; set {choices}")]
+    Attach {
+        /// The link.
+        name: String,
+        /// "native" or "generic".
+        mode: &'static str,
+        /// What the kernel said.
+        reason: String,
+        /// What may be set instead.
+        choices: &'static str,
+    },
+    /// The kernel does not know links between programs and interfaces.
+    #[error("XDP on {name}: this kernel has no BPF links; carp needs Linux 5.10 or newer, or xdp = \"off\"")]
+    NoLinks {
+        /// The link.
+        name: String,
+    },
+    /// The kernel refuses the program.
+    #[error(
+        "the kernel refuses the XDP program: {reason}; report it with the kernel's version, and set xdp = \"off\""
+    )]
+    Load {
+        /// What the kernel said; its verifier's last words included.
+        reason: String,
+    },
+    /// A pinned object cannot be read or changed.
+    #[error("{doing} {}: {source}", .path.display())]
+    Pin {
+        /// What was tried.
+        doing: &'static str,
+        /// The pin.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No instance of this name has a datapath.
+    #[error(
+        "instance {instance} has no datapath: no carpd of that name ran here, or it runs with xdp = \"off\""
+    )]
+    NotPinned {
+        /// The name.
+        instance: String,
+    },
+    /// The pinned maps are of another version of carp.
+    #[error("the datapath of instance {instance} was made by another version of carp: use its own carpctl")]
+    OtherVersion {
+        /// The name.
+        instance: String,
+    },
+    /// A map cannot be read or written.
+    #[error("BPF map {map}: {reason}")]
+    Map {
+        /// Name of the map.
+        map: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// The links of this network namespace cannot be listed.
+    #[error("listing the XDP programs of the interfaces: {source}")]
+    Links {
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(super) fn map(map: &'static str, error: &MapError) -> Self {
+        Self::Map { map, reason: chain(error) }
+    }
+
+    pub(super) fn load(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Load { reason: chain(error) }
+    }
+
+    pub(super) fn attach(
+        name: &str,
+        mode: &'static str,
+        choices: &'static str,
+        error: &ProgramError,
+    ) -> Self {
+        Self::Attach { name: name.to_owned(), mode, reason: chain(error), choices }
+    }
+}
+
+/// aya's errors name the call; the kernel's reason is their source.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let source_text = source.to_string();
+        if !text.contains(&source_text) {
+            text = format!("{text}: {source_text}");
+        }
+        cause = source.source();
+    }
+    text
+}

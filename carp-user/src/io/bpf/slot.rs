@@ -1,0 +1,66 @@
+//! What is in the XDP slot of a link of this network namespace, as rtnetlink tells it.
+
+use aya::programs::loaded_programs;
+use carp_common::id::IfIndex;
+
+use super::{Attached, Error};
+use crate::io::netlink::{Requests, attributes, replies, u32_at};
+
+/// A program in an XDP slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Occupant {
+    /// Its id.
+    pub(super) program: u32,
+    /// How it is attached.
+    pub(super) attached: Attached,
+}
+
+/// Every occupied slot.
+///
+/// # Errors
+/// When the links cannot be listed.
+pub(super) fn occupants() -> Result<Vec<(IfIndex, Occupant)>, Error> {
+    let links = Requests::open().and_then(|mut requests| requests.dump(RTM_GETLINK, &[0; IFINFOMSG]));
+    let links = links.map_err(|source| Error::Links { source })?;
+    Ok(replies(&links)
+        .filter(|reply| reply.kind == RTM_NEWLINK)
+        .filter_map(|reply| occupant(reply.body))
+        .collect())
+}
+
+/// The name of a loaded program, for people.
+pub(super) fn program_name(id: u32) -> String {
+    loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(ToOwned::to_owned))
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "without a name".to_owned())
+}
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+/// Bytes in `struct ifinfomsg`.
+const IFINFOMSG: usize = 16;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
+const IFLA_XDP_DRV_PROG_ID: u16 = 5;
+const IFLA_XDP_SKB_PROG_ID: u16 = 6;
+const IFLA_XDP_HW_PROG_ID: u16 = 7;
+const XDP_ATTACHED_SKB: u8 = 2;
+
+/// With a program in hardware *and* one in the driver the kernel names no single id: then it is
+/// the first of them, which is not ours, as we have one per link.
+fn occupant(link: &[u8]) -> Option<(IfIndex, Occupant)> {
+    let index = IfIndex(u32_at(link, 4)?);
+    let (_, xdp) = attributes(link.get(IFINFOMSG..)?).find(|(kind, _)| *kind == IFLA_XDP)?;
+    let id_of = |wanted| attributes(xdp).find(|(kind, _)| *kind == wanted).and_then(|(_, id)| u32_at(id, 0));
+    let program = [IFLA_XDP_PROG_ID, IFLA_XDP_DRV_PROG_ID, IFLA_XDP_SKB_PROG_ID, IFLA_XDP_HW_PROG_ID]
+        .into_iter()
+        .find_map(id_of)?;
+    let is_generic =
+        attributes(xdp).any(|(kind, how)| kind == IFLA_XDP_ATTACHED && how == [XDP_ATTACHED_SKB]);
+    let attached = if is_generic { Attached::Generic } else { Attached::Native };
+    Some((index, Occupant { program, attached }))
+}

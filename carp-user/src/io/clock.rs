@@ -1,0 +1,158 @@
+//! The clock, the alarm and the seed: the only place that reads time or draws randomness.
+
+use super::error::Error;
+use super::raw::Ready;
+use carp_common::time::Instant;
+use rustix::rand::GetRandomFlags;
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use std::io;
+
+/// `CLOCK_MONOTONIC`, which is what `bpf_ktime_get_ns()` reads too.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub fn now() -> Instant {
+    let Timespec { tv_sec, tv_nsec } = rustix::time::clock_gettime(ClockId::Monotonic);
+    // Neither is ever negative for this clock.
+    let seconds = u64::try_from(tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(tv_nsec).unwrap_or(0);
+    Instant::from_nanos(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos))
+}
+
+/// Sixty-four random bits from the kernel, for [`Setup::seed`](crate::proto::event::Setup::seed).
+///
+/// # Errors
+/// The kernel's; it has none once the machine is up.
+pub fn seed() -> Result<u64, Error> {
+    let mut seed = [0; 8];
+    match rustix::rand::getrandom(&mut seed, GetRandomFlags::empty()) {
+        Ok(8) => Ok(u64::from_ne_bytes(seed)),
+        Ok(_) => Err(no_seed(io::ErrorKind::UnexpectedEof.into())),
+        Err(errno) => Err(no_seed(errno.into())),
+    }
+}
+
+/// An alarm clock on `CLOCK_MONOTONIC`, exact to the kernel's high-resolution timers; tokio's own
+/// timers are exact to a millisecond only.
+#[derive(Debug)]
+pub struct Alarm(Ready);
+
+impl Alarm {
+    /// An alarm that is not set. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The kernel's, such as too many open files.
+    pub fn new() -> Result<Self, Error> {
+        let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC);
+        match fd.map_err(io::Error::from).and_then(Ready::new) {
+            Ok(fd) => Ok(Self(fd)),
+            Err(source) => Err(Error::Kernel { doing: "making a timer".to_owned(), source }),
+        }
+    }
+
+    /// Lets it go off once, at `at`; at once when that is past; never for `None`. The last call
+    /// counts.
+    ///
+    /// # Errors
+    /// The kernel's; it has none for a timer of ours.
+    pub fn set(&mut self, at: Option<Instant>) -> io::Result<()> {
+        // Zero would disarm it: the first nanosecond after boot is as past as any.
+        let nanos = at.map_or(0, |at| at.nanos().max(1));
+        let timer = Itimerspec { it_interval: timespec(0)?, it_value: timespec(nanos)? };
+        timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &timer)?;
+        Ok(())
+    }
+
+    /// Waits until it goes off. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The kernel's; it has none for a timer of ours.
+    pub async fn fired(&mut self) -> io::Result<()> {
+        let expirations = |fd: std::os::fd::BorrowedFd<'_>| Ok(rustix::io::read(fd, &mut [0_u8; 8])?);
+        self.0.read(expirations).await.map(|_count| ())
+    }
+}
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+fn timespec(nanos: u64) -> io::Result<Timespec> {
+    Ok(Timespec {
+        tv_sec: i64::try_from(nanos / NANOS_PER_SECOND).map_err(io::Error::other)?,
+        tv_nsec: i64::try_from(nanos % NANOS_PER_SECOND).map_err(io::Error::other)?,
+    })
+}
+
+fn no_seed(source: io::Error) -> Error {
+    Error::Kernel { doing: "drawing a random seed".to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carp_common::time::Span;
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn time_goes_forward() {
+        let before = now();
+        assert!(now() >= before);
+        assert_ne!(before, Instant::ZERO);
+    }
+
+    #[test]
+    fn two_seeds_differ() {
+        assert_ne!(seed().unwrap(), seed().unwrap());
+    }
+
+    #[test]
+    fn the_alarm_goes_off_not_before_its_time_and_once() {
+        run(async {
+            let mut alarm = Alarm::new().unwrap();
+            let at = now() + Span::micros(1_500);
+            alarm.set(Some(at)).unwrap();
+            alarm.fired().await.unwrap();
+            assert!(now() >= at);
+            assert!(is_quiet(&mut alarm).await);
+        });
+    }
+
+    #[test]
+    fn an_alarm_in_the_past_goes_off_at_once_and_one_at_the_end_of_time_never() {
+        run(async {
+            let mut alarm = Alarm::new().unwrap();
+            alarm.set(Some(Instant::ZERO)).unwrap();
+            alarm.fired().await.unwrap();
+            alarm.set(Some(Instant::MAX)).unwrap();
+            assert!(is_quiet(&mut alarm).await);
+        });
+    }
+
+    #[test]
+    fn an_alarm_that_went_off_unseen_is_forgotten_when_it_is_set_anew() {
+        run(async {
+            let mut alarm = Alarm::new().unwrap();
+            alarm.set(Some(Instant::ZERO)).unwrap();
+            tokio::task::yield_now().await;
+            alarm.set(None).unwrap();
+            assert!(is_quiet(&mut alarm).await);
+        });
+    }
+
+    /// Polls it a few times, giving the reactor its turn in between.
+    async fn is_quiet(alarm: &mut Alarm) -> bool {
+        for _ in 0..16 {
+            let mut fired = std::pin::pin!(alarm.fired());
+            if poll_fn(|context| Poll::Ready(fired.as_mut().poll(context).is_ready())).await {
+                return false;
+            }
+            tokio::task::yield_now().await;
+        }
+        true
+    }
+}

@@ -1,0 +1,17 @@
+//! The shells: each turns one interface of the kernel or the network into events and actions, and
+//! decides nothing.
+
+pub mod address;
+pub mod advert;
+pub mod bpf;
+pub mod clock;
+pub mod control;
+pub mod ear;
+pub mod error;
+pub mod fdb;
+pub mod group;
+pub mod instance;
+pub mod link;
+mod netlink;
+pub mod raw;
+pub mod shield;

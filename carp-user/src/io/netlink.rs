@@ -1,0 +1,246 @@
+//! The little of rtnetlink that the shells need, byte by byte: a message, a request socket that
+//! blocks until the kernel has answered, and a socket of events.
+//!
+//! Unknown message types and attributes are passed over, so a newer kernel cannot break a parse.
+//! A request takes effect inside `send`, under the kernel's lock for links, where it may wait for
+//! somebody else's slow driver: never make one on the thread that advertises.
+
+use super::raw::Ready;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::sockopt::{
+    Timeout, set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_timeout,
+};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Bytes of the largest datagram that the kernel makes (`NLMSG_GOODSIZE`, and 32 KiB in a dump).
+pub(super) const DATAGRAM: usize = 1 << 16;
+/// `NLM_F_CREATE | NLM_F_EXCL`: make it, and say `EEXIST` when it is there.
+pub(super) const CREATE: u16 = 0x600;
+
+/// The family of IPv4 in the kernel's messages.
+pub(super) const AF_INET: u8 = 2;
+/// The family of forwarding entries.
+pub(super) const AF_BRIDGE: u8 = 7;
+/// The family of IPv6.
+pub(super) const AF_INET6: u8 = 10;
+
+/// A message from the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reply<'a> {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) sequence: u32,
+    /// After the netlink header.
+    pub(super) body: &'a [u8],
+}
+
+/// The messages of one or more datagrams; what is cut off at the end is passed over.
+pub(super) fn replies(mut bytes: &[u8]) -> impl Iterator<Item = Reply<'_>> {
+    std::iter::from_fn(move || {
+        let len = usize::try_from(u32_at(bytes, 0)?).ok()?;
+        let reply = Reply {
+            kind: u16_at(bytes, 4)?,
+            flags: u16_at(bytes, 6)?,
+            sequence: u32_at(bytes, 8)?,
+            body: bytes.get(HEADER..len)?,
+        };
+        bytes = bytes.get(len.next_multiple_of(ALIGN)..).unwrap_or(&[]);
+        Some(reply)
+    })
+}
+
+/// Attributes as (type, value); what is cut off at the end is passed over.
+pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let len = usize::from(u16_at(bytes, 0)?);
+        let kind = u16_at(bytes, 2)? & ATTRIBUTE_TYPE;
+        let value = bytes.get(4..len)?;
+        bytes = bytes.get(len.next_multiple_of(ALIGN)..).unwrap_or(&[]);
+        Some((kind, value))
+    })
+}
+
+/// Two bytes in the machine's order.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
+}
+
+/// Four bytes in the machine's order.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
+}
+
+/// An address of either family, by its length.
+pub(super) fn ip(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        4 => value.first_chunk::<4>().copied().map(IpAddr::from),
+        16 => value.first_chunk::<16>().copied().map(IpAddr::from),
+        _ => None,
+    }
+}
+
+/// A request under construction.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    kind: u16,
+    flags: u16,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// Of this type, with these flags besides the usual ones, and this family header.
+    pub(super) fn new(kind: u16, flags: u16, header: &[u8]) -> Self {
+        Self { kind, flags, body: header.to_vec() }
+    }
+
+    /// With one more attribute, of at most a few dozen bytes.
+    pub(super) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+        let len = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+        self.body.extend(len.to_ne_bytes());
+        self.body.extend(kind.to_ne_bytes());
+        self.body.extend(value);
+        self.body.resize(self.body.len().next_multiple_of(ALIGN), 0);
+        self
+    }
+
+    pub(super) fn bytes(&self, sequence: u32) -> Vec<u8> {
+        let len = u32::try_from(HEADER + self.body.len()).unwrap_or(u32::MAX);
+        let mut bytes = len.to_ne_bytes().to_vec();
+        bytes.extend(self.kind.to_ne_bytes());
+        bytes.extend((self.flags | REQUEST).to_ne_bytes());
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(&self.body);
+        bytes
+    }
+}
+
+/// A socket for requests. Blocks, for at most five seconds an answer.
+#[derive(Debug)]
+pub(super) struct Requests {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Requests {
+    /// In the network namespace of the calling thread.
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = socket(0, SocketFlags::CLOEXEC)?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(5)))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Has the kernel do it.
+    pub(super) fn ask(&mut self, request: Request) -> io::Result<()> {
+        self.answer(&Request { flags: request.flags | ACK, ..request }).map(|_nothing| ())
+    }
+
+    /// Has the kernel list it: the whole answer, for [`replies`]. Asks again, at most eight times,
+    /// while others change the list under the kernel's hands.
+    pub(super) fn dump(&mut self, kind: u16, header: &[u8]) -> io::Result<Vec<u8>> {
+        for _attempt in 0..8 {
+            let list = self.answer(&Request::new(kind, DUMP, header))?;
+            if !replies(&list).any(|reply| reply.flags & DUMP_INTERRUPTED != 0) {
+                return Ok(list);
+            }
+        }
+        Err(io::ErrorKind::Interrupted.into())
+    }
+
+    fn answer(&mut self, request: &Request) -> io::Result<Vec<u8>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        rustix::net::send(&self.socket, &request.bytes(self.sequence), SendFlags::empty())?;
+        let mut answer = Vec::new();
+        let mut datagram = vec![0; DATAGRAM];
+        loop {
+            let (len, _) = rustix::net::recv(&self.socket, datagram.as_mut_slice(), RecvFlags::empty())?;
+            let datagram = datagram.get(..len).unwrap_or(&[]);
+            answer.extend(datagram);
+            // An earlier request that timed out may still be answered.
+            let end = replies(datagram)
+                .find(|reply| reply.sequence == self.sequence && matches!(reply.kind, ERROR | DONE));
+            if let Some(end) = end {
+                return verdict(&end).map(|()| answer);
+            }
+        }
+    }
+}
+
+/// A socket of events, for these groups (a mask, bit n-1 for group n), with room for a burst.
+/// When that overflows, a read says `ENOBUFS`. From then on the kernel loses everything in silence until
+/// the socket has been read empty: whoever reads does that first, and then takes a new look.
+pub(super) fn events(groups: u32) -> io::Result<Ready> {
+    /// Some thousand events.
+    const BURST: usize = 1 << 20;
+    let socket = socket(groups, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    if set_socket_recv_buffer_size_force(&socket, BURST).is_err() {
+        set_socket_recv_buffer_size(&socket, BURST)?;
+    }
+    Ready::new(socket)
+}
+
+const HEADER: usize = 16;
+const ALIGN: usize = 4;
+/// `NLM_F_REQUEST`.
+const REQUEST: u16 = 1;
+/// `NLM_F_ACK`.
+const ACK: u16 = 4;
+/// `NLM_F_DUMP_INTR`.
+const DUMP_INTERRUPTED: u16 = 0x10;
+/// `NLM_F_DUMP`.
+const DUMP: u16 = 0x300;
+/// `NLMSG_ERROR`.
+const ERROR: u16 = 2;
+/// `NLMSG_DONE`.
+const DONE: u16 = 3;
+/// `NLA_TYPE_MASK`.
+const ATTRIBUTE_TYPE: u16 = 0x3fff;
+
+fn socket(groups: u32, flags: SocketFlags) -> io::Result<OwnedFd> {
+    // Protocol 0 is NETLINK_ROUTE.
+    let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+    Ok(socket)
+}
+
+/// Both an error and the end of a dump carry an error number, negative, or zero for success.
+fn verdict(reply: &Reply<'_>) -> io::Result<()> {
+    match reply.body.first_chunk().copied().map(i32::from_ne_bytes) {
+        Some(0) => Ok(()),
+        Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_reads_back_as_it_was_written() {
+        let request = Request::new(20, CREATE, &[1; 8]).with(2, &[10, 0, 0, 1]).with(11, &[112]);
+        let bytes = request.bytes(7);
+        let replies: Vec<_> = replies(&bytes).collect();
+        assert_eq!(replies.len(), 1);
+        assert_eq!((replies[0].kind, replies[0].flags, replies[0].sequence), (20, CREATE | REQUEST, 7));
+        let attributes: Vec<_> = attributes(&replies[0].body[8..]).collect();
+        assert_eq!(attributes, [(2, &[10, 0, 0, 1][..]), (11, &[112][..])]);
+    }
+
+    #[test]
+    fn bytes_cut_off_anywhere_neither_panic_nor_loop() {
+        let mut bytes = Request::new(20, 0, &[0; 8]).with(1, &[1, 2, 3]).bytes(1);
+        bytes.extend(Request::new(21, 0, &[0; 8]).bytes(2));
+        for len in 0..bytes.len() {
+            let part = &bytes[..len];
+            assert!(replies(part).count() <= 1);
+            assert!(attributes(part).count() <= len);
+        }
+        assert_eq!(replies(&[0; 64]).count(), 0);
+        assert_eq!(attributes(&[0; 64]).count(), 0);
+    }
+}

@@ -1,0 +1,116 @@
+//! XDP and what belongs to it: the programs and maps, and the virtual MACs that the links receive.
+
+use super::bpf::{Adverts, Attached, Datapath, Port};
+use super::fdb::VirtualMacs;
+use super::link::Links;
+use crate::proto::event::{HostId, HostSetup};
+use carp_common::id::{IfIndex, virtual_mac};
+use carp_common::map::{Host, HostKey, Vip, VipKey, Window};
+use std::collections::BTreeMap;
+
+/// The datapath of one daemon, filled with its virtual hosts. Dropping it leaves it at work, as a
+/// killed daemon does; [`Shield::close`] takes it down.
+#[derive(Debug)]
+pub struct Shield {
+    datapath: Datapath,
+    macs: VirtualMacs,
+}
+
+/// Why there is no shield.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The programs or maps.
+    #[error(transparent)]
+    Bpf(#[from] super::bpf::Error),
+    /// The links.
+    #[error(transparent)]
+    Link(#[from] super::error::Error),
+}
+
+impl Shield {
+    /// Attaches to the ports and tells the datapath of the virtual hosts. Windows that a killed
+    /// daemon of this instance left open run on.
+    ///
+    /// # Errors
+    /// The first one; what was done by then is undone.
+    pub fn open(
+        instance: &str,
+        ports: &[Port],
+        links: &Links,
+        hosts: &[HostSetup],
+    ) -> Result<(Self, Adverts), Error> {
+        let macs = VirtualMacs::open()?;
+        let (datapath, adverts) = Datapath::open(instance, ports)?;
+        let mut shield = Self { datapath, macs };
+        match shield.fill(links, hosts) {
+            Ok(()) => Ok((shield, adverts)),
+            Err(error) => {
+                drop(adverts);
+                shield.close().iter().for_each(|error| tracing::warn!(%error, "undoing the start"));
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the window of a virtual host.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_window(&mut self, host: HostId, window: Window) -> Result<(), super::bpf::Error> {
+        self.datapath.set_window(host.0, window)
+    }
+
+    /// How it is attached to a link: `native` or `generic`.
+    pub fn mode(&self, link: IfIndex) -> Option<&'static str> {
+        self.datapath.mode_of(link).map(|mode| match mode {
+            Attached::Native => "native",
+            Attached::Generic => "generic",
+        })
+    }
+
+    /// What it did, by counter.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn counters(&self) -> Result<BTreeMap<String, u64>, super::bpf::Error> {
+        let counters = self.datapath.counters()?;
+        Ok(counters.iter().map(|(counter, count)| (counter.name().to_owned(), count)).collect())
+    }
+
+    /// The link's MAC or forwarding changed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn describe(&mut self, links: &Links, hosts: &[HostSetup]) -> Result<(), super::bpf::Error> {
+        let facts: BTreeMap<_, _> = links.snapshot().collect();
+        for (slot, host) in (0..).zip(hosts) {
+            let Some(facts) = facts.get(&host.link) else { continue };
+            let flags = if facts.router { Host::ROUTER } else { 0 };
+            let key = HostKey::new(host.link, host.vhid);
+            self.datapath.set_host(key, Host { slot, link_mac: facts.mac.0, flags })?;
+            for vip in &host.vips {
+                let entry = Vip { slot, vhid: u16::from(host.vhid.get()), flags };
+                self.datapath.set_vip(VipKey::new(host.link, *vip), entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything down, and returns what could not be.
+    pub fn close(self) -> Vec<Error> {
+        let mut errors: Vec<Error> = self.macs.close().into_iter().map(Error::from).collect();
+        errors.extend(self.datapath.close().err().map(Error::from));
+        errors
+    }
+
+    fn fill(&mut self, links: &Links, hosts: &[HostSetup]) -> Result<(), Error> {
+        let host_keys: Vec<HostKey> = hosts.iter().map(|host| HostKey::new(host.link, host.vhid)).collect();
+        let vips = hosts.iter().flat_map(|host| host.vips.iter().map(|vip| VipKey::new(host.link, *vip)));
+        self.datapath.retain(&host_keys, &vips.collect::<Vec<_>>())?;
+        self.describe(links, hosts)?;
+        for host in hosts {
+            self.macs.add(host.link, &host.interface, virtual_mac(host.vhid))?;
+        }
+        Ok(())
+    }
+}

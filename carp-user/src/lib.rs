@@ -1,0 +1,10 @@
+//! The CARP daemon and its control tool as a library: the pure election (`proto`), the shells
+//! around it (`io`), the configuration, and what the two binaries share.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod io;
+pub mod proto;
+pub mod shells;

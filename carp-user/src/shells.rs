@@ -1,0 +1,140 @@
+//! The shells of one daemon. What changes the machine is opened last and undone by itself on an
+//! error, so a failed start leaves the machine as it was; so does a clean stop.
+
+use crate::config::{Config, XdpMode};
+use crate::io::address::{Addresses, Applier, Held};
+use crate::io::advert::Sender;
+use crate::io::bpf::{Adverts, Mode, Port};
+use crate::io::control::{self, Call};
+use crate::io::ear::Ear;
+use crate::io::group::Membership;
+use crate::io::instance::Instance;
+use crate::io::link::Links;
+use crate::io::shield::{self, Shield};
+use crate::proto::event::Setup;
+use anyhow::{Context, Result};
+use carp_common::id::IfIndex;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use tokio::sync::{mpsc, watch};
+
+/// Everything that stands between a node and the machine.
+#[derive(Debug)]
+pub struct Shells {
+    /// The links, and their changes.
+    pub links: Links,
+    /// Sends frames.
+    pub sender: Sender,
+    /// Hears adverts.
+    pub ear: Ear,
+    /// XDP, unless it is off.
+    pub shield: Option<Shield>,
+    /// Requests of the control socket.
+    pub calls: mpsc::Receiver<Call>,
+    /// The addresses that the kernel shall hold.
+    pub wanted: watch::Sender<BTreeSet<Held>>,
+    /// Makes the kernel hold them.
+    pub applier: Applier,
+    memberships: Vec<Membership>,
+    instance: Instance,
+}
+
+impl Shells {
+    /// Opens all of them for this configuration. The `Setup` is what the node is to be told.
+    ///
+    /// # Errors
+    /// The first thing that is not as it should be, in words, with what to do.
+    pub fn open(config: &Config, seed: u64) -> Result<(Self, Setup)> {
+        let names: BTreeSet<String> = config.hosts.iter().map(|host| host.device.clone()).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        let vips: BTreeSet<IpAddr> =
+            config.hosts.iter().flat_map(|host| &host.addresses).map(|vip| vip.ip).collect();
+        let links = Links::open(&names, vips)?;
+        let setup = config.setup(|name| links.index(name), seed)?;
+        for host in &setup.hosts {
+            host.vips.iter().try_for_each(|vip| links.admits(host.link, *vip))?;
+        }
+        let instance = Instance::take(&config.node.name)?;
+        let sender = Sender::open()?;
+        let memberships = join(&links, &setup)?;
+        let calls = control::listen(&instance.socket())
+            .with_context(|| format!("opening the control socket {}", instance.socket().display()))?;
+        let (shield, adverts) = raise(config, &links, &setup)?;
+        let deaf: Vec<IfIndex> =
+            if shield.is_some() { Vec::new() } else { link_set(&setup).into_iter().collect() };
+        let opened = Ear::open(adverts, &deaf).map_err(anyhow::Error::from).and_then(|ear| {
+            let (wanted, applier) = start_applier(&setup)?;
+            Ok((ear, wanted, applier))
+        });
+        match opened {
+            Ok((ear, wanted, applier)) => {
+                let shells =
+                    Self { links, sender, ear, shield, calls, wanted, applier, memberships, instance };
+                Ok((shells, setup))
+            }
+            Err(error) => {
+                lower(shield);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes back everything: addresses first, then the datapath, then the rest.
+    pub fn close(self) {
+        let Self { wanted, applier, shield, ear, memberships, instance, .. } = self;
+        drop(wanted);
+        for failure in applier.finish() {
+            tracing::warn!(address = %failure.held.address, error = %failure.error, "left behind");
+        }
+        drop(ear);
+        lower(shield);
+        drop(memberships);
+        drop(instance);
+    }
+}
+
+/// XDP on every link, unless it is off.
+fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield>, Option<Adverts>)> {
+    let mode = match config.node.xdp {
+        XdpMode::Off => return Ok((None, None)),
+        XdpMode::Auto => Mode::Auto,
+        XdpMode::Native => Mode::Native,
+        XdpMode::Generic => Mode::Generic,
+    };
+    let port = |link: IfIndex| Port { link, name: links.name(link).unwrap_or_default().to_owned(), mode };
+    let ports: Vec<Port> = link_set(setup).into_iter().map(port).collect();
+    let (shield, adverts) = Shield::open(&config.node.name, &ports, links, &setup.hosts)?;
+    Ok((Some(shield), Some(adverts)))
+}
+
+fn lower(shield: Option<Shield>) {
+    let errors: Vec<shield::Error> = shield.map(Shield::close).unwrap_or_default();
+    for error in errors {
+        tracing::warn!(%error, "left behind");
+    }
+}
+
+fn join(links: &Links, setup: &Setup) -> Result<Vec<Membership>> {
+    let mut memberships = Vec::new();
+    for link in link_set(setup) {
+        let vips = || setup.hosts.iter().filter(|host| host.link == link).flat_map(|host| &host.vips);
+        let (v4, v6) = (vips().any(IpAddr::is_ipv4), vips().any(IpAddr::is_ipv6));
+        memberships.push(Membership::join(link, links.name(link).unwrap_or_default(), v4, v6)?);
+    }
+    Ok(memberships)
+}
+
+fn start_applier(setup: &Setup) -> Result<(watch::Sender<BTreeSet<Held>>, Applier)> {
+    let held = |host: &crate::proto::event::HostSetup| {
+        let link = host.link;
+        host.vips.iter().map(move |address| Held { link, address: *address }).collect::<Vec<_>>()
+    };
+    let configured: BTreeSet<Held> = setup.hosts.iter().flat_map(held).collect();
+    let (wanted, receiver) = watch::channel(BTreeSet::new());
+    let applier = Applier::start(Addresses::open(&configured)?, receiver)?;
+    Ok((wanted, applier))
+}
+
+fn link_set(setup: &Setup) -> BTreeSet<IfIndex> {
+    setup.hosts.iter().map(|host| host.link).collect()
+}

@@ -1,0 +1,85 @@
+//! `setup`: everything that a verb needs and cargo cannot bring.
+
+mod apt;
+mod debian;
+mod linker;
+
+use anyhow::Result;
+
+use crate::bpf;
+
+pub use debian::Debian;
+pub use linker::find as find_linker;
+
+/// How much of it a verb needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// What compiling takes; every verb needs it.
+    Build,
+    /// Also what the demo's namespaces take.
+    Demo,
+    /// Also what the demo takes, and the peers and dissectors of the tests.
+    Test,
+    /// Also what the fuzzer's C++ runtime takes.
+    Fuzz,
+}
+
+impl Scope {
+    fn includes(self, other: Self) -> bool {
+        other == Self::Build || other == self || (self, other) == (Self::Test, Self::Demo)
+    }
+}
+
+/// `cargo xtask setup`: install everything, one line per item.
+pub fn verb() -> Result<()> {
+    apt::components(Report::Everything)?;
+    work(Scope::Test, Report::Everything)
+}
+
+/// Installs what `scope` misses; silent when that is nothing.
+pub fn ensure(scope: Scope) -> Result<()> {
+    work(scope, Report::Changes)
+}
+
+/// Installs rustfmt and clippy where rustup left them out.
+pub fn ensure_lints() -> Result<()> {
+    apt::components(Report::Changes)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Report {
+    Everything,
+    Changes,
+}
+
+impl Report {
+    fn item(self, item: &str, is_fresh: bool) {
+        if is_fresh {
+            self.installed(item);
+        } else {
+            self.present(item);
+        }
+    }
+
+    fn present(self, item: &str) {
+        if self == Self::Everything {
+            println!("present    {item}");
+        }
+    }
+
+    fn installed(self, item: &str) {
+        println!("installed  {item}");
+    }
+}
+
+fn work(scope: Scope, report: Report) -> Result<()> {
+    apt::packages(scope, report)?;
+    // Whoever brings a compiler that can do BPF keeps it; else Debian's goes into the cache.
+    if bpf::own_compiler()?.is_none() {
+        let (debian, fresh) = Debian::find_or_fetch()?;
+        report.item(&format!("BPF compiler in {}", debian.root().display()), fresh);
+    }
+    let (linker, fresh) = linker::find_or_build(&bpf::compiler()?)?;
+    report.item(&format!("BPF linker {}", linker.display()), fresh);
+    Ok(())
+}
