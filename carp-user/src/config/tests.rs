@@ -71,22 +71,6 @@ fn the_example_in_the_reference_is_a_good_configuration() {
 }
 
 #[test]
-fn the_reference_document_is_up_to_date() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md");
-    let document = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(document == reference(), "write it anew: {WRITE}");
-}
-
-const WRITE: &str = "cargo test -p carp-user --lib -- --ignored write_the_reference_document";
-
-#[test]
-#[ignore = "writes docs/config.md"]
-fn write_the_reference_document() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md");
-    std::fs::write(path, reference()).expect("docs is writable");
-}
-
-#[test]
 fn a_relative_password_file_lies_beside_the_file_that_names_it() {
     use std::os::unix::fs::OpenOptionsExt;
     let directory = std::env::temp_dir().join(format!("carp-config-{}", std::process::id()));

@@ -121,7 +121,7 @@ impl Error {
     }
 
     pub(super) fn load(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::Load { reason: chain(error) }
+        Self::Load { reason: last_words(&chain(error)) }
     }
 
     pub(super) fn attach(
@@ -131,6 +131,19 @@ impl Error {
         error: &ProgramError,
     ) -> Self {
         Self::Attach { name: name.to_owned(), mode, reason: chain(error), choices }
+    }
+}
+
+/// The verifier's log is long; what it stumbled over is at its end.
+fn last_words(reason: &str) -> String {
+    const LINES: usize = 6;
+    let lines: Vec<&str> = reason.trim_end().lines().collect();
+    match lines.split_first() {
+        Some((first, rest)) if rest.len() > LINES => {
+            let last = rest.get(rest.len() - LINES..).unwrap_or_default();
+            format!("{first}\n  ...\n{}", last.join("\n"))
+        }
+        Some(_) | None => reason.to_owned(),
     }
 }
 

@@ -96,7 +96,10 @@ impl Pins {
     /// # Errors
     /// The kernel's.
     pub(super) fn create(&self) -> Result<(), Error> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
+        // Another instance that closes removes the folder above when it finds it empty, perhaps
+        // between our two steps.
+        let make = || DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
+        let made = (0..RACES).map(|_| make()).find(|made| !is_missing(made)).unwrap_or_else(make);
         made.map_err(|source| self.error("making", &self.root, source))?;
         let abi = self.root.join(ABI);
         std::os::unix::fs::symlink(abi_text(), &abi).map_err(|source| self.error("making", &abi, source))
@@ -154,6 +157,8 @@ pub(super) fn mount_bpffs() -> Result<(), Error> {
 }
 
 const ABI: &str = "abi";
+/// How often making the folder is tried.
+const RACES: u32 = 8;
 const LINK: &str = "link-";
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
@@ -190,6 +195,10 @@ impl Shape {
             && is_size(info.value_size(), self.value)
             && info.max_entries() == self.entries
     }
+}
+
+fn is_missing(made: &io::Result<()>) -> bool {
+    made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn abi_text() -> String {

@@ -46,6 +46,10 @@ pub(super) fn missing_capabilities() -> Vec<&'static str> {
     if !has(CAP_BPF) && !has(CAP_SYS_ADMIN) {
         missing.push("CAP_BPF");
     }
+    // Without it the verifier guards against speculation and refuses pointers that a loop moves.
+    if !has(CAP_PERFMON) && !has(CAP_SYS_ADMIN) {
+        missing.push("CAP_PERFMON");
+    }
     if !has(CAP_NET_ADMIN) {
         missing.push("CAP_NET_ADMIN");
     }
@@ -63,6 +67,7 @@ const OBJ_GET: libc::c_long = 7;
 const LINK_DETACH: libc::c_long = 34;
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 fn bpf(command: libc::c_long, attributes: &Attributes) -> io::Result<libc::c_long> {
