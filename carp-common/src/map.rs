@@ -194,7 +194,11 @@ impl VipKey {
     #[inline(always)]
     pub fn new(link: IfIndex, vip: IpAddr) -> Self {
         let address = match vip {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            // As `to_ipv6_mapped` does it, but in two stores: in BPF that one calls a byte loop.
+            IpAddr::V4(ip) => {
+                let [a, b, c, d] = ip.octets();
+                [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+            }
             IpAddr::V6(ip) => ip.octets(),
         };
         Self { ifindex: link.0, address }

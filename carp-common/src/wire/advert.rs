@@ -4,7 +4,7 @@ use super::carp::{self, Advert};
 use super::eth::{self, Ethernet};
 use super::ip::{self, Ipv4, Ipv6};
 use super::{Frame, Refusal, sum};
-use crate::id::{Vhid, virtual_mac};
+use crate::id::{Mac, Vhid, virtual_mac};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -71,8 +71,14 @@ impl Envelope {
     /// The whole frame: from the virtual MAC, to the group's MAC also when one node is addressed
     /// (the others drop it at IP; no neighbour has to be resolved first).
     pub fn seal(&self, advert: &Advert) -> Frame {
+        self.seal_from(advert, virtual_mac(advert.vhid))
+    }
+
+    /// As [`Envelope::seal`], from another MAC. A node that leaves sends from its link's own:
+    /// switches learn from every frame where the virtual MAC is, and by then it is elsewhere.
+    /// Nobody checks the source (section 1.5).
+    pub fn seal_from(&self, advert: &Advert, from: Mac) -> Frame {
         let carp = advert.emit();
-        let from = virtual_mac(advert.vhid);
         match *self {
             Self::V4 { source, destination, tos } => {
                 let eth = Ethernet::new(eth::CARP_GROUP_V4, from, eth::IPV4);

@@ -99,10 +99,11 @@ impl Advert {
 }
 
 /// VRRPv3, and VRRPv2 of up to four addresses: 16 + 4·n bytes with n in byte 3. VRRPv2 with five
-/// addresses is exactly as long as CARP and fails only at the digest.
+/// addresses is exactly as long as CARP and fails only at the digest. VRRPv3 sums a pseudo-header
+/// too: what is intact without one is CARP of another version.
 fn is_vrrp(payload: &[u8]) -> bool {
     match payload {
-        [0x31, ..] => true,
+        [0x31, ..] => !payload.get(..LEN).is_some_and(sum::intact),
         [VERSION_TYPE, _, _, count, ..] if payload.len() < LEN => {
             payload.len() == 16 + 4 * usize::from(*count)
         }

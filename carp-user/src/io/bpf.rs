@@ -27,7 +27,7 @@ use carp_common::map::{
 use zerocopy::FromBytes;
 
 pub use error::Error;
-pub use read::{Counters, Pinned, read_pinned};
+pub use read::{Counters, Pinned, instance_of, read_pinned};
 
 use attach::Survey;
 use pins::{Found, Pins};

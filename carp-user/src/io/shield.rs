@@ -2,6 +2,7 @@
 
 use super::bpf::{Adverts, Attached, Datapath, Port};
 use super::fdb::VirtualMacs;
+use super::instance;
 use super::link::Links;
 use crate::proto::event::{HostId, HostSetup};
 use carp_common::id::{IfIndex, virtual_mac};
@@ -25,6 +26,19 @@ pub enum Error {
     /// The links.
     #[error(transparent)]
     Link(#[from] super::error::Error),
+    /// Another carpd has an interface.
+    #[error(
+        "{interface} belongs to carpd instance {instance}, process {pid}: stop that one first (kill {pid}), \
+         or take {interface} out of one of the two configurations"
+    )]
+    Rival {
+        /// The interface.
+        interface: String,
+        /// Name of the other node.
+        instance: String,
+        /// Its process.
+        pid: String,
+    },
 }
 
 impl Shield {
@@ -40,7 +54,7 @@ impl Shield {
         hosts: &[HostSetup],
     ) -> Result<(Self, Adverts), Error> {
         let macs = VirtualMacs::open()?;
-        let (datapath, adverts) = Datapath::open(instance, ports)?;
+        let (datapath, adverts) = Datapath::open(instance, ports).map_err(name_rival)?;
         let mut shield = Self { datapath, macs };
         match shield.fill(links, hosts) {
             Ok(()) => Ok((shield, adverts)),
@@ -112,5 +126,15 @@ impl Shield {
             self.macs.add(host.link, &host.interface, virtual_mac(host.vhid))?;
         }
         Ok(())
+    }
+}
+
+/// An occupied interface is most often another carpd's: then its pid helps more than a program's id.
+fn name_rival(error: super::bpf::Error) -> Error {
+    let super::bpf::Error::Occupied { name, id, .. } = &error else { return error.into() };
+    let other = super::bpf::instance_of(*id);
+    match other.and_then(|other| instance::pid_of(&other).map(|pid| (other, pid))) {
+        Some((instance, pid)) => Error::Rival { interface: name.clone(), instance, pid },
+        None => error.into(),
     }
 }

@@ -15,7 +15,8 @@ pub fn source(state: &LinkState, family: Family) -> Option<IpAddr> {
     }
 }
 
-/// An advert to the group.
+/// An advert to the group; a farewell leaves from the link's own MAC, so that no switch learns from
+/// it that the virtual MAC is still here when the heir has already announced itself.
 pub fn to_group(
     setup: &HostSetup,
     state: &LinkState,
@@ -25,10 +26,11 @@ pub fn to_group(
     demote: u8,
 ) -> Option<Frame> {
     let envelope = Envelope::to_group(source(state, family)?, setup.tos);
-    Some(envelope.seal(&keys.sign(pace, demote)))
+    let from = if pace == Pace::BOW_OUT { state.mac } else { virtual_mac(setup.vhid) };
+    Some(envelope.seal_from(&keys.sign(pace, demote), from))
 }
 
-/// An advert to one node.
+/// An advert to one node, which is a farewell or its confirmation: from the link's own MAC.
 pub fn to_node(
     setup: &HostSetup,
     state: &LinkState,
@@ -38,7 +40,7 @@ pub fn to_node(
     demote: u8,
 ) -> Option<Frame> {
     let envelope = Envelope::to_node(source(state, Family::of(node))?, node, setup.tos)?;
-    Some(envelope.seal(&keys.sign(pace, demote)))
+    Some(envelope.seal_from(&keys.sign(pace, demote), state.mac))
 }
 
 /// Gratuitous ARP or an unsolicited neighbour advertisement for every VIP. Without XDP the virtual

@@ -47,11 +47,7 @@ fn a_stopping_master_fences_before_it_speaks_and_bows_out_to_all() {
     let mut wire = pair();
     let actions = wire.tell(0, Event::Stop);
     assert_eq!(actions[0], Action::Window { host: HOST, window: Window::CLOSED });
-    let sent = actions.iter().filter_map(|action| match action {
-        Action::Send { frame, .. } => Heard::parse(frame.bytes())?.ok(),
-        _ => None,
-    });
-    let sent: Vec<Heard> = sent.collect();
+    let sent = Wire::farewells(&actions);
     assert!(sent.iter().all(|heard| heard.advert.pace == Pace::BOW_OUT));
     assert!(sent.iter().any(|heard| heard.destination.is_multicast()));
     assert!(wire.tell(0, Event::Tick).is_empty(), "nothing comes after it");
@@ -218,14 +214,9 @@ fn item_95_a_master_of_both_families_bows_out_in_both() {
     let mut wire = Wire::new(vec![setup(0, true), setup(100, true)]);
     wire.run(Span::secs(5));
     let actions = wire.tell(0, Event::Stop);
-    let farewells = actions.iter().filter_map(|action| match action {
-        Action::Send { frame, .. } => Heard::parse(frame.bytes())?.ok(),
-        _ => None,
-    });
-    let to_group: Vec<bool> = farewells
-        .filter(|heard| heard.destination.is_multicast())
-        .map(|heard| heard.source.is_ipv4())
-        .collect();
+    let farewells = Wire::farewells(&actions);
+    let to_group = farewells.iter().filter(|heard| heard.destination.is_multicast());
+    let to_group: Vec<bool> = to_group.map(|heard| heard.source.is_ipv4()).collect();
     assert_eq!(to_group, [true, false]);
     wire.run(Span::millis(50));
     assert!(wire.serves(1), "within 50 ms");
@@ -235,10 +226,10 @@ fn item_95_a_master_of_both_families_bows_out_in_both() {
 fn item_102_103_the_announcement_follows_the_advert_and_is_repeated_after_two() {
     let mut wire = Wire::new(vec![setup(0, true)]);
     wire.run(Span::secs(6));
-    let kind = |bytes: &[u8]| match (bytes[12], bytes[13], Heard::parse(bytes)) {
-        (8, 6, _) => "arp",
-        (.., Some(_)) => "advert",
-        (..) => "na",
+    let kind = |bytes: &[u8]| match Heard::parse(bytes) {
+        Some(_) => "advert",
+        None if bytes[12..14] == [8, 6] => "arp",
+        None => "na",
     };
     let kinds: Vec<&str> = wire.frames.iter().map(|(.., bytes)| kind(bytes)).collect();
     assert_eq!(kinds[..4], ["advert", "advert", "arp", "na"]);

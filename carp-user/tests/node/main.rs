@@ -1,6 +1,9 @@
 //! Whole nodes on a perfect wire: keys, counters, refusals, hand-overs, demotion, leaving. Numbers
 //! are those of the conformance list (`carp-protocol` section 9).
 
+#[cfg(test)]
 mod handover;
+#[cfg(test)]
 mod refusals;
+#[cfg(test)]
 mod wire;

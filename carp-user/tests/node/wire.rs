@@ -5,6 +5,7 @@ use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
+use carp_common::wire::Heard;
 use carp_user::proto::event::{Action, Event, HostId, HostSetup, LinkState, Role, Setup, Warning};
 use carp_user::proto::node::Node;
 use carp_user::proto::status::HostStatus;
@@ -170,6 +171,14 @@ impl Wire {
     pub fn refused(&self, index: usize, name: &str) -> u64 {
         let counts = self.host(index).refused;
         counts.into_iter().find_map(|(known, count)| (known == name).then_some(count)).unwrap()
+    }
+
+    /// The adverts among these actions that are sent without a report: farewells and greetings.
+    pub fn farewells(actions: &[Action]) -> Vec<Heard> {
+        let heard = |action: &Action| {
+            if let Action::Send { frame, .. } = action { Heard::parse(frame.bytes())?.ok() } else { None }
+        };
+        actions.iter().filter_map(heard).collect()
     }
 
     /// The last advert that a node sent to the group.

@@ -102,7 +102,7 @@ fn every_refusal_is_named() {
     let cases = [
         ("inj-01", None),
         ("inj-04", Some("badttl")),
-        ("inj-05", Some("vrrp")),
+        ("inj-05", Some("badver")),
         ("inj-06", None),
         ("inj-10", Some("badsum")),
         ("inj-11", Some("badsum")),

@@ -117,10 +117,24 @@ fn refuse_foreign(port: &Port, occupant: Option<Occupant>, is_ours: bool) -> Res
     }
 }
 
+/// veth decides whose a packet is before its native XDP runs, and does not look again when the
+/// program has changed the address (`veth_xdp_rcv_skb`); generic XDP does, and so do real drivers,
+/// which have no packet yet at that point.
+const VETH: &str = "native XDP of a veth hands on frames to the virtual MAC as somebody else's";
+
 fn attach_new(program: &mut Xdp, port: &Port, path: &Path) -> Result<(), Error> {
     let link = match port.mode {
-        Mode::Native => attach_in(program, port, Attached::Native, "xdp = \"generic\" or \"off\"")?,
+        Mode::Native => {
+            if slot::is_veth(port.link)? {
+                tracing::warn!(interface = port.name, "{VETH}: use xdp = \"generic\" or \"auto\"");
+            }
+            attach_in(program, port, Attached::Native, "xdp = \"generic\" or \"off\"")?
+        }
         Mode::Generic => attach_in(program, port, Attached::Generic, "xdp = \"off\"")?,
+        Mode::Auto if slot::is_veth(port.link)? => {
+            tracing::debug!(interface = port.name, "generic XDP: {VETH}");
+            attach_in(program, port, Attached::Generic, "xdp = \"off\"")?
+        }
         Mode::Auto => match attach_in(program, port, Attached::Native, "") {
             Ok(link) => link,
             Err(error) => {

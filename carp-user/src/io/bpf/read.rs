@@ -1,13 +1,14 @@
 //! Reading the maps, also without a daemon: what `carpctl` shows then.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use carp_common::map::{COUNTERS, Counter, HOSTS, Host, HostKey, WINDOWS, Window};
 
 use super::Error;
-use super::pins::{Found, Pins};
+use super::pins::{BPFFS, Found, Pins};
 
 const COUNT: usize = Counter::COUNT as usize;
 
@@ -65,6 +66,17 @@ pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
         counters: counters(&counts)?,
         interfaces: attached.map(|link| link.name).collect(),
     })
+}
+
+/// The instance that pinned a program with this id to an interface, if any did.
+pub fn instance_of(program: u32) -> Option<String> {
+    let folders = std::fs::read_dir(Path::new(BPFFS).join("carp")).ok()?;
+    let names = folders.flatten().filter_map(|folder| folder.file_name().into_string().ok());
+    let holds = |name: &String| {
+        let links = Pins::of(name).and_then(|pins| pins.links()).unwrap_or_default();
+        links.iter().any(|link| link.program == program)
+    };
+    names.into_iter().find(holds)
 }
 
 /// All entries, in no order.

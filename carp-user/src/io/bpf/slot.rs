@@ -28,6 +28,17 @@ pub(super) fn occupants() -> Result<Vec<(IfIndex, Occupant)>, Error> {
         .collect())
 }
 
+/// Whether a link is one end of a veth pair.
+///
+/// # Errors
+/// When the links cannot be listed.
+pub(super) fn is_veth(link: IfIndex) -> Result<bool, Error> {
+    let links = Requests::open().and_then(|mut requests| requests.dump(RTM_GETLINK, &[0; IFINFOMSG]));
+    let links = links.map_err(|source| Error::Links { source })?;
+    let mut these = replies(&links).filter(|reply| reply.kind == RTM_NEWLINK);
+    Ok(these.any(|reply| u32_at(reply.body, 4) == Some(link.0) && kind(reply.body) == Some(b"veth\0")))
+}
+
 /// The name of a loaded program, for people.
 pub(super) fn program_name(id: u32) -> String {
     loaded_programs()
@@ -42,6 +53,8 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 /// Bytes in `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
@@ -63,4 +76,10 @@ fn occupant(link: &[u8]) -> Option<(IfIndex, Occupant)> {
         attributes(xdp).any(|(kind, how)| kind == IFLA_XDP_ATTACHED && how == [XDP_ATTACHED_SKB]);
     let attached = if is_generic { Attached::Generic } else { Attached::Native };
     Some((index, Occupant { program, attached }))
+}
+
+/// The kind of a virtual link, with the zero that ends it.
+fn kind(link: &[u8]) -> Option<&[u8]> {
+    let (_, info) = attributes(link.get(IFINFOMSG..)?).find(|(kind, _)| *kind == IFLA_LINKINFO)?;
+    attributes(info).find(|(kind, _)| *kind == IFLA_INFO_KIND).map(|(_, kind)| kind)
 }
