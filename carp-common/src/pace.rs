@@ -25,8 +25,12 @@ impl Pace {
     /// Sent to the group, any backup takes over at once; sent to one node, it is handed the role.
     pub const BOW_OUT: Self = Self { base: 255, skew: 255 };
     /// What a backup of ours sends to one master, to learn whether it confirms hand-overs. Every
-    /// master ignores it as it is worse than itself; one of ours answers.
+    /// master ignores it as it is worse than itself; one of ours answers. So with the next two.
     pub const GREETING: Self = Self { base: 255, skew: 254 };
+    /// What a former master of ours sends to the one that it gave way to: it does not serve any more.
+    pub const CONFIRMATION: Self = Self { base: 255, skew: 253 };
+    /// What a master of ours sends to a backup that greeted it: it will confirm.
+    pub const ANSWER: Self = Self { base: 255, skew: 252 };
 
     /// Time between two advertisements, in whole microseconds as FreeBSD counts them; 3906 µs for
     /// base 0 skew 0 (OpenBSD). `carp-protocol` section 3.2.

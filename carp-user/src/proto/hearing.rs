@@ -10,7 +10,7 @@ use carp_common::wire::{Heard, Refusal};
 use std::net::IpAddr;
 
 /// Confirmations that a former master repeats, one for each advert that the new one sends.
-const CONFIRMATIONS: u8 = 4;
+const CONFIRMATIONS: u8 = 8;
 
 impl Host {
     /// A well-formed advert for this link and vhid. `at`: arrival in the kernel.
@@ -21,13 +21,15 @@ impl Host {
         };
         self.tally.accepted += 1;
         let pace = heard.advert.pace;
+        let fresh = now.since(at) <= LATE;
         match (pace, to_us) {
-            (Pace::GREETING, true) => self.greeted(heard, at, actions),
-            (Pace::GREETING, false) => {}
+            (Pace::GREETING | Pace::ANSWER, true) => self.greeted(heard, at, actions),
+            (Pace::CONFIRMATION, true) => {
+                self.peers.released(heard.source, &heard.advert, at);
+            }
+            (Pace::GREETING | Pace::ANSWER | Pace::CONFIRMATION, false) => {}
             (Pace::BOW_OUT, true) => {
-                let believed = self.peers.released(heard.source, &heard.advert, at);
-                if believed && now.since(at) <= LATE {
-                    self.tenure.settle(now);
+                if self.peers.released(heard.source, &heard.advert, at) && fresh {
                     self.elect(Input::HandedOver, now, actions);
                 }
             }
@@ -36,10 +38,11 @@ impl Host {
                 self.compete(heard, at, now, actions);
             }
             _ => {
-                self.peers.heard(heard.source, &heard.advert, at, to_us);
+                self.peers.heard(heard.source, &heard.advert, at);
                 self.warn_of_rank(heard, now, actions);
-                if self.election.role() == Role::Backup && self.peers.greet(heard.source, now) {
-                    self.send_to(heard.source, Pace::GREETING, u8::MAX, actions);
+                let listens = self.election.role() == Role::Backup;
+                if listens && fresh && self.peers.greet(heard.source, now) {
+                    self.greet(heard.source, actions);
                 }
                 self.compete(heard, at, now, actions);
             }
@@ -77,22 +80,21 @@ impl Host {
         };
         self.elect(input, now, actions);
         if was_master && self.election.role() == Role::Backup {
-            self.gave_way_to = Some((heard.source, CONFIRMATIONS));
+            self.confirmations = CONFIRMATIONS;
         }
-        match &mut self.gave_way_to {
-            Some((peer, left)) if *peer == heard.source && *left > 0 => {
-                *left -= 1;
-                self.send_to(heard.source, Pace::BOW_OUT, u8::MAX, actions);
-            }
-            Some(_) | None => {}
+        // A third node may be serving, as this one may only have claimed: then it is no proof.
+        let exclusive = self.peers.others_may_serve_until(heard.source) <= now;
+        if self.confirmations > 0 && self.election.role() == Role::Backup && exclusive {
+            self.confirmations -= 1;
+            self.send_to(heard.source, Pace::CONFIRMATION, actions);
         }
     }
 
-    /// A backup wants to know whether this master confirms hand-overs: it does.
+    /// A node of ours: it confirms. A master tells one that asks that it does so, too.
     fn greeted(&mut self, heard: &Heard, at: Instant, actions: &mut Vec<Action>) {
-        self.peers.greeted_us(heard.source, &heard.advert, at);
-        if self.election.role() == Role::Master {
-            self.send_to(heard.source, self.election.effective(), self.demote_byte(), actions);
+        self.peers.confirms(heard.source, &heard.advert, at);
+        if heard.advert.pace == Pace::GREETING && self.election.role() == Role::Master {
+            self.send_to(heard.source, Pace::ANSWER, actions);
         }
     }
 

@@ -7,7 +7,7 @@ use super::outgoing;
 use super::peers::Peers;
 use super::status::HostStatus;
 use super::tally::{Tally, Warned};
-use super::tenure::Tenure;
+use super::tenure::{SETTLE, Tenure};
 use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
@@ -26,13 +26,18 @@ pub struct Host {
     pub(super) keys: Keyring,
     pub(super) peers: Peers,
     pub(super) link: Option<LinkState>,
-    pub(super) tenure: Tenure,
+    tenure: Tenure,
     window: Window,
+    /// The datapath may still serve for the daemon before this one: until that lease ends, or until
+    /// the role here changes.
+    inherited: bool,
+    /// When it began to hear others.
+    listens_since: Instant,
     pub(super) demotion: i32,
     since: Instant,
     reason: Reason,
-    /// The master that this node gave way to, and confirmations left to repeat to it.
-    pub(super) gave_way_to: Option<(IpAddr, u8)>,
+    /// Confirmations left to send to the master that this node gave way to.
+    pub(super) confirmations: u8,
     pub(super) tally: Tally,
     pub(super) warned: Warned,
 }
@@ -52,10 +57,12 @@ impl Host {
             link: None,
             tenure: Tenure::None,
             window: Window::CLOSED,
+            inherited: true,
+            listens_since: now,
             demotion: 0,
             since: now,
             reason: Reason::Initialized,
-            gave_way_to: None,
+            confirmations: 0,
             tally: Tally::default(),
             warned: Warned::default(),
         }
@@ -87,24 +94,40 @@ impl Host {
 
     /// What became of an advert.
     pub fn sent(&mut self, family: Family, at: Instant, ok: bool, now: Instant, actions: &mut Vec<Action>) {
+        if self.election.role() != Role::Master {
+            // A greeting: one that did not go out teaches nothing about who answers.
+            if !ok {
+                self.peers.forget_greetings();
+            }
+            return;
+        }
         self.tally.sent(ok, SEND_ERRORS);
         if ok {
-            self.tenure.sent(family, at);
+            self.tenure.sent(family, at, now);
             self.renew(actions);
             self.open(now, actions);
         }
     }
 
-    /// Whether adverts fail to be sent, three in a row.
-    pub const fn cannot_send(&self) -> bool {
-        self.tally.cannot_send
+    /// Whether adverts cannot be sent, three in a row; `None` while that is as it was told last.
+    pub fn sending_changed(&mut self) -> Option<bool> {
+        self.tally.sending_changed()
+    }
+
+    /// This process woke late: a claim settles anew, so that it looks before it serves.
+    pub fn woke_late(&mut self, now: Instant) {
+        self.tenure.settle_at(now + SETTLE);
+    }
+
+    /// A lease that is over is over, whatever comes next: others may have taken over.
+    pub fn lapse(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.lease_until().is_some_and(|until| until <= now) {
+            self.elect(Input::LeaseLapsed, now, actions);
+        }
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.lease_until().is_some_and(|until| until <= now) {
-            self.elect(Input::LeaseLapsed, now, actions);
-        }
         self.open(now, actions);
         if self.peers.may_serve_until() > now && self.tenure.retry(now) {
             self.advertise(actions);
@@ -123,7 +146,7 @@ impl Host {
         };
         let retry = match self.tenure {
             Tenure::Claim { retry: (at, left), settled_at, .. }
-                if left > 0 && self.peers.may_serve_until() > settled_at =>
+                if left > 0 && self.peers.may_serve_until() > at.max(settled_at) =>
             {
                 Some(at)
             }
@@ -146,6 +169,7 @@ impl Host {
     /// The node leaves: fence, hand over, bow out (invariants 5 and 12).
     pub fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.relinquish(true, Input::Down(Reason::Stopping), now, actions);
+        self.fence(actions);
     }
 
     /// What it is now.
@@ -175,10 +199,18 @@ impl Host {
         let from = self.election.role();
         let Output { change, advertise, contested } = self.election.handle(input, now);
         if let Some((to, reason)) = change {
-            self.fence(actions);
+            if from == Role::Init {
+                self.listens_since = now;
+            }
+            if from != Role::Init || to != Role::Backup {
+                self.fence(actions);
+            }
             if to == Role::Master {
-                self.tenure = Tenure::claim(now, reason == Reason::HandedOver);
-                self.gave_way_to = None;
+                self.tenure = Tenure::claim(now);
+                if reason == Reason::Forced {
+                    self.tenure.settle_at(self.listens_since + self.setup.pace.longest_lease());
+                }
+                self.confirmations = 0;
             }
             self.since = now;
             self.reason = reason;
@@ -194,14 +226,15 @@ impl Host {
 
     /// Gives up the role on this node's own account. `leave`: tell the others, if master.
     fn relinquish(&mut self, leave: bool, input: Input, now: Instant, actions: &mut Vec<Action>) {
-        let was_master = self.election.role() == Role::Master;
+        // Nobody may take over at once from a claimant that was itself still waiting for another.
+        let served = matches!(self.tenure, Tenure::Serving { .. });
         self.elect(input, now, actions);
-        if !(leave && was_master) {
+        if !(leave && served) {
             return;
         }
         let families: Vec<Family> = self.families.list().collect();
         if let Some(heir) = families.first().and_then(|family| self.peers.heir(*family)) {
-            self.send_to(heir, Pace::BOW_OUT, u8::MAX, actions);
+            self.send_to(heir, Pace::BOW_OUT, actions);
         }
         for family in families {
             if let Some(frame) = self.frame_to_group(family, Pace::BOW_OUT) {
@@ -237,8 +270,10 @@ impl Host {
 
     /// Stops serving, before anything else is done.
     fn fence(&mut self, actions: &mut Vec<Action>) {
+        self.tally.forget_errors();
         self.tenure = Tenure::None;
-        if self.window != Window::CLOSED {
+        let inherited = std::mem::take(&mut self.inherited);
+        if self.window != Window::CLOSED || inherited {
             self.window = Window::CLOSED;
             actions.push(Action::Window { host: self.id, window: Window::CLOSED });
             actions.push(Action::Serving { host: self.id, serving: false });
@@ -274,14 +309,26 @@ impl Host {
     }
 
     /// Byte 4: OpenBSD ranks by it, the others ignore it.
-    pub(super) fn demote_byte(&self) -> u8 {
+    fn demote_byte(&self) -> u8 {
         u8::try_from(self.demotion.max(0)).unwrap_or(u8::MAX)
     }
 
-    pub(super) fn send_to(&mut self, node: IpAddr, pace: Pace, demote: u8, actions: &mut Vec<Action>) {
-        let Some(state) = &self.link else { return };
-        if let Some(frame) = outgoing::to_node(&self.setup, state, &mut self.keys, node, pace, demote) {
+    /// Sends to one node; nothing depends on it.
+    pub(super) fn send_to(&mut self, node: IpAddr, pace: Pace, actions: &mut Vec<Action>) {
+        if let Some(frame) = self.frame_to_node(node, pace) {
             actions.push(Action::Send { link: self.setup.link, frame });
         }
+    }
+
+    /// Asks a master whether it confirms; what becomes of it is reported like an advert.
+    pub(super) fn greet(&mut self, node: IpAddr, actions: &mut Vec<Action>) {
+        if let Some(frame) = self.frame_to_node(node, Pace::GREETING) {
+            let (link, family) = (self.setup.link, Family::of(node));
+            actions.push(Action::Advertise { host: self.id, link, family, frame });
+        }
+    }
+
+    fn frame_to_node(&mut self, node: IpAddr, pace: Pace) -> Option<Frame> {
+        outgoing::to_node(&self.setup, self.link.as_ref()?, &mut self.keys, node, pace)
     }
 }

@@ -5,6 +5,7 @@ use super::event::{Action, Command, Event, HostId, LinkState, Setup};
 use super::host::Host;
 use super::status::NodeStatus;
 use super::tally::Tally;
+use super::tenure::SETTLE;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::time::Instant;
 use carp_common::wire::{Heard, Refusal};
@@ -40,6 +41,11 @@ impl Node {
         if self.stopped {
             return actions;
         }
+        // Look before you speak: a process that slept first learns what it has lost by that.
+        if self.deadline().is_some_and(|deadline| now.since(deadline) > SETTLE) {
+            self.hosts.iter_mut().for_each(|host| host.woke_late(now));
+        }
+        self.hosts.iter_mut().for_each(|host| host.lapse(now, &mut actions));
         match event {
             Event::Frame { link, at, frame } => self.frame(link, at, frame, now, &mut actions),
             Event::Link { link, state } => self.link(link, state, now, &mut actions),
@@ -47,7 +53,6 @@ impl Node {
                 if let Some(host) = self.host(host) {
                     host.sent(family, at, ok, now, &mut actions);
                 }
-                self.watch_sending(host, now, &mut actions);
             }
             Event::Tick => self.hosts.iter_mut().for_each(|host| host.tick(now, &mut actions)),
             Event::Command(command) => self.command(command, now, &mut actions),
@@ -56,6 +61,7 @@ impl Node {
                 self.stopped = true;
             }
         }
+        self.watch_sending(now, &mut actions);
         actions
     }
 
@@ -113,15 +119,18 @@ impl Node {
         self.redemote(changed, now, actions);
     }
 
-    fn watch_sending(&mut self, host: HostId, now: Instant, actions: &mut Vec<Action>) {
-        let Some(host) = self.host(host) else { return };
-        let cannot_send = host.cannot_send();
-        let name = format!("send errors {}@{}", host.setup().interface, host.setup().vhid);
-        let changed = if cannot_send {
-            self.demotions.set(&name, demote::FACTOR, "adverts cannot be sent", now)
-        } else {
-            self.demotions.lift(&name)
-        };
+    /// A virtual host that cannot send demotes the node, until it can or is no master any more.
+    fn watch_sending(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let mut changed = false;
+        for host in &mut self.hosts {
+            let Some(cannot_send) = host.sending_changed() else { continue };
+            let name = format!("send errors {}@{}", host.setup().interface, host.setup().vhid);
+            changed |= if cannot_send {
+                self.demotions.set(&name, demote::FACTOR, "adverts cannot be sent", now)
+            } else {
+                self.demotions.lift(&name)
+            };
+        }
         self.redemote(changed, now, actions);
     }
 

@@ -30,17 +30,17 @@ pub fn to_group(
     Some(envelope.seal_from(&keys.sign(pace, demote), from))
 }
 
-/// An advert to one node, which is a farewell or its confirmation: from the link's own MAC.
+/// To one node, from the link's own MAC: a farewell, a greeting, or what answers them. For OpenBSD it
+/// is worse than any advert by byte 4 too.
 pub fn to_node(
     setup: &HostSetup,
     state: &LinkState,
     keys: &mut Keyring,
     node: IpAddr,
     pace: Pace,
-    demote: u8,
 ) -> Option<Frame> {
     let envelope = Envelope::to_node(source(state, Family::of(node))?, node, setup.tos)?;
-    Some(envelope.seal_from(&keys.sign(pace, demote), state.mac))
+    Some(envelope.seal_from(&keys.sign(pace, u8::MAX), state.mac))
 }
 
 /// Gratuitous ARP or an unsolicited neighbour advertisement for every VIP. Without XDP the virtual

@@ -5,9 +5,9 @@
 //! been heard. A node of ours confirms: having closed its own window, it sends the new master a
 //! bow-out addressed to it alone. Until then, or until the longest possible lease of the old master
 //! has run out, the new master is elected but does not serve. Whether a master confirms is learned
-//! by a *greeting* that a backup sends it: one of ours answers with an advert to the sender alone;
-//! every other implementation ignores the greeting, as it is worse than its own advert, and after
-//! [`GREETINGS`] of them is taken for one that steps down without a word.
+//! by a *greeting* that a backup sends it: one of ours answers; every other implementation ignores the
+//! greeting, as it is worse than its own advert, and after [`GREETINGS`] of them is taken for one that
+//! steps down without a word. It is greeted all the same: it may only have been hard of hearing.
 
 use super::event::Family;
 use super::status::PeerStatus;
@@ -20,8 +20,7 @@ use std::net::IpAddr;
 const MOST: usize = 8;
 /// Greetings sent to a master before it counts as one that does not confirm.
 const GREETINGS: u8 = 2;
-/// An answer to a greeting comes at once or not at all: an advert that a BSD sends by its own timer
-/// to a unicast peer is none.
+/// An answer to a greeting comes within this time, or not at all.
 const ANSWER_WITHIN: Span = Span::millis(300);
 
 /// The nodes heard of, newest knowledge only.
@@ -51,8 +50,8 @@ enum Custom {
 }
 
 impl Peers {
-    /// A master's advert came in. `to_us`: addressed to this node alone.
-    pub fn heard(&mut self, address: IpAddr, advert: &Advert, at: Instant, to_us: bool) {
+    /// A master's advert came in.
+    pub fn heard(&mut self, address: IpAddr, advert: &Advert, at: Instant) {
         let pace = advert.pace;
         let peer = self.entry(address, pace, at);
         if at.since(peer.heard_at) > peer.pace.longest_lease().times(2) {
@@ -62,34 +61,25 @@ impl Peers {
         peer.counter = advert.counter;
         peer.heard_at = peer.heard_at.max(at);
         peer.may_serve_until = at + pace.longest_lease();
-        if let Custom::Unknown { last: Some(last), .. } = peer.custom
-            && to_us
-            && at.since(last) <= ANSWER_WITHIN
-        {
-            peer.custom = Custom::Confirms;
-        }
     }
 
-    /// A peer said that it does not serve: by leaving, or by confirming. Of one that confirms it must
-    /// be newer than its last advert, by the counter that nodes of ours count up together: else it
-    /// is late, or a replay, and tells of the past. Whether it is believed.
+    /// A peer said that it does not serve: by leaving, or by confirming. Unless it is of another make
+    /// this must be newer than its last advert, by the counter that nodes of ours count up together:
+    /// else it is late, or a replay, and tells of the past. Whether it is believed.
     pub fn released(&mut self, address: IpAddr, advert: &Advert, at: Instant) -> bool {
         let Some(peer) = self.known.iter().find(|peer| peer.address == address) else { return false };
         let ahead = advert.counter.wrapping_sub(peer.counter);
-        if peer.custom == Custom::Confirms && !(1..=u64::MAX / 2).contains(&ahead) {
+        if peer.custom != Custom::Silent && !(1..=u64::MAX / 2).contains(&ahead) {
             return false;
         }
-        // The other family's entries are the same node's, or their own family still holds them.
-        for peer in &mut self.known {
-            if peer.address == address || Family::of(peer.address) != Family::of(address) {
-                peer.may_serve_until = peer.may_serve_until.min(at);
-            }
+        for peer in self.known.iter_mut().filter(|peer| peer.address == address) {
+            peer.may_serve_until = peer.may_serve_until.min(at);
         }
         true
     }
 
-    /// A backup of ours greeted this master, so it can be handed the role.
-    pub fn greeted_us(&mut self, address: IpAddr, advert: &Advert, at: Instant) {
+    /// This is a node of ours: it greeted, or answered.
+    pub fn confirms(&mut self, address: IpAddr, advert: &Advert, at: Instant) {
         let peer = self.entry(address, advert.pace, at);
         peer.counter = advert.counter;
         peer.custom = Custom::Confirms;
@@ -100,6 +90,7 @@ impl Peers {
     pub fn greet(&mut self, address: IpAddr, now: Instant) -> bool {
         let Some(peer) = self.known.iter_mut().find(|peer| peer.address == address) else { return false };
         match &mut peer.custom {
+            Custom::Unknown { last: Some(last), .. } if now.since(*last) <= ANSWER_WITHIN => false,
             Custom::Unknown { greetings, last } if *greetings < GREETINGS => {
                 *greetings += 1;
                 *last = Some(now);
@@ -107,9 +98,17 @@ impl Peers {
             }
             Custom::Unknown { .. } => {
                 peer.custom = Custom::Silent;
-                false
+                true
             }
-            Custom::Confirms | Custom::Silent => false,
+            Custom::Silent => true,
+            Custom::Confirms => false,
+        }
+    }
+
+    /// Greetings cannot be sent: whoever was taken for silent may just not have been asked.
+    pub fn forget_greetings(&mut self) {
+        for peer in self.known.iter_mut().filter(|peer| peer.custom != Custom::Confirms) {
+            peer.custom = Custom::UNKNOWN;
         }
     }
 
@@ -128,6 +127,17 @@ impl Peers {
     pub fn may_serve_until(&self) -> Instant {
         let waiting = self.known.iter().filter(|peer| peer.custom != Custom::Silent);
         waiting.map(|peer| peer.may_serve_until).max().unwrap_or(Instant::ZERO)
+    }
+
+    /// Until when some node other than this one may be serving. Only its own family is looked at: in
+    /// the other one it goes by another address.
+    pub fn others_may_serve_until(&self, address: IpAddr) -> Instant {
+        let others = self.known.iter().filter(|peer| {
+            peer.custom != Custom::Silent
+                && peer.address != address
+                && Family::of(peer.address) == Family::of(address)
+        });
+        others.map(|peer| peer.may_serve_until).max().unwrap_or(Instant::ZERO)
     }
 
     /// The one node that confirms, when there is exactly one: it can be handed the role.

@@ -17,7 +17,8 @@ pub struct Tally {
     /// Adverts that it did not take.
     pub send_errors: u64,
     /// The last few all failed, and not as many have succeeded since.
-    pub cannot_send: bool,
+    cannot_send: bool,
+    told: bool,
     run: u8,
     refused: [u64; Refusal::ALL.len()],
 }
@@ -47,6 +48,19 @@ impl Tally {
             self.cannot_send = !self.cannot_send;
             self.run = 0;
         }
+    }
+
+    /// A node that no longer sends cannot prove that it could: it starts anew.
+    pub fn forget_errors(&mut self) {
+        self.cannot_send = false;
+        self.run = 0;
+    }
+
+    /// Whether adverts cannot be sent; `None` while that is as it was told last.
+    pub fn sending_changed(&mut self) -> Option<bool> {
+        let changed = self.told != self.cannot_send;
+        self.told = self.cannot_send;
+        changed.then_some(self.cannot_send)
     }
 
     /// Every refusal's name and count.

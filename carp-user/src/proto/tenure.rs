@@ -8,7 +8,7 @@ use carp_common::time::{Instant, Span};
 
 /// A claim is advertised first and served this much later, so that of two nodes that claim within
 /// one network latency of each other (equal skews, a bow-out heard by several backups) one gives
-/// way before it has served. Not when the old master handed over: it knows of no other.
+/// way before it has served. It has to be longer than two latencies of the segment.
 pub const SETTLE: Span = Span::millis(5);
 /// A claim that an old master has not confirmed is advertised again after this time, as the advert
 /// or the confirmation may have been lost.
@@ -51,10 +51,9 @@ pub struct Sent {
 }
 
 impl Tenure {
-    /// A fresh claim. `handed_over`: the old master gave the role to this node.
-    pub fn claim(now: Instant, handed_over: bool) -> Self {
-        let settled_at = if handed_over { now } else { now + SETTLE };
-        Self::Claim { settled_at, retry: (now + RETRY, RETRIES), sent: Sent::default() }
+    /// A fresh claim.
+    pub fn claim(now: Instant) -> Self {
+        Self::Claim { settled_at: now + SETTLE, retry: (now + RETRY, RETRIES), sent: Sent::default() }
     }
 
     /// Starts to serve, the VIPs being announced now.
@@ -62,15 +61,21 @@ impl Tenure {
         Self::Serving { sent, repeat_in: REPEAT_AFTER, announced_at: now }
     }
 
-    /// The old master gave the role to this node: a claim need not settle any longer.
-    pub fn settle(&mut self, now: Instant) {
+    /// A claim does not serve before this moment.
+    pub fn settle_at(&mut self, at: Instant) {
         if let Self::Claim { settled_at, .. } = self {
-            *settled_at = now.min(*settled_at);
+            *settled_at = at.max(*settled_at);
         }
     }
 
-    /// An advert of this family was sent.
-    pub fn sent(&mut self, family: Family, at: Instant) {
+    /// An advert of this family was sent, of which this node learns now. A claim settles anew when
+    /// that took long: this process slept, and others may have claimed meanwhile.
+    pub fn sent(&mut self, family: Family, at: Instant, now: Instant) {
+        if let Self::Claim { settled_at, sent: Sent { v4: None, v6: None }, .. } = self
+            && now.since(*settled_at) > Span::ZERO
+        {
+            *settled_at = now + SETTLE;
+        }
         match self {
             Self::None => {}
             Self::Claim { sent, .. } | Self::Serving { sent, .. } => match family {

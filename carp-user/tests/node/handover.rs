@@ -53,6 +53,22 @@ fn a_stopping_master_fences_before_it_speaks_and_bows_out_to_all() {
     assert!(wire.tell(0, Event::Tick).is_empty(), "nothing comes after it");
 }
 
+/// Switches learn from the source where the virtual MAC is: the heir may have announced itself by
+/// the time that the last farewell is out.
+#[test]
+fn a_farewell_does_not_leave_from_the_virtual_mac() {
+    let mut wire = pair();
+    let actions = wire.tell(0, Event::Stop);
+    let mut sources = Vec::new();
+    for action in &actions {
+        if let Action::Send { frame, .. } = action {
+            sources.push(&frame.bytes()[6..12]);
+        }
+    }
+    assert!(!sources.is_empty());
+    assert!(sources.iter().all(|source| !source.starts_with(&[0, 0, 0x5e, 0, 1])), "{sources:02x?}");
+}
+
 #[test]
 fn a_killed_master_serves_to_the_end_of_its_lease_and_never_beside_the_next() {
     let mut wire = pair();

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::Outcome;
 use super::tally;
-use crate::command::{cargo, is_root, root, run, which};
+use crate::command::{cargo, is_root, root, run, target_dir, which};
 use crate::{bpf, live, tidy};
 
 /// Simulated runs in a test; `cargo xtask sim --count N` hunts through more.
@@ -133,6 +133,7 @@ fn privileged(prefix: &str) -> Result<Outcome> {
     }
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    tests.env("CARP_PROGRAMS", target_dir().join("release")); // the lab's daemons: cargo builds no binaries here
     for name in &targets {
         tests.args(["--test", name]);
     }

@@ -1,0 +1,73 @@
+//! Adverts: a copy goes to the daemon, and the frame passes, so that a capture on the node shows
+//! it. Nothing is judged here, so VRRPv2 with a number of ours goes to the daemon as well, which
+//! warns of it.
+
+use carp_common::id::Vhid;
+use carp_common::map::{CAPTURE_LEN, Counter};
+use carp_common::verdict::Verdict;
+use carp_common::wire::ip::{self, Ipv4, Ipv6};
+
+use crate::maps;
+use crate::parse::{Packet, now};
+
+const IP: usize = 14;
+/// Bytes that are copied at a time.
+const CHUNK: usize = 8;
+
+/// `None` when it is no IPv4 packet of protocol 112 for a vhid of this link.
+#[inline(always)]
+pub fn heard_v4(packet: &Packet) -> Option<Verdict> {
+    let header = packet.load::<Ipv4>(IP)?;
+    if header.version() != 4 || header.protocol != ip::CARP || header.header_len() < size_of::<Ipv4>() {
+        return None;
+    }
+    hand_over(packet, IP + header.header_len())
+}
+
+/// `None` when it is no IPv6 packet with next header 112 for a vhid of this link.
+#[inline(always)]
+pub fn heard_v6(packet: &Packet) -> Option<Verdict> {
+    let header = packet.load::<Ipv6>(IP)?;
+    if header.version() != 6 || header.next_header != ip::CARP {
+        return None;
+    }
+    hand_over(packet, IP + size_of::<Ipv6>())
+}
+
+/// CARP's and VRRP's second byte is the vhid or VRID.
+#[inline(always)]
+fn hand_over(packet: &Packet, payload: usize) -> Option<Verdict> {
+    let [_, vhid] = packet.load::<[u8; 2]>(payload)?;
+    maps::host(packet.link(), Vhid::new(*vhid)?)?;
+    let captured = maps::capture(|record| {
+        record.at = now().nanos();
+        record.ifindex = packet.link().0;
+        record.frame_len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+        copy(packet, &mut record.frame);
+    });
+    Some(Verdict::Serve(if captured.is_some() { Counter::Advert } else { Counter::RingFull }))
+}
+
+/// The Ethernet header, which is there; then whole chunks as far as they go, then the last bytes.
+/// (Offset zero stays out of the loops: of "address < end" the verifier learns nothing there.)
+#[inline(always)]
+fn copy(packet: &Packet, frame: &mut [u8; CAPTURE_LEN]) {
+    let mut at = IP;
+    if let (Some(to), Some(header)) = (frame.first_chunk_mut(), packet.load::<[u8; IP]>(0)) {
+        *to = *header;
+    }
+    while at + CHUNK <= CAPTURE_LEN {
+        let Some(chunk) = packet.load::<[u8; CHUNK]>(at) else { break };
+        if let Some(to) = frame.get_mut(at..at + CHUNK) {
+            to.copy_from_slice(chunk);
+        }
+        at += CHUNK;
+    }
+    let mut rest = 0;
+    while rest < CHUNK {
+        if let (Some(to), Some(byte)) = (frame.get_mut(at + rest), packet.load::<u8>(at + rest)) {
+            *to = *byte;
+        }
+        rest += 1;
+    }
+}

@@ -1,0 +1,41 @@
+//! ARP requests for a VIP: answered with the virtual MAC while this node serves it, otherwise
+//! silence. Replies and gratuitous requests pass: they are how the kernel here learns where a VIP
+//! is that the other node serves.
+
+use carp_common::id::{Mac, Vhid, virtual_mac};
+use carp_common::map::VipKey;
+use carp_common::verdict::{self, Ask, Verdict};
+use carp_common::wire::arp::{self, Arp};
+use carp_common::wire::eth::{self, Ethernet};
+use core::net::Ipv4Addr;
+
+use crate::maps;
+use crate::parse::{Packet, now};
+
+const ARP: usize = 14;
+
+/// `None` when it is no request for a VIP of this link.
+#[inline(always)]
+pub fn asked(packet: &mut Packet) -> Option<Verdict> {
+    let request = *packet.load::<Arp>(ARP)?;
+    if !request.is_question() {
+        return None;
+    }
+    let key = VipKey::new(packet.link(), Ipv4Addr::from_octets(request.target_ip).into());
+    let vip = maps::vip(&key)?;
+    let verdict = verdict::vip(Ask::Arp, Some(&vip), maps::window(vip.slot).as_ref(), now());
+    if let Verdict::Answer(_) = verdict {
+        let mac = virtual_mac(Vhid::new(u8::try_from(vip.vhid).ok()?)?);
+        answer(packet, &request, mac)?;
+    }
+    Some(verdict)
+}
+
+/// In place, back to the port that it came from: whoever sent the frame gets the answer.
+#[inline(always)]
+fn answer(packet: &mut Packet, request: &Arp, mac: Mac) -> Option<()> {
+    let asker = Mac(packet.load::<Ethernet>(0)?.source);
+    let reply = Arp::new(arp::REPLY, (mac, request.target_ip), (Mac(request.sender_mac), request.sender_ip));
+    packet.store(0, Ethernet::new(asker, mac, eth::ARP))?;
+    packet.store(ARP, reply)
+}

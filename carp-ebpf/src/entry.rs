@@ -1,0 +1,55 @@
+//! Where the kernel enters: parse, choose a stage, turn the verdict into an XDP action.
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use carp_common::verdict::Verdict;
+use carp_common::wire::eth::{self, Ethernet};
+
+use crate::parse::Packet;
+use crate::{advert, arp, count, ndp, vip};
+
+/// The program, by this name in the object and in `bpftool prog`.
+#[xdp]
+pub fn carp(context: XdpContext) -> u32 {
+    match judge(&mut Packet::new(&context)) {
+        Verdict::Pass => XDP_PASS,
+        Verdict::Serve(counter) | Verdict::Rewrite(counter) => {
+            count::add(counter);
+            XDP_PASS
+        }
+        Verdict::Answer(counter) => {
+            count::add(counter);
+            XDP_TX
+        }
+        Verdict::Drop(counter) => {
+            count::add(counter);
+            XDP_DROP
+        }
+    }
+}
+
+/// The stages in order. Adverts go first, so that one sent to a virtual MAC is heard; a question
+/// about a VIP goes before the virtual MAC that it may be addressed to.
+///
+/// A VLAN-tagged frame belongs to the VLAN's link, another segment with its own vhids, and passes
+/// here even when its destination is one of our virtual MACs: that link has a program of its own.
+/// (A NIC that strips tags in hardware hides them from native XDP: switch `rxvlan` off there.)
+#[inline(always)]
+fn judge(packet: &mut Packet) -> Verdict {
+    let Some(ethernet) = packet.load::<Ethernet>(0) else { return Verdict::Pass };
+    let verdict = match ethernet.ethertype.get() {
+        eth::IPV4 => advert::heard_v4(packet),
+        eth::IPV6 => advert::heard_v6(packet).or_else(|| ndp::solicited(packet)),
+        eth::ARP => arp::asked(packet),
+        eth::VLAN | eth::SERVICE_VLAN => Some(Verdict::Pass),
+        _ => None,
+    };
+    verdict.or_else(|| vip::virtual_mac(packet)).or_else(|| vip::packet(packet)).unwrap_or(Verdict::Pass)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Never linked: the verifier would refuse the loop.
+    loop {}
+}

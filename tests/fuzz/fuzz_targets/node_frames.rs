@@ -1,0 +1,120 @@
+//! Frames that nobody authenticated, at any time, at a whole node: they change nothing but
+//! counters (item 53, and the oracle's "unauthenticated adverts change nothing").
+#![no_main]
+
+use arbitrary::Arbitrary;
+use carp_common::auth::{Key, Variant};
+use carp_common::id::{IfIndex, Mac, Vhid};
+use carp_common::pace::Pace;
+use carp_common::time::{Instant, Span};
+use carp_common::wire::{Advert, Envelope};
+use carp_user::proto::event::{Action, Event, HostSetup, LinkState, Role, Setup};
+use carp_user::proto::node::Node;
+use libfuzzer_sys::fuzz_target;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const LINK: IfIndex = IfIndex(3);
+
+#[derive(Debug, Arbitrary)]
+enum Step<'a> {
+    /// Nothing for so many milliseconds.
+    Wait(u16),
+    /// Any bytes.
+    Bytes(&'a [u8]),
+    /// A well-formed advert whose digest is a guess.
+    Forged {
+        source: IpAddr,
+        to: Option<IpAddr>,
+        vhid: bool,
+        rank: (u8, u8, u8),
+        counter: u64,
+        digest: [u8; 20],
+    },
+}
+
+fuzz_target!(|steps: Vec<Step>| {
+    let mut now = Instant::ZERO + Span::secs(1);
+    let mut node = Node::new(setup(), now);
+    let mut todo = node.handle(Event::Link { link: LINK, state: link() }, now);
+    for step in steps {
+        let frame = match step {
+            Step::Wait(millis) => {
+                now = now + Span::millis(millis.into());
+                None
+            }
+            Step::Bytes(bytes) => Some(bytes.to_vec()),
+            Step::Forged { source, to, vhid, rank, counter, digest } => {
+                Some(forged(source, to, if vhid { 1 } else { 2 }, rank, counter, digest))
+            }
+        };
+        settle(&mut node, std::mem::take(&mut todo), now);
+        let due = node.handle(Event::Tick, now);
+        settle(&mut node, due, now);
+        let Some(frame) = frame else { continue };
+        let before = roles(&node, now);
+        let actions = node.handle(Event::Frame { link: LINK, at: now, frame: &frame }, now);
+        assert!(actions.iter().all(|action| matches!(action, Action::Warn { .. })), "{actions:?}");
+        assert_eq!(roles(&node, now), before);
+    }
+});
+
+/// Reports every advert as sent.
+fn settle(node: &mut Node, mut todo: Vec<Action>, now: Instant) {
+    while let Some(action) = todo.pop() {
+        if let Action::Advertise { host, family, .. } = action {
+            todo.extend(node.handle(Event::Sent { host, family, at: now, ok: true }, now));
+        }
+    }
+}
+
+fn roles(node: &Node, now: Instant) -> Vec<Role> {
+    node.status(now).hosts.iter().map(|host| host.role).collect()
+}
+
+fn forged(
+    source: IpAddr,
+    to: Option<IpAddr>,
+    vhid: u8,
+    (base, skew, demote): (u8, u8, u8),
+    counter: u64,
+    digest: [u8; 20],
+) -> Vec<u8> {
+    let advert = Advert {
+        vhid: Vhid::new(vhid).expect("not zero"),
+        pace: Pace { base, skew },
+        demote,
+        counter,
+        digest,
+    };
+    let envelope =
+        to.and_then(|to| Envelope::to_node(source, to, 0)).unwrap_or(Envelope::to_group(source, 0));
+    envelope.seal(&advert).bytes().to_vec()
+}
+
+fn setup() -> Setup {
+    let host = |vhid: u8, vips: Vec<IpAddr>| HostSetup {
+        interface: "eth0".into(),
+        link: LINK,
+        vhid: Vhid::new(vhid).expect("not zero"),
+        vips,
+        pace: Pace { base: 1, skew: 100 },
+        preempt: true,
+        key: Key(*b"a secret of 20 bytes"),
+        digest: Variant::Freebsd,
+        accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
+        tos: 0xe0,
+    };
+    let (v4, v6) = (Ipv4Addr::new(10, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
+    Setup { hosts: vec![host(1, vec![v4.into(), v6.into()]), host(2, vec![v6.into()])], seed: 1 }
+}
+
+fn link() -> LinkState {
+    LinkState {
+        up: true,
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        source_v4: Some(Ipv4Addr::new(10, 0, 0, 2)),
+        source_v6: Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2)),
+        shielded: true,
+        router: true,
+    }
+}

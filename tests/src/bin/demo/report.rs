@@ -1,0 +1,131 @@
+//! The measurements, for people and for programs.
+
+use crate::screen::{Screen, thousandth};
+use carp_common::time::Span;
+use carp_tests::lab::echo::Report;
+
+/// A move and the way back.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// `planned stop`, …
+    pub name: &'static str,
+    /// gw1 fails, gw2 takes over.
+    pub there: Phase,
+    /// gw1 is back and takes over.
+    pub back: Phase,
+}
+
+/// What was measured around one take-over.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    /// What the client noticed.
+    pub probes: Report,
+    /// How long both served the same address.
+    pub two_masters: Span,
+    /// The longest time in which nobody looked for that.
+    pub blind: Span,
+    /// From the event until the other gateway served every address; `None`: it did not.
+    pub takeover: Option<Span>,
+    /// From the event until the first probe left that came back through it; `None`: none did.
+    pub answered: Option<Span>,
+}
+
+impl Outcome {
+    /// It took over both ways, probes came through, and never did two serve.
+    pub fn is_good(&self) -> bool {
+        [&self.there, &self.back].iter().all(|phase| {
+            phase.takeover.is_some() && phase.answered.is_some() && phase.two_masters == Span::ZERO
+        })
+    }
+}
+
+impl Phase {
+    /// In one line.
+    pub fn summary(&self) -> String {
+        let takeover = self.takeover.map_or("none".to_owned(), millis);
+        format!(
+            "lost {} of {} probes, longest gap {} ms, two masters {} ms, take-over {takeover} ms",
+            self.probes.lost,
+            self.probes.sent,
+            millis(self.probes.longest_gap),
+            millis(self.two_masters),
+        )
+    }
+
+    fn json(&self) -> String {
+        format!(
+            "\"probes_sent\": {}, \"lost\": {}, \"longest_gap_ms\": {}, \"two_masters_ms\": {}, \
+             \"takeover_ms\": {}, \"answered_ms\": {}, \"blind_ms\": {}",
+            self.probes.sent,
+            self.probes.lost,
+            exact(self.probes.longest_gap),
+            exact(self.two_masters),
+            self.takeover.map_or("null".to_owned(), exact),
+            self.answered.map_or("null".to_owned(), exact),
+            exact(self.blind),
+        )
+    }
+}
+
+/// All moves, one a line.
+pub fn table(outcomes: &[Outcome], screen: &mut Screen) {
+    screen.line("");
+    screen.line("                probes   lost   longest gap   two masters     take-over");
+    for outcome in outcomes {
+        for (name, phase) in [(outcome.name, &outcome.there), ("  and back", &outcome.back)] {
+            screen.line(&format!(
+                "  {name:<12}  {:>6} {:>6} {:>10} ms {:>10} ms {:>10} ms",
+                phase.probes.sent,
+                phase.probes.lost,
+                millis(phase.probes.longest_gap),
+                millis(phase.two_masters),
+                phase.takeover.map_or("none".to_owned(), millis),
+            ));
+        }
+    }
+    screen.line("");
+}
+
+/// All moves as JSON; times in milliseconds with their microseconds. `back` has the same fields
+/// for the way back; `answered_ms` is the time until the first probe that came back through the new
+/// master, `blind_ms` the longest time between two looks for two masters.
+pub fn json(outcomes: &[Outcome]) -> String {
+    let moves = outcomes.iter().map(|outcome| {
+        let Outcome { name, there, back } = outcome;
+        format!("    {{\"name\": \"{name}\", {},\n     \"back\": {{{}}}}}", there.json(), back.json())
+    });
+    format!("{{\n  \"schema\": 1,\n  \"moves\": [\n{}\n  ]\n}}\n", moves.collect::<Vec<_>>().join(",\n"))
+}
+
+fn millis(span: Span) -> String {
+    thousandth(span.as_micros(), 1)
+}
+
+fn exact(span: Span) -> String {
+    thousandth(span.as_micros(), 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_measurements_are_json_with_the_promised_fields() {
+        let phase = Phase {
+            probes: Report { sent: 1000, lost: 3, longest_gap: Span::micros(4_125), outages: Vec::new() },
+            two_masters: Span::ZERO,
+            blind: Span::millis(2),
+            takeover: None,
+            answered: None,
+        };
+        let outcome = Outcome { name: "kill -9", there: phase.clone(), back: phase };
+        let value: serde_json::Value = serde_json::from_str(&json(&[outcome])).expect("valid JSON");
+        let movement = &value["moves"][0];
+        assert_eq!(movement["name"], "kill -9");
+        assert_eq!(movement["probes_sent"], 1000);
+        assert_eq!(movement["lost"], 3);
+        assert_eq!(movement["longest_gap_ms"].to_string(), "4.125");
+        assert_eq!(movement["two_masters_ms"].to_string(), "0.0");
+        assert!(movement["takeover_ms"].is_null());
+    }
+}

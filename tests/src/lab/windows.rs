@@ -1,0 +1,181 @@
+//! What the datapath of a node serves, read from its pinned map once in a millisecond: when which
+//! node served, and whether ever two did.
+
+use super::clock;
+use anyhow::{Context, Result};
+use aya::maps::{Array, Map, MapData};
+use carp_common::map::{WINDOWS, Window};
+use carp_common::time::{Instant, Span};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+const PACE: Span = Span::millis(1);
+
+/// The windows of one node, whether its daemon lives or not.
+pub struct Windows {
+    path: PathBuf,
+    slots: u32,
+    /// The map, and the pin's inode at that time: a daemon that starts anew may pin another.
+    open: Option<(u64, Array<MapData, Window>)>,
+}
+
+/// A node began or ceased to serve a virtual host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When this was seen; it happened in the millisecond before.
+    pub at: Instant,
+    /// Index of the node.
+    pub node: usize,
+    /// The virtual host.
+    pub slot: u32,
+    /// It serves now.
+    pub serves: bool,
+}
+
+/// Watches two nodes from its start until it is dropped.
+pub struct Watch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    stop: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    changes: Vec<Change>,
+    /// Moments when both served a slot, and the time since the look before.
+    both: Vec<(Instant, Span)>,
+    looks: Vec<Instant>,
+}
+
+impl Windows {
+    /// Of the instance of this name, with so many virtual hosts.
+    pub fn of(instance: &str, slots: u32) -> Self {
+        Self { path: Path::new("/sys/fs/bpf/carp").join(instance).join(WINDOWS), slots, open: None }
+    }
+
+    /// The window of one virtual host.
+    ///
+    /// # Errors
+    /// When nothing is pinned (XDP off, or never started).
+    pub fn read(&mut self, slot: u32) -> Result<Window> {
+        let inode = self.path.metadata().with_context(|| format!("{}", self.path.display()))?.ino();
+        if self.open.as_ref().is_none_or(|(known, _)| *known != inode) {
+            let map = Array::try_from(Map::Array(MapData::from_pin(&self.path)?))?;
+            self.open = Some((inode, map));
+        }
+        let (_, map) = self.open.as_ref().context("just opened")?;
+        Ok(map.get(&slot, 0)?)
+    }
+
+    /// Whether the datapath serves this virtual host at this moment, just before and just after the
+    /// look. Nothing pinned serves nothing.
+    pub fn serves(&mut self, slot: u32) -> bool {
+        let before = clock::now();
+        self.read(slot).is_ok_and(|window| window.is_open(before) && window.is_open(clock::now()))
+    }
+
+    /// Whether it serves every virtual host.
+    pub fn serves_all(&mut self) -> bool {
+        (0..self.slots).all(|slot| self.serves(slot))
+    }
+
+    /// Whether it serves none.
+    pub fn serves_none(&mut self) -> bool {
+        !(0..self.slots).any(|slot| self.serves(slot))
+    }
+}
+
+impl Watch {
+    /// Starts to look at two nodes.
+    pub fn start(nodes: [Windows; 2]) -> Self {
+        let shared = Arc::new(Shared { stop: AtomicBool::new(false), seen: Mutex::default() });
+        let looking = Arc::clone(&shared);
+        let thread = Some(std::thread::spawn(move || looking.look(nodes)));
+        Self { shared, thread }
+    }
+
+    /// Every change seen in `from..to`.
+    pub fn changes(&self, from: Instant, to: Instant) -> Vec<Change> {
+        let seen = self.shared.seen();
+        seen.changes.iter().filter(|change| from <= change.at && change.at < to).copied().collect()
+    }
+
+    /// How long both nodes served a virtual host at once in `from..to`: the time between the looks
+    /// that saw it, so at least one pace when any did.
+    pub fn two_masters(&self, from: Instant, to: Instant) -> Span {
+        let seen = self.shared.seen();
+        let both = seen.both.iter().filter(|(at, _)| from <= *at && *at < to);
+        Span::nanos(both.map(|(_, span)| span.as_nanos()).sum())
+    }
+
+    /// Waits until it has looked after this call, so that what others have seen is in its record too.
+    ///
+    /// # Errors
+    /// When it has not looked for two seconds.
+    pub fn catch_up(&self) -> Result<()> {
+        let looks = || self.shared.seen().looks.len();
+        let now = looks();
+        // The first that ends may have begun before.
+        clock::wait_for("two looks at the windows", Span::secs(2), || (looks() >= now + 2).then_some(()))
+    }
+
+    /// The longest time without a look in `from..to`: how sure the answers are.
+    pub fn blind(&self, from: Instant, to: Instant) -> Span {
+        let seen = self.shared.seen();
+        let looks: Vec<_> = seen.looks.iter().copied().filter(|at| from <= *at && *at < to).collect();
+        looks.windows(2).map(|pair| pair[1].since(pair[0])).max().unwrap_or_default()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+impl Shared {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self, [mut first, mut second]: [Windows; 2]) {
+        let slots = first.slots.max(second.slots);
+        let mut before: Vec<[bool; 2]> = (0..slots).map(|_| [false; 2]).collect();
+        let mut last = clock::now();
+        while !self.stop.load(Ordering::Relaxed) {
+            let mut both = false;
+            for (slot, before) in (0..).zip(&mut before) {
+                // The first is asked again after the second: only if it served before and after is
+                // it sure that it did when the second was asked.
+                let serve = [first.serves(slot), second.serves(slot)];
+                both |= serve == [true; 2] && first.serves(slot);
+                let at = clock::now();
+                for (node, (was, serves)) in before.iter_mut().zip(serve).enumerate() {
+                    if *was != serves {
+                        self.seen().changes.push(Change { at, node, slot, serves });
+                        *was = serves;
+                    }
+                }
+            }
+            let now = clock::now();
+            let mut seen = self.seen();
+            seen.looks.push(now);
+            if both {
+                seen.both.push((now, now.since(last)));
+            }
+            drop(seen);
+            last = now;
+            clock::sleep(PACE);
+        }
+    }
+}

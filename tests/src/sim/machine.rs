@@ -1,0 +1,213 @@
+//! One machine: its kernel, which always runs, and its daemon, which may be starved, killed or
+//! never started.
+
+use super::clock::Clock;
+use super::post::Origin;
+use carp_common::id::IfIndex;
+use carp_common::map::Window;
+use carp_common::time::{Instant, Span};
+use carp_common::wire::Frame;
+use carp_user::proto::event::{Action, Command, Family, HostId, LinkState};
+use carp_user::proto::node::Node;
+use std::collections::VecDeque;
+
+/// Frames that a kernel keeps for a daemon that does not fetch them, as many as fit the ring
+/// buffer of adverts. Policy when full: the newest is lost.
+pub const QUEUE: usize = 400;
+
+/// A machine.
+pub struct Machine {
+    /// Its clock.
+    pub clock: Clock,
+    /// Whether it has power.
+    pub powered: bool,
+    /// What the kernel holds.
+    pub kernel: Kernel,
+    /// Its ports, by segment.
+    pub ports: Vec<Port>,
+    /// Its daemon.
+    pub daemon: Daemon,
+    /// How many daemons it has had; a new one does not know the counters of the one before.
+    pub life: u32,
+    /// The daemon will be caught between two actions.
+    pub freeze: Option<Freeze>,
+    /// The daemon is executing its last list.
+    pub stopping: bool,
+    /// So many of a thousand sends fail.
+    pub send_errors: u16,
+    /// So many of a thousand own frames come back.
+    pub reflect: u16,
+    /// The deadline for which a tick is under way, on the machine's clock.
+    pub deadline: Option<Instant>,
+    /// Number of the tick that counts; older ones are void.
+    pub tick: u64,
+    /// Ticks in a row that were due and changed nothing, not even when the next is due.
+    pub idle: u8,
+    /// Number of the pause that counts.
+    pub pause: u64,
+    /// When the last news of the kernel that are under way arrive, in world time.
+    pub news_at: Instant,
+}
+
+/// What lives on without the daemon.
+#[derive(Default)]
+pub struct Kernel {
+    /// The windows, by slot.
+    pub windows: Vec<Window>,
+    /// Frames that the daemon has not fetched yet.
+    pub queue: VecDeque<Arrival>,
+    /// News that the daemon has not fetched yet.
+    pub inbox: VecDeque<News>,
+}
+
+/// A port.
+pub struct Port {
+    /// Carries frames.
+    pub up: bool,
+    /// While down, sending fails instead of going nowhere.
+    pub refuses: bool,
+}
+
+/// A frame as the kernel got it.
+pub struct Arrival {
+    /// Segment that it came from.
+    pub segment: usize,
+    /// On the machine's clock.
+    pub at: Instant,
+    /// The bytes.
+    pub frame: Frame,
+    /// Whom it is really from.
+    pub origin: Origin,
+}
+
+/// What a daemon learns other than by frames.
+pub enum News {
+    /// From the kernel.
+    Link(IfIndex, LinkState),
+    /// From a person.
+    Command(Command),
+    /// From the service manager.
+    Stop,
+}
+
+/// The process.
+pub enum Daemon {
+    /// There is none.
+    Absent,
+    /// It gets CPU when it wants.
+    Running(Box<Node>),
+    /// It gets none, and still has this to do.
+    Paused(Box<Node>, VecDeque<Todo>),
+}
+
+/// A step of an action list.
+pub enum Todo {
+    /// An action that has not begun.
+    Act(Action),
+    /// The second half of an [`Action::Advertise`]: the clock is read, the frame not yet sent.
+    Transmit {
+        /// Which virtual host's advertisement.
+        host: HostId,
+        /// Link to send on.
+        link: IfIndex,
+        /// Its family.
+        family: Family,
+        /// The bytes.
+        frame: Frame,
+        /// What the clock read.
+        at: Instant,
+    },
+}
+
+/// A pause that waits for its place.
+#[derive(Clone, Copy)]
+pub struct Freeze {
+    /// Actions until then.
+    pub after: u32,
+    /// In the middle of a send, if it is one.
+    pub in_send: bool,
+    /// How long.
+    pub span: Span,
+}
+
+impl Machine {
+    /// Without power, all ports up.
+    pub fn new(clock: Clock, segments: usize, hosts: usize) -> Self {
+        Self {
+            clock,
+            powered: false,
+            kernel: Kernel { windows: vec![Window::CLOSED; hosts], ..Kernel::default() },
+            ports: (0..segments).map(|_| Port { up: true, refuses: false }).collect(),
+            daemon: Daemon::Absent,
+            life: 0,
+            freeze: None,
+            stopping: false,
+            send_errors: 0,
+            reflect: 0,
+            deadline: None,
+            tick: 0,
+            idle: 0,
+            pause: 0,
+            news_at: Instant::ZERO,
+        }
+    }
+
+    /// The node, when its daemon runs.
+    pub fn running(&mut self) -> Option<&mut Node> {
+        match &mut self.daemon {
+            Daemon::Running(node) => Some(node),
+            Daemon::Absent | Daemon::Paused(..) => None,
+        }
+    }
+
+    /// The node, also when its daemon is paused.
+    pub fn node(&self) -> Option<&Node> {
+        match &self.daemon {
+            Daemon::Running(node) | Daemon::Paused(node, _) => Some(node),
+            Daemon::Absent => None,
+        }
+    }
+
+    /// Takes what a paused daemon still has to do and lets it run.
+    pub fn wake(&mut self) -> Option<VecDeque<Todo>> {
+        match std::mem::replace(&mut self.daemon, Daemon::Absent) {
+            Daemon::Paused(node, todo) => {
+                self.daemon = Daemon::Running(node);
+                // A tick that came during the pause is gone.
+                self.deadline = None;
+                Some(todo)
+            }
+            other @ (Daemon::Absent | Daemon::Running(_)) => {
+                self.daemon = other;
+                None
+            }
+        }
+    }
+
+    /// Stops giving CPU to a running daemon, which has this left to do.
+    pub fn pause(&mut self, todo: VecDeque<Todo>) {
+        self.daemon = match std::mem::replace(&mut self.daemon, Daemon::Absent) {
+            Daemon::Running(node) => Daemon::Paused(node, todo),
+            other @ (Daemon::Absent | Daemon::Paused(..)) => other,
+        };
+    }
+
+    /// Ends the daemon without asking it.
+    pub fn kill(&mut self) {
+        self.daemon = Daemon::Absent;
+        self.freeze = None;
+        self.stopping = false;
+        self.deadline = None;
+        self.kernel.inbox.clear();
+    }
+
+    /// From when until when, in world time, the datapath may serve if nothing else happens.
+    pub fn service(&self, host: usize, segment: usize) -> Option<(Instant, Instant)> {
+        let window = self.kernel.windows[host];
+        if !self.powered || !self.ports[segment].up || window.serve_from >= window.serve_until {
+            return None;
+        }
+        let moment = |local: u64| self.clock.when(Instant::from_nanos(local));
+        Some((moment(window.serve_from), moment(window.serve_until)))
+    }
+}

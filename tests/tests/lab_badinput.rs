@@ -1,0 +1,133 @@
+//! What a person gets wrong: the daemon says so in words, and leaves the machine as it was.
+
+use anyhow::Result;
+use carp_common::time::Span;
+use carp_tests::lab::carpd::Carpd;
+use carp_tests::lab::config::Config;
+use carp_tests::lab::machine::{State, difference_since};
+use carp_tests::lab::pair::Pair;
+use carp_tests::lab::{Purpose, clock};
+use std::fs;
+use std::process::Command;
+
+#[test]
+fn no_such_interface_is_answered_with_those_that_exist_and_nothing_is_left() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    // The first interface is right, so a careless start would have begun with it.
+    let config = Config { interfaces: vec![("lan", "lan0"), ("wan", "wna0")], ..Config::gateway() };
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &config)?;
+    let before = State::of(pair.gw1(), carpd.instance())?;
+    let (code, said) = carpd.refusal()?;
+    assert_eq!(code, Some(1), "{said}");
+    for word in ["wna0", "lan0", "wan0"] {
+        assert!(said.contains(word), "{word} is not in: {said}");
+    }
+    let difference = difference_since(&before, pair.gw1(), carpd.instance())?;
+    assert!(difference.is_empty(), "left behind:\n{difference}");
+    Ok(())
+}
+
+#[test]
+fn a_second_daemon_of_the_same_name_is_told_the_pid_of_the_first() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let mut first = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway())?;
+    let (code, said) = first.refusal()?;
+    let pid = first.process()?.id().to_string();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&pid), "pid {pid} is not in: {said}");
+    // And the first is none the worse for it.
+    first.wait_role("MASTER", Span::secs(10))
+}
+
+#[test]
+fn every_mistake_in_the_configuration_is_told_at_once_with_file_and_line() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;
+    let before = State::of(pair.gw1(), carpd.instance())?;
+    let text = fs::read_to_string(&carpd.files().carp)?;
+    fs::write(
+        &carpd.files().carp,
+        text.replacen("vhid = 1", "vhid = 300", 1).replacen("skew =", "scew =", 1),
+    )?;
+    for check_only in [false, true] {
+        let mut command = carpd.command()?;
+        if check_only {
+            command.arg("--check");
+        }
+        let output = pair.gw1().output(&mut command)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        for word in ["carp.toml:3", "carp.toml:7", "300", "scew", "skew"] {
+            assert!(said.contains(word), "{word} is not in: {said}");
+        }
+    }
+    let difference = difference_since(&before, pair.gw1(), carpd.instance())?;
+    assert!(difference.is_empty(), "left behind:\n{difference}");
+    Ok(())
+}
+
+#[test]
+fn a_good_configuration_passes_the_check_and_nothing_is_started() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;
+    let before = State::of(pair.gw1(), carpd.instance())?;
+    let output = pair.gw1().output(carpd.command()?.arg("--check"))?;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(before.difference(&State::of(pair.gw1(), carpd.instance())?), "");
+    Ok(())
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;
+    let output = pair.gw1().output(carpd.command()?.arg("--no-such-option"))?;
+    assert_eq!(output.status.code(), Some(2));
+    Ok(())
+}
+
+#[test]
+fn an_ipv6_vip_on_a_link_without_ipv6_is_told_at_start() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    pair.gw1().sysctl("ipv6/conf/lan0/disable_ipv6", "1")?;
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;
+    let mut process = pair.gw1().spawn("no-ipv6", carpd.command()?)?;
+    // Whether it then refuses or waits for the address is its own affair.
+    clock::wait_for("a word about IPv6 on lan0", Span::secs(5), || {
+        let log = process.log();
+        (log.contains("IPv6") && log.contains("lan0")).then_some(())
+    })?;
+    process.signal(rustix::process::Signal::TERM)?;
+    process.wait(Span::secs(10)).map(drop)
+}
+
+#[test]
+fn a_missing_privilege_is_named() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;
+    let before = State::of(pair.gw1(), carpd.instance())?;
+    let whole = carpd.command()?;
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]);
+    command.arg(whole.get_program()).args(whole.get_args());
+    let output = pair.gw1().output(&mut command)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.to_uppercase().contains("NET_ADMIN"), "no capability is named in: {said}");
+    let difference = difference_since(&before, pair.gw1(), carpd.instance())?;
+    assert!(difference.is_empty(), "left behind:\n{difference}");
+    Ok(())
+}
+
+#[test]
+fn a_password_file_that_others_can_read_is_refused() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let pair = Pair::new(Purpose::Test)?;
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;
+    let password = carpd.files().carp.with_file_name("password");
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o644))?;
+    let (code, said) = carpd.refusal()?;
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("password") && !said.contains("lab secret"), "{said}");
+    Ok(())
+}

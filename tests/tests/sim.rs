@@ -1,0 +1,164 @@
+//! The simulator's own test run: fixed seeds stay clean, every mutant is caught, and the timelines
+//! of the conformance list that need more than one node.
+
+use carp_common::pace::Pace;
+use carp_common::time::{Instant, Span};
+use carp_tests::sim::fault::{Fault, Way, Weather};
+use carp_tests::sim::hunt::{self, Until};
+use carp_tests::sim::mutant::Mutant;
+use carp_tests::sim::rng::Rng;
+use carp_tests::sim::scenario::{Manners, Scenario};
+use carp_tests::sim::story::What;
+use carp_tests::sim::world::World;
+use carp_user::proto::event::Role;
+
+const BLOCKED: Weather = Weather { blocked: true, loss: 0, duplicate: 0, delay: Span::ZERO };
+const FAIR: Weather = Weather { blocked: false, ..BLOCKED };
+
+#[test]
+fn three_hundred_fixed_seeds_break_no_rule() {
+    let caught = hunt::hunt(0, 300, None, Until::Done, |_, _| ());
+    let told: Vec<_> = caught.iter().map(|it| format!("--seed {}: {}", it.seed, it.failure)).collect();
+    assert!(told.is_empty(), "replay with cargo xtask sim:\n{}", told.join("\n"));
+}
+
+#[test]
+fn every_mutant_is_caught_within_two_hundred_seeds() {
+    for mutant in Mutant::ALL {
+        assert!(hunt::catch(mutant, 200).is_some(), "{} escapes: the oracle has grown blunt", mutant.name());
+    }
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    for seed in [1, 7, 1234] {
+        let story = |seed| format!("{:?}", hunt::run(seed, None).story());
+        assert_eq!(story(seed), story(seed), "seed {seed}");
+    }
+}
+
+#[test]
+fn item_60_a_backup_with_skew_0_speaks_3_s_after_the_last_advert_of_a_killed_master() {
+    let mut scenario = Scenario::of(2).preempt(false);
+    scenario.machines[0].paces = vec![Pace { base: 1, skew: 100 }];
+    scenario.machines[1].paces = vec![Pace { base: 1, skew: 0 }];
+    let scenario = scenario
+        .at(Span::ZERO, Fault::Start(0))
+        .at(secs(5), Fault::Start(1))
+        .at(Span::millis(20_500), Fault::Crash { node: 0, ring: false });
+    let world = played(scenario, 1, secs(30));
+    let last = adverts(&world, 0).last().copied().unwrap();
+    let first = adverts(&world, 1).copied().find(|at| *at > last).unwrap();
+    let silence = first.since(last);
+    assert!(silence >= secs(3) && silence <= Span::millis(3050), "{silence}");
+}
+
+#[test]
+fn item_82_two_nodes_converge_within_4500_ms_from_any_start_order() {
+    for seed in 0..100 {
+        let mut rng = Rng::new(seed);
+        let starts = [rng.span(Span::ZERO, secs(6)), rng.span(Span::ZERO, secs(6))];
+        let scenario = Scenario::of(2)
+            .manners(Manners::Prompt)
+            .at(starts[0], Fault::Start(0))
+            .at(starts[1], Fault::Start(1));
+        let last = starts[0].max(starts[1]);
+        let world = played(scenario, seed, last + Span::millis(4500));
+        let roles = (world.role(0, 0), world.role(1, 0));
+        assert_eq!(roles, (Role::Master, Role::Backup), "seed {seed}");
+        assert!(world.serves(0, 0) && !world.serves(1, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn item_83_a_healed_partition_leaves_the_better_master_within_one_interval() {
+    for seed in 0..100 {
+        let heal = secs(20) + Rng::new(seed).span(Span::ZERO, secs(2));
+        let mut scenario = pair_at_start().manners(Manners::Prompt);
+        for way in Way::between(0, 0, 1) {
+            scenario =
+                scenario.at(secs(10), Fault::Weather(way, BLOCKED)).at(heal, Fault::Weather(way, FAIR));
+        }
+        let mut world = played(scenario, seed, heal);
+        assert_eq!((world.role(0, 0), world.role(1, 0)), (Role::Master, Role::Master), "seed {seed}");
+        world.run_until(Instant::ZERO + heal + Pace { base: 1, skew: 0 }.interval() + Span::millis(10));
+        assert!(world.failure().is_none(), "seed {seed}: {:?}", world.failure());
+        assert_eq!((world.role(0, 0), world.role(1, 0)), (Role::Master, Role::Backup), "seed {seed}");
+        assert!(world.serves(0, 0) && !world.serves(1, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn item_84_three_nodes_have_one_master_two_dead_times_after_random_kills_and_restarts() {
+    for seed in 0..100 {
+        let mut rng = Rng::new(seed);
+        let mut scenario = Scenario::of(3).manners(Manners::Sloppy);
+        let mut at = Span::ZERO;
+        for node in 0..3 {
+            scenario = scenario.at(Span::millis(rng.below(3000)), Fault::Start(node));
+        }
+        for _ in 0..10 {
+            at = at + rng.span(Span::ZERO, secs(6));
+            let node = rng.index(3);
+            let fault = if rng.chance(500) { Fault::Crash { node, ring: true } } else { Fault::Start(node) };
+            scenario = scenario.at(at, fault);
+        }
+        let dead = Pace { base: 1, skew: 200 }.dead();
+        let world = played(scenario, seed, at + dead.times(2));
+        let count = |is: &dyn Fn(usize) -> bool| (0..3).filter(|node| is(*node)).count();
+        let alive = count(&|node| world.status(node).is_some());
+        let masters = count(&|node| world.role(node, 0) == Role::Master);
+        assert_eq!(masters, alive.min(1), "seed {seed}");
+        assert_eq!(count(&|node| world.serves(node, 0)), masters, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_planned_stop_hands_over_within_50_ms() {
+    let world = played(pair_at_start().at(secs(10), Fault::Stop(0)), 1, Span::millis(10_050));
+    assert_eq!(world.role(1, 0), Role::Master);
+    assert!(world.serves(1, 0) && !world.serves(0, 0));
+}
+
+#[test]
+fn a_frozen_master_falls_silent_before_the_backup_serves() {
+    for node_freezes_at in 10_000..10_020 {
+        let scenario = pair_at_start().at(Span::millis(node_freezes_at * 50), Fault::Pause(0, secs(9)));
+        let mut world = played(scenario, node_freezes_at, Span::millis(node_freezes_at * 50) + secs(5));
+        assert!(world.serves(1, 0) && !world.serves(0, 0));
+        world.run_until(world.now() + secs(10));
+        assert!(world.failure().is_none(), "{:?}", world.failure());
+        assert!(world.serves(0, 0) && !world.serves(1, 0));
+    }
+}
+
+#[test]
+fn a_node_that_cannot_send_serves_no_longer_than_its_lease() {
+    let scenario = pair_at_start().at(Span::millis(10_500), Fault::SendErrors(0, 1000));
+    let world = played(scenario, 1, secs(20));
+    assert!(world.serves(1, 0) && !world.serves(0, 0));
+}
+
+fn pair_at_start() -> Scenario {
+    Scenario::of(2).at(Span::ZERO, Fault::Start(0)).at(Span::ZERO, Fault::Start(1))
+}
+
+/// Played until then, no rule broken.
+fn played(scenario: Scenario, seed: u64, until: Span) -> World {
+    let mut world = World::new(scenario, seed, None);
+    world.run_until(Instant::ZERO + until);
+    let story = || world.story().iter().map(|line| format!("{line}\n")).collect::<String>();
+    assert!(world.failure().is_none(), "seed {seed}: {}\n{:?}", story(), world.failure());
+    world
+}
+
+/// When a machine really advertised to the group.
+fn adverts(world: &World, of: usize) -> impl Iterator<Item = &Instant> {
+    let is_advert =
+        move |what: &What| matches!(what, What::Advert { node, to: None, ok: true, .. } if *node == of);
+    world.story().iter().filter(move |line| is_advert(&line.what)).map(|line| &line.at)
+}
+
+const fn secs(seconds: u64) -> Span {
+    Span::secs(seconds)
+}

@@ -1,0 +1,119 @@
+//! Going on with what a killed daemon left.
+
+use crate::place::{Instance, Objects, configure, index, ip, port, program_on, until, within};
+use carp_common::id::Vhid;
+use carp_common::map::{Host, HostKey, VipKey, Window};
+use carp_user::io::bpf::{Attached, Datapath, Mode, read_pinned};
+use std::os::unix::fs::symlink;
+
+const WINDOW: Window = Window { serve_from: 0, serve_until: 1 << 40 };
+
+/// A datapath on `a0` with an open window, its daemon gone.
+fn left_behind(instance: &Instance) -> Objects {
+    let port = port("a0", Mode::Native);
+    let (mut datapath, _adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
+    configure(&mut datapath, port.link, 1, [10, 9, 0, 1].into()).unwrap();
+    datapath.set_window(0, WINDOW).unwrap();
+    Objects::on("a0")
+}
+
+#[test]
+fn maps_and_links_of_a_killed_daemon_are_gone_on_with() {
+    within(1, || {
+        let instance = Instance::new();
+        let before = left_behind(&instance);
+        assert_eq!(Objects::on("a0"), before, "it outlives the daemon");
+        let port = port("a0", Mode::Auto);
+        let (mut datapath, adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
+        let after = Objects::on("a0");
+        assert_eq!(after.links, before.links, "the same link");
+        assert_ne!(after.program, before.program, "a new program in it");
+        assert_eq!(datapath.mode_of(port.link), Some(Attached::Native));
+        assert_eq!(datapath.windows().unwrap().get(&0), Some(&WINDOW));
+        // The same host in the same slot keeps its window; another in that slot starts closed.
+        configure(&mut datapath, port.link, 1, [10, 9, 0, 1].into()).unwrap();
+        assert_eq!(datapath.windows().unwrap().get(&0), Some(&WINDOW));
+        configure(&mut datapath, port.link, 2, [10, 9, 0, 2].into()).unwrap();
+        assert_eq!(datapath.windows().unwrap().get(&0), Some(&Window::CLOSED));
+        let vhid = Vhid::new(2).unwrap();
+        let kept = (HostKey::new(port.link, vhid), VipKey::new(port.link, [10, 9, 0, 2].into()));
+        datapath.set_window(0, WINDOW).unwrap();
+        datapath.retain(&[kept.0], &[kept.1]).unwrap();
+        let pinned = read_pinned(&instance.name).unwrap();
+        assert_eq!(pinned.hosts, [(kept.0, Host { slot: 0, link_mac: [2; 6], flags: 0 })]);
+        assert_eq!(pinned.windows.get(&0), Some(&WINDOW), "the slot belongs to the host that stays");
+        datapath.close().unwrap();
+        drop(adverts);
+        until("the kernel has freed everything", || before.are_gone() && after.are_gone());
+    });
+}
+
+#[test]
+fn pins_of_another_version_are_removed_and_made_anew() {
+    within(1, || {
+        let instance = Instance::new();
+        let before = left_behind(&instance);
+        let abi = instance.folder().join("abi");
+        std::fs::remove_file(&abi).unwrap();
+        symlink("0", &abi).unwrap();
+        assert!(read_pinned(&instance.name).err().unwrap().to_string().contains("another version"));
+        let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
+        assert!(datapath.windows().unwrap().is_empty());
+        until("the old objects are freed", || before.are_gone());
+        datapath.close().unwrap();
+    });
+}
+
+#[test]
+fn half_a_set_of_pins_is_made_anew() {
+    within(1, || {
+        let instance = Instance::new();
+        let before = left_behind(&instance);
+        std::fs::remove_file(instance.folder().join("VIPS")).unwrap();
+        let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
+        until("the old objects are freed", || before.are_gone());
+        datapath.close().unwrap();
+    });
+}
+
+#[test]
+fn an_interface_that_is_no_longer_configured_is_let_go() {
+    within(2, || {
+        let instance = Instance::new();
+        left_behind(&instance);
+        let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a1", Mode::Auto)]).unwrap();
+        assert_eq!(program_on("a0"), None);
+        assert!(instance.pins().contains(&"link-a1".to_owned()));
+        assert!(!instance.pins().contains(&"link-a0".to_owned()));
+        datapath.close().unwrap();
+    });
+}
+
+#[test]
+fn an_interface_that_was_made_anew_is_attached_anew() {
+    within(1, || {
+        let instance = Instance::new();
+        left_behind(&instance);
+        let old = index("a0");
+        ip("link del a0");
+        ip("link add a0 index 77 type veth peer name b0");
+        assert_ne!(index("a0"), old);
+        let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
+        assert!(program_on("a0").is_some());
+        datapath.close().unwrap();
+    });
+}
+
+#[test]
+fn another_mode_means_another_link() {
+    within(1, || {
+        let instance = Instance::new();
+        let before = left_behind(&instance);
+        let port = port("a0", Mode::Generic);
+        let (datapath, _adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
+        assert_eq!(datapath.mode_of(port.link), Some(Attached::Generic));
+        assert_ne!(Objects::on("a0").links, before.links);
+        assert_eq!(datapath.windows().unwrap().get(&0), Some(&WINDOW));
+        datapath.close().unwrap();
+    });
+}
