@@ -76,7 +76,7 @@ impl Host {
             at,
             pace: heard.advert.pace,
             tie: self.tie(heard.source),
-            may_preempt: self.peers.is_acquainted(heard.source),
+            may_preempt: now >= self.knows_all_at() && self.peers.is_acquainted(heard.source),
         };
         self.elect(input, now, actions);
         if was_master && self.election.role() == Role::Backup {

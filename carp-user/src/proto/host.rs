@@ -207,9 +207,7 @@ impl Host {
             }
             if to == Role::Master {
                 self.tenure = Tenure::claim(now);
-                if reason == Reason::Forced {
-                    self.tenure.settle_at(self.listens_since + self.setup.pace.longest_lease());
-                }
+                self.tenure.settle_at(self.knows_all_at());
                 self.confirmations = 0;
             }
             self.since = now;
@@ -278,6 +276,12 @@ impl Host {
             actions.push(Action::Window { host: self.id, window: Window::CLOSED });
             actions.push(Action::Serving { host: self.id, serving: false });
         }
+    }
+
+    /// From this moment on every node that may be serving has been heard: each advertises within its
+    /// lease. Before it nobody is preempted, and a claim does not serve.
+    pub(super) fn knows_all_at(&self) -> Instant {
+        self.listens_since + self.setup.pace.longest_lease()
     }
 
     fn lease_until(&self) -> Option<Instant> {

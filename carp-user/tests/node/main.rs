@@ -6,4 +6,6 @@ mod handover;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod wire;

@@ -217,7 +217,9 @@ impl Oracle {
     }
 
     /// Whether the two may not have heard of each other: during the dead time of the one that
-    /// began to serve later and one interval, an advertisement between them went astray.
+    /// began to serve later and one interval, an advertisement between them went astray. Two that
+    /// began so may go on for one lease more: the one that has to give way may be paused, and its
+    /// kernel knows only of the lease.
     fn is_excused(&self, host: usize, one: usize, other: usize, at: Instant) -> bool {
         if self.promise == Promise::Recovery {
             return true;
@@ -226,7 +228,8 @@ impl Oracle {
         let pace = self.paces[later][host];
         let horizon = pace.dead() + pace.interval();
         let last = self.impaired.get(&(host, one.min(other), one.max(other)));
-        last.is_some_and(|last| *last + horizon >= at)
+        let began = self.since[later][host].unwrap_or(at).min(at);
+        last.is_some_and(|last| *last + horizon >= began && *last + horizon + pace.lease() >= at)
     }
 
     fn check_calm(&mut self, host: usize, now: Instant, next: Instant, spells: &[Option<Spell>]) {
