@@ -82,9 +82,7 @@ impl Host {
         if was_master && self.election.role() == Role::Backup {
             self.confirmations = CONFIRMATIONS;
         }
-        // A third node may be serving, as this one may only have claimed: then it is no proof.
-        let exclusive = self.peers.others_may_serve_until(heard.source) <= now;
-        if self.confirmations > 0 && self.election.role() == Role::Backup && exclusive {
+        if self.confirmations > 0 && self.election.role() == Role::Backup {
             self.confirmations -= 1;
             self.send_to(heard.source, Pace::CONFIRMATION, actions);
         }

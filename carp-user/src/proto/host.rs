@@ -94,11 +94,11 @@ impl Host {
 
     /// What became of an advert.
     pub fn sent(&mut self, family: Family, at: Instant, ok: bool, now: Instant, actions: &mut Vec<Action>) {
+        // Who was greeted, but by a frame that did not go out, need not be one that does not answer.
+        if !ok {
+            self.peers.forget_greetings();
+        }
         if self.election.role() != Role::Master {
-            // A greeting: one that did not go out teaches nothing about who answers.
-            if !ok {
-                self.peers.forget_greetings();
-            }
             return;
         }
         self.tally.sent(ok, SEND_ERRORS);
@@ -272,8 +272,10 @@ impl Host {
         self.tenure = Tenure::None;
         let inherited = std::mem::take(&mut self.inherited);
         if self.window != Window::CLOSED || inherited {
-            self.window = Window::CLOSED;
             actions.push(Action::Window { host: self.id, window: Window::CLOSED });
+        }
+        if self.window != Window::CLOSED {
+            self.window = Window::CLOSED;
             actions.push(Action::Serving { host: self.id, serving: false });
         }
     }

@@ -16,11 +16,12 @@ pub struct Keyring {
     counter: Counter,
 }
 
-/// FreeBSD's rule: a fresh random value in every advert until a peer's is heard, then one more than
-/// the last one sent or heard, whoever sent it.
+/// FreeBSD's rule, and never backwards: random steps until a peer's counter is heard, then one more
+/// than the last one sent or heard, whoever sent it. Only a counter that is ahead is taken over, so
+/// that among nodes of ours the newer of two adverts has the higher counter.
 #[derive(Clone, Debug)]
 struct Counter {
-    last: u64,
+    last: Option<u64>,
     heard: bool,
     random: u64,
 }
@@ -37,7 +38,7 @@ impl Keyring {
             vhid: setup.vhid,
             send: midstate(setup.digest),
             accept: variants.into_iter().map(|variant| (variant, midstate(variant))).collect(),
-            counter: Counter { last: 0, heard: false, random: seed },
+            counter: Counter { last: None, heard: false, random: seed },
         }
     }
 
@@ -49,21 +50,38 @@ impl Keyring {
     }
 
     /// The variant that an advert is signed with, when it is one of those accepted here; its
-    /// counter is then taken over.
+    /// counter is then taken over if it is ahead.
     pub fn verify(&mut self, advert: &Advert) -> Option<Variant> {
         let bytes = advert.counter.to_be_bytes();
         let matches = |(_, midstate): &&(Variant, Midstate)| midstate.verify(bytes, &advert.digest);
         let (variant, _) = self.accept.iter().find(matches)?;
-        self.counter.last = advert.counter;
-        self.counter.heard = true;
+        self.counter.hear(advert.counter);
         Some(*variant)
     }
 }
 
+/// Whether a counter is ahead of another one, round the corner of 2^64 (RFC 1982).
+pub fn is_ahead(counter: u64, other: u64) -> bool {
+    (1..=u64::MAX / 2).contains(&counter.wrapping_sub(other))
+}
+
 impl Counter {
     fn next(&mut self) -> u64 {
-        self.last = if self.heard { self.last.wrapping_add(1) } else { self.draw() };
-        self.last
+        let next = match self.last {
+            None => self.draw(),
+            Some(last) if self.heard => last.wrapping_add(1),
+            // Random steps stay far below half the range, so that each value is ahead of the last.
+            Some(last) => last.wrapping_add((self.draw() >> 24).max(1)),
+        };
+        self.last = Some(next);
+        next
+    }
+
+    fn hear(&mut self, counter: u64) {
+        self.heard = true;
+        if self.last.is_none_or(|last| is_ahead(counter, last)) {
+            self.last = Some(counter);
+        }
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014): the seed is the caller's randomness.

@@ -10,6 +10,7 @@
 //! steps down without a word. It is greeted all the same: it may only have been hard of hearing.
 
 use super::event::Family;
+use super::keyring::is_ahead;
 use super::status::PeerStatus;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
@@ -68,8 +69,7 @@ impl Peers {
     /// else it is late, or a replay, and tells of the past. Whether it is believed.
     pub fn released(&mut self, address: IpAddr, advert: &Advert, at: Instant) -> bool {
         let Some(peer) = self.known.iter().find(|peer| peer.address == address) else { return false };
-        let ahead = advert.counter.wrapping_sub(peer.counter);
-        if peer.custom != Custom::Silent && !(1..=u64::MAX / 2).contains(&ahead) {
+        if peer.custom != Custom::Silent && !is_ahead(advert.counter, peer.counter) {
             return false;
         }
         for peer in self.known.iter_mut().filter(|peer| peer.address == address) {
@@ -127,17 +127,6 @@ impl Peers {
     pub fn may_serve_until(&self) -> Instant {
         let waiting = self.known.iter().filter(|peer| peer.custom != Custom::Silent);
         waiting.map(|peer| peer.may_serve_until).max().unwrap_or(Instant::ZERO)
-    }
-
-    /// Until when some node other than this one may be serving. Only its own family is looked at: in
-    /// the other one it goes by another address.
-    pub fn others_may_serve_until(&self, address: IpAddr) -> Instant {
-        let others = self.known.iter().filter(|peer| {
-            peer.custom != Custom::Silent
-                && peer.address != address
-                && Family::of(peer.address) == Family::of(address)
-        });
-        others.map(|peer| peer.may_serve_until).max().unwrap_or(Instant::ZERO)
     }
 
     /// The one node that confirms, when there is exactly one: it can be handed the role.

@@ -177,6 +177,21 @@ impl Carpd {
             .with_context(|| format!("last status: {}", self.status().unwrap_or_default()))
     }
 
+    /// Waits until every virtual host has been in its role for so long.
+    ///
+    /// # Errors
+    /// When that has not come true after `limit`; with the last status.
+    pub fn wait_since(&self, since: Span, limit: Span) -> Result<()> {
+        let settled = |host: &Value| host["since_ms"].as_u64() >= Some(since.as_millis());
+        let all = || {
+            let status = self.status().ok()?;
+            status["hosts"].as_array()?.iter().all(settled).then_some(())
+        };
+        let what = format!("{} to stay as it is", self.namespace.host());
+        clock::wait_for(&what, limit, all)
+            .with_context(|| format!("last status: {}", self.status().unwrap_or_default()))
+    }
+
     /// Waits until its datapath serves every virtual host; not at all when it has none.
     ///
     /// # Errors

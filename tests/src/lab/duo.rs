@@ -46,6 +46,8 @@ impl Duo {
         gw2.run()?;
         let duo = Self { watch, adverts, gw1, gw2, pair, begun };
         duo.wait_as_configured()?;
+        // A backup that has not listened for a lease yet cannot be handed the role at once.
+        duo.gw2.wait_since(Span::secs(3), PATIENCE)?;
         Ok(duo)
     }
 
