@@ -229,6 +229,9 @@ impl Request {
             Self::Demote { amount, .. } if !(1..=240).contains(&amount) => {
                 Err(format!("amount {amount} is out of range: give 1 to 240"))
             }
+            Self::Demote { name, reason, .. } if [&name, &reason].iter().any(|text| has_control(text)) => {
+                Err("a name or reason with control characters: write it without them, in one line".to_owned())
+            }
             Self::Demote { name, amount, reason } => {
                 Ok(Some(Command::Demote { name: user_demotion(&name), amount, reason }))
             }
@@ -246,6 +249,26 @@ fn user_demotion(name: &str) -> String {
     format!("user {name}")
 }
 
+/// They would reach the terminal of whoever looks at the status.
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
 fn named(counts: &[(&'static str, u64)]) -> BTreeMap<String, u64> {
     counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demotion_with_control_characters_is_refused() {
+        let demote = |name: &str, reason: &str| {
+            let (name, reason) = (name.to_owned(), reason.to_owned());
+            Request::Demote { name, amount: 1, reason }.command(|_, _| None)
+        };
+        assert!(demote("a\u{1b}[2J", "b").is_err() && demote("a", "b\nc").is_err());
+        assert!(demote("maintenance", "new memory, größer").is_ok());
+    }
 }

@@ -27,11 +27,11 @@ pub struct Daemon {
     shells: Shells,
     alarm: Alarm,
     serving: BTreeSet<HostId>,
-    signals: Signals,
 }
 
+/// The signals that a daemon obeys. One that comes while nobody waits is kept for who does next.
 #[derive(Debug)]
-struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -48,22 +48,31 @@ enum Woken {
     Hangup,
 }
 
+impl Signals {
+    /// From here on they do not end the process. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 impl Daemon {
     /// Opens everything and tells the node of its links.
     ///
     /// # Errors
     /// What keeps it from starting; the machine is then as it was.
     pub fn start(config: Config) -> Result<Self> {
-        let signals = Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        };
         let alarm = Alarm::new()?;
         let (shells, setup) = Shells::open(&config, clock::seed()?)?;
         let hosts = setup.hosts.clone();
         let node = Node::new(setup, clock::now());
-        let mut daemon = Self { config, hosts, node, shells, alarm, serving: BTreeSet::new(), signals };
+        let mut daemon = Self { config, hosts, node, shells, alarm, serving: BTreeSet::new() };
         let links: Vec<_> = daemon.shells.links.snapshot().collect();
         for (link, facts) in links {
             daemon.link(link, facts);
@@ -77,17 +86,25 @@ impl Daemon {
     ///
     /// # Errors
     /// What the kernel says where that is not worth a new try.
-    pub async fn run(mut self, reread: impl Fn() -> Option<Config>) -> Result<Option<Config>> {
-        let outcome = self.serve(reread).await;
+    pub async fn run(
+        mut self,
+        signals: &mut Signals,
+        reread: impl Fn() -> Option<Config>,
+    ) -> Result<Option<Config>> {
+        let outcome = self.serve(signals, reread).await;
         self.tell(Event::Stop);
         self.shells.close();
         outcome
     }
 
-    async fn serve(&mut self, reread: impl Fn() -> Option<Config>) -> Result<Option<Config>> {
+    async fn serve(
+        &mut self,
+        signals: &mut Signals,
+        reread: impl Fn() -> Option<Config>,
+    ) -> Result<Option<Config>> {
         loop {
             self.alarm.set(self.node.deadline())?;
-            match self.next().await? {
+            match self.next(signals).await? {
                 Woken::Link(link, facts) => self.link(link, facts),
                 Woken::Heard(heard) => self.heard(&heard),
                 Woken::Call((request, answer)) => {
@@ -113,9 +130,8 @@ impl Daemon {
         }
     }
 
-    async fn next(&mut self) -> Result<Woken> {
+    async fn next(&mut self, signals: &mut Signals) -> Result<Woken> {
         let shells = &mut self.shells;
-        let signals = &mut self.signals;
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => Ok(Woken::Terminate),

@@ -4,16 +4,19 @@
 use crate::config::{Config, XdpMode};
 use crate::io::address::{Addresses, Applier, Held};
 use crate::io::advert::Sender;
-use crate::io::bpf::{Adverts, Mode, Port};
+use crate::io::bpf::{self, Adverts, Mode, Port};
 use crate::io::control::{self, Call};
 use crate::io::ear::Ear;
+use crate::io::fdb::VirtualMacs;
 use crate::io::group::Membership;
 use crate::io::instance::Instance;
 use crate::io::link::Links;
+use crate::io::marks::{Mark, Marks};
+use crate::io::privilege;
 use crate::io::shield::{self, Shield};
 use crate::proto::event::Setup;
 use anyhow::{Context, Result};
-use carp_common::id::IfIndex;
+use carp_common::id::{IfIndex, Vhid, virtual_mac};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use tokio::sync::{mpsc, watch};
@@ -36,6 +39,7 @@ pub struct Shells {
     /// Makes the kernel hold them.
     pub applier: Applier,
     memberships: Vec<Membership>,
+    marks: Marks,
     instance: Instance,
 }
 
@@ -45,6 +49,7 @@ impl Shells {
     /// # Errors
     /// The first thing that is not as it should be, in words, with what to do.
     pub fn open(config: &Config, seed: u64) -> Result<(Self, Setup)> {
+        privilege::check(config.node.xdp != XdpMode::Off)?;
         let names: BTreeSet<String> = config.hosts.iter().map(|host| host.device.clone()).collect();
         let names: Vec<String> = names.into_iter().collect();
         let vips: BTreeSet<IpAddr> =
@@ -55,6 +60,8 @@ impl Shells {
             host.vips.iter().try_for_each(|vip| links.admits(host.link, *vip))?;
         }
         let instance = Instance::take(&config.node.name)?;
+        let mut marks = Marks::enter(&instance, &setup)?;
+        let left = marks.left(&instance);
         let sender = Sender::open()?;
         let memberships = join(&links, &setup)?;
         let calls = control::listen(&instance.socket())
@@ -63,13 +70,17 @@ impl Shells {
         let deaf: Vec<IfIndex> =
             if shield.is_some() { Vec::new() } else { link_set(&setup).into_iter().collect() };
         let opened = Ear::open(adverts, &deaf).map_err(anyhow::Error::from).and_then(|ear| {
-            let (wanted, applier) = start_applier(&setup)?;
+            let (wanted, applier) = start_applier(&setup, &left)?;
             Ok((ear, wanted, applier))
         });
         match opened {
             Ok((ear, wanted, applier)) => {
+                remove_left(&config.node.name, &left, &setup, shield.is_some());
+                if let Err(error) = marks.settle() {
+                    tracing::warn!(%error, "writing down what this daemon has");
+                }
                 let shells =
-                    Self { links, sender, ear, shield, calls, wanted, applier, memberships, instance };
+                    Self { links, sender, ear, shield, calls, wanted, applier, memberships, marks, instance };
                 Ok((shells, setup))
             }
             Err(error) => {
@@ -81,7 +92,7 @@ impl Shells {
 
     /// Takes back everything: addresses first, then the datapath, then the rest.
     pub fn close(self) {
-        let Self { wanted, applier, shield, ear, memberships, instance, .. } = self;
+        let Self { wanted, applier, shield, ear, memberships, marks, instance, .. } = self;
         drop(wanted);
         for failure in applier.finish() {
             tracing::warn!(address = %failure.held.address, error = %failure.error, "left behind");
@@ -89,6 +100,7 @@ impl Shells {
         drop(ear);
         lower(shield);
         drop(memberships);
+        marks.clear();
         drop(instance);
     }
 }
@@ -124,15 +136,36 @@ fn join(links: &Links, setup: &Setup) -> Result<Vec<Membership>> {
     Ok(memberships)
 }
 
-fn start_applier(setup: &Setup) -> Result<(watch::Sender<BTreeSet<Held>>, Applier)> {
-    let held = |host: &crate::proto::event::HostSetup| {
-        let link = host.link;
-        host.vips.iter().map(move |address| Held { link, address: *address }).collect::<Vec<_>>()
-    };
-    let configured: BTreeSet<Held> = setup.hosts.iter().flat_map(held).collect();
+fn start_applier(setup: &Setup, left: &[Mark]) -> Result<(watch::Sender<BTreeSet<Held>>, Applier)> {
+    let configured = setup.hosts.iter().flat_map(|host| host.vips.iter().map(|vip| (host.link, *vip)));
+    let left = left.iter().flat_map(|mark| mark.vips.iter().map(|vip| (mark.link(), *vip)));
+    let known = configured.chain(left).map(|(link, address)| Held { link, address });
     let (wanted, receiver) = watch::channel(BTreeSet::new());
-    let applier = Applier::start(Addresses::open(&configured)?, receiver)?;
-    Ok((wanted, applier))
+    let addresses = Addresses::open(&known.collect())?;
+    for stranger in addresses.strangers() {
+        tracing::warn!(address = %stranger.address, "the VIP is on its link already, put there by somebody \
+            else: remove it (ip address del), without XDP this node answers for it at all times");
+    }
+    Ok((wanted, Applier::start(addresses, receiver)?))
+}
+
+/// What a killed daemon left on the links and this one does not use: virtual MACs; without XDP, its
+/// programs too.
+fn remove_left(instance: &str, left: &[Mark], setup: &Setup, shielded: bool) {
+    if !shielded && let Err(error) = bpf::remove_pinned(instance) {
+        tracing::warn!(%error, "a datapath that a killed daemon left drops what is for the VIPs");
+    }
+    let used = |link, mac| {
+        shielded && setup.hosts.iter().any(|host| (host.link, virtual_mac(host.vhid)) == (link, mac))
+    };
+    let macs = left.iter().filter_map(|mark| Some((mark.link(), virtual_mac(Vhid::new(mark.vhid)?))));
+    let errors = VirtualMacs::open().map(|mut unused| {
+        macs.filter(|(link, mac)| !used(*link, *mac)).for_each(|(link, mac)| unused.adopt(link, mac));
+        unused.close()
+    });
+    for error in errors.unwrap_or_else(|error| vec![error]) {
+        tracing::warn!(%error, "left behind");
+    }
 }
 
 fn link_set(setup: &Setup) -> BTreeSet<IfIndex> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use carp_common::time::Span;
-use carp_tests::lab::carpd::Carpd;
+use carp_tests::lab::carpd::{Carpd, product};
 use carp_tests::lab::config::Config;
 use carp_tests::lab::machine::{State, difference_since};
 use carp_tests::lab::pair::Pair;
@@ -37,6 +37,43 @@ fn a_second_daemon_of_the_same_name_is_told_the_pid_of_the_first() -> Result<()>
     assert!(said.contains(&pid), "pid {pid} is not in: {said}");
     // And the first is none the worse for it.
     first.wait_role("MASTER", Span::secs(10))
+}
+
+#[test]
+fn a_second_daemon_on_the_same_interface_is_told_the_pid_of_the_first_with_xdp_and_without() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let mut first = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway().with_xdp("off"))?;
+    let pid = first.process()?.id().to_string();
+    for xdp in ["off", "auto"] {
+        let other = format!("{}-b", first.instance());
+        let config = Config::gateway().with_xdp(xdp);
+        let files = config.write(&pair.lab.folder().join("rival"), &other)?;
+        let before = State::of(pair.gw1(), &other)?;
+        let mut command = Command::new(product("carpd")?);
+        command.arg("--config").arg(&files.carp).arg("--node").arg(&files.node);
+        let output = pair.gw1().output(&mut command)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&pid) && said.contains("lan0"), "{said}");
+        let difference = difference_since(&before, pair.gw1(), &other)?;
+        assert!(difference.is_empty(), "left behind:\n{difference}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_reload_of_what_cannot_be_started_keeps_the_old_configuration() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let mut carpd = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway())?;
+    carpd.wait_role("MASTER", Span::secs(10))?;
+    let node = fs::read_to_string(&carpd.files().node)?;
+    fs::write(&carpd.files().node, node.replacen("wan0", "wna0", 1))?;
+    carpd.process()?.signal(rustix::process::Signal::HUP)?;
+    clock::wait_for("a word about wna0", Span::secs(5), || {
+        carpd.process().ok()?.log().contains("wna0").then_some(())
+    })?;
+    carpd.wait_role("MASTER", Span::secs(10))?;
+    carpd.stop().map(drop)
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The command line of `carpd`.
 
 use crate::config::{self, Config};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Signals};
+use crate::io::error::chain;
 use anyhow::Result;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -33,7 +35,7 @@ pub fn run(args: &Args) -> ExitCode {
     let config = match config::load(&args.config, args.node.as_deref()) {
         Ok(config) => config,
         Err(mistakes) => {
-            eprint!("{mistakes}");
+            eprintln!("{mistakes}");
             return ExitCode::from(INVALID);
         }
     };
@@ -42,11 +44,17 @@ pub fn run(args: &Args) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let levels = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(levels).with_writer(std::io::stderr).with_target(false).init();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(levels).with_writer(std::io::stderr).with_target(false);
+    if std::io::stderr().is_terminal() {
+        log.init();
+    } else {
+        log.with_ansi(false).init();
+    }
     match serve(args, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("carpd: {error:#}");
+            eprintln!("carpd: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -63,9 +71,22 @@ fn serve(args: &Args, config: Config) -> Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut next = Some(config);
-        while let Some(config) = next {
-            next = Daemon::start(config)?.run(reread).await?;
+        // Before anything is begun, so that a signal that comes during a start or a reload counts.
+        let mut signals = Signals::open()?;
+        let mut current = config;
+        let mut daemon = Daemon::start(current.clone())?;
+        while let Some(next) = daemon.run(&mut signals, reread).await? {
+            daemon = match Daemon::start(next.clone()) {
+                Ok(daemon) => {
+                    current = next;
+                    daemon
+                }
+                Err(error) => {
+                    let error = chain(error.as_ref());
+                    tracing::error!("the new configuration cannot be used, the old one stays: {error}");
+                    Daemon::start(current.clone())?
+                }
+            };
         }
         Ok(())
     })

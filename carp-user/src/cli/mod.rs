@@ -6,6 +6,7 @@ pub mod demote;
 pub mod instance;
 pub mod status;
 
+use crate::io::error::chain;
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
@@ -49,7 +50,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("carpctl: {error:#}");
+            eprintln!("carpctl: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -26,6 +26,8 @@ use carp_common::map::{
 };
 use zerocopy::FromBytes;
 
+use super::privilege;
+
 pub use error::Error;
 pub use read::{Counters, Pinned, instance_of, read_pinned};
 
@@ -86,6 +88,19 @@ pub struct Adverts {
     ring: RingBuf<MapData>,
 }
 
+/// Takes down the datapath that a killed daemon of this instance left, if it did: without XDP, what
+/// it drops nobody else would answer.
+///
+/// # Errors
+/// The first one; the rest is removed nevertheless.
+pub fn remove_pinned(instance: &str) -> Result<(), Error> {
+    let pins = Pins::of(instance)?;
+    match pins.look() {
+        Found::Nothing => Ok(()),
+        Found::Ours | Found::Stale => pins.remove(),
+    }
+}
+
 impl Datapath {
     /// Loads and attaches, or goes on with what a killed daemon of this instance left: its maps
     /// with their contents, and its links. Adverts that it left unread are thrown away. The caller
@@ -96,7 +111,7 @@ impl Datapath {
     /// kernel that refuses. What had been made by then is removed again.
     pub fn open(instance: &str, ports: &[Port]) -> Result<(Self, Adverts), Error> {
         let pins = Pins::of(instance)?;
-        let missing = sys::missing_capabilities();
+        let missing = privilege::missing_for_xdp();
         if !missing.is_empty() {
             return Err(Error::Privilege { missing: missing.join(" ") });
         }

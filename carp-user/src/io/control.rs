@@ -16,7 +16,8 @@ const REQUEST_MAX: u64 = 16 * 1024;
 const WAITING: usize = 16;
 /// Connections at a time. Policy when full: new ones wait in the socket's backlog.
 const CONNECTIONS: usize = 32;
-/// Policy for a client that connects and says nothing: closed after this time.
+/// Policy for a client that connects and says nothing, or asks and does not read: closed after this
+/// time.
 const IDLE: Duration = Duration::from_secs(10);
 /// How long a client waits for its answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -25,7 +26,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub type Call = (Request, oneshot::Sender<Response>);
 
 /// Starts to listen at `path`, in place of a dead daemon's socket, for root and the file's group.
-/// Requests come out of the receiver; dropping it ends the service with the next request.
+/// Requests come out of the receiver; dropping it ends the service.
 ///
 /// # Errors
 /// What the file system says.
@@ -61,7 +62,11 @@ async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
     let places = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = calls.closed() => return,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let calls = calls.clone();
                 tokio::spawn(async move {
@@ -75,9 +80,6 @@ async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
                 tracing::warn!(%error, "control socket");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-        }
-        if calls.is_closed() {
-            return;
         }
     }
 }
@@ -97,7 +99,7 @@ async fn converse(mut stream: UnixStream, calls: &mpsc::Sender<Call>) -> std::io
         let response = answer(&line, &client, calls).await;
         let mut text = serde_json::to_string(&response)?;
         text.push('\n');
-        writer.write_all(text.as_bytes()).await?;
+        tokio::time::timeout(IDLE, writer.write_all(text.as_bytes())).await??;
     }
 }
 

@@ -17,10 +17,10 @@ pub enum Error {
         capability: &'static str,
     },
     /// A configured link is not there.
-    #[error("no interface named {name} here; there are: {}", .existing.join(", "))]
+    #[error("no interface named {names} here; there are: {}", .existing.join(", "))]
     NoSuchLink {
-        /// The name from the configuration.
-        name: String,
+        /// Every name of the configuration that no link has.
+        names: String,
         /// Every link of this network namespace.
         existing: Vec<String>,
     },
@@ -84,6 +84,21 @@ impl Error {
             Self::Kernel { doing, source }
         }
     }
+}
+
+/// An error and its causes in one line, each said once: some messages repeat their cause, others (aya's
+/// name the call only) do not.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let source_text = source.to_string();
+        if !text.contains(&source_text) {
+            text = format!("{text}: {source_text}");
+        }
+        cause = source.source();
+    }
+    text
 }
 
 /// Needed for packet sockets.

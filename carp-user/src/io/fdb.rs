@@ -59,6 +59,11 @@ impl VirtualMacs {
         }
     }
 
+    /// Takes over an entry that a killed daemon may have left, to be removed with the others.
+    pub fn adopt(&mut self, link: IfIndex, mac: Mac) {
+        self.held.entry((link, mac)).or_insert_with(|| format!("interface number {link}"));
+    }
+
     /// Takes all of them back, and returns what could not be.
     pub fn close(mut self) -> Vec<Error> {
         let all = self.held.keys().copied().collect::<Vec<_>>();

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where every instance has a directory.
@@ -32,6 +32,30 @@ pub enum Error {
         /// Its process.
         pid: String,
     },
+    /// Another carpd has an interface.
+    #[error(
+        "{interface} belongs to carpd instance {instance}, process {pid}: stop that one first (kill {pid}), \
+         or take {interface} out of one of the two configurations"
+    )]
+    Rival {
+        /// The interface.
+        interface: String,
+        /// Name of the other node.
+        instance: String,
+        /// Its process.
+        pid: String,
+    },
+    /// A killed carpd left its datapath on an interface.
+    #[error(
+        "{interface} still has the datapath of carpd instance {instance}, which was killed: start it once \
+         more under that name and stop it (SIGTERM), which cleans up"
+    )]
+    Orphan {
+        /// The interface.
+        interface: String,
+        /// Name of the other node.
+        instance: String,
+    },
     /// The directory or the lock cannot be made.
     #[error("{path}: {source}: carpd needs to write there; run it as root")]
     Io {
@@ -52,26 +76,45 @@ impl Instance {
         let path = directory.join(LOCK);
         let failed = |source| Error::Io { path: path.display().to_string(), source };
         let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o755).create(&directory).map_err(failed)?;
+        builder.recursive(true).mode(0o755);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o644);
-        let mut lock = options.open(&path).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                lock.read_to_string(&mut pid).map_err(failed)?;
-                return Err(Error::Taken { name: name.to_owned(), pid: pid.trim().to_owned() });
+        // Again when one that stops has removed its lock between our opening and locking it, or when
+        // another instance is just looking whether a killed one runs ([`Other::running`]).
+        for _again in 0..RACES {
+            builder.create(&directory).map_err(failed)?;
+            let mut lock = options.open(&path).map_err(failed)?;
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut pid = String::new();
+                    lock.read_to_string(&mut pid).map_err(failed)?;
+                    let pid = pid.trim().to_owned();
+                    if Path::new("/proc").join(&pid).exists() {
+                        return Err(Error::Taken { name: name.to_owned(), pid });
+                    }
+                    std::thread::yield_now();
+                    continue;
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            if is_at(&lock, &path) {
+                lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(failed)?;
+                return Ok(Self { directory, _lock: lock });
+            }
         }
-        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(failed)?;
-        Ok(Self { directory, _lock: lock })
+        Err(failed(io::ErrorKind::ResourceBusy.into()))
     }
 
     /// Where its control socket goes.
     pub fn socket(&self) -> PathBuf {
         self.directory.join(SOCKET)
+    }
+
+    /// Where a file of this name goes that is of this instance. A file that is left there keeps the
+    /// directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 }
 
@@ -86,8 +129,49 @@ impl Drop for Instance {
     }
 }
 
-/// The pid in the lock of a running instance.
-pub fn pid_of(name: &str) -> Option<String> {
-    let pid = std::fs::read_to_string(Path::new(RUN).join(name).join(LOCK)).ok()?;
-    Some(pid.trim().to_owned())
+/// Another running instance on this machine.
+#[derive(Clone, Debug)]
+pub struct Other {
+    name: String,
+    pid: String,
+}
+
+impl Other {
+    /// The instance of this name, if it runs.
+    pub fn running(name: &str) -> Option<Self> {
+        let mut lock = File::open(Path::new(RUN).join(name).join(LOCK)).ok()?;
+        // A lock that is to be had is a dead daemon's, and its pid may be another program's by now.
+        if !matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)) {
+            return None;
+        }
+        let mut pid = String::new();
+        lock.read_to_string(&mut pid).ok()?;
+        Some(Self { name: name.to_owned(), pid: pid.trim().to_owned() })
+    }
+
+    /// Where its file of this name is.
+    pub fn file(&self, name: &str) -> PathBuf {
+        Path::new(RUN).join(&self.name).join(name)
+    }
+
+    /// What to say when it has an interface that is wanted.
+    pub fn of(self, interface: &str) -> Error {
+        Error::Rival { interface: interface.to_owned(), instance: self.name, pid: self.pid }
+    }
+}
+
+/// All other running instances.
+pub fn others(own: &Instance) -> Vec<Other> {
+    let entries = std::fs::read_dir(RUN).map(|entries| entries.flatten().collect::<Vec<_>>());
+    let others = entries.unwrap_or_default().into_iter().filter(|entry| entry.path() != own.directory);
+    others.filter_map(|entry| Other::running(entry.file_name().to_str()?)).collect()
+}
+
+/// How often that is tried; each lasts some microseconds only.
+const RACES: usize = 64;
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let inode = |about: io::Result<std::fs::Metadata>| about.ok().map(|about| (about.dev(), about.ino()));
+    let there = inode(std::fs::metadata(path));
+    there.is_some() && inode(file.metadata()) == there
 }

@@ -84,6 +84,11 @@ impl Links {
         // Events first: what happens during the first look is in them.
         let events = events(GROUPS).map_err(failed)?;
         let table = look().map_err(failed)?;
+        let missing: Vec<&str> =
+            names.iter().map(String::as_str).filter(|name| table.find(name).is_none()).collect();
+        if !missing.is_empty() {
+            return Err(Error::NoSuchLink { names: missing.join(", "), existing: table.names() });
+        }
         let watched =
             names.iter().map(|name| Watched::find(name, &table, &vips)).collect::<Result<_, _>>()?;
         let datagram = vec![0; DATAGRAM].into_boxed_slice();
@@ -196,7 +201,7 @@ impl Watched {
     fn find(name: &str, table: &Table, vips: &BTreeSet<IpAddr>) -> Result<Self, Error> {
         let name = name.to_owned();
         let Some(index) = table.find(&name) else {
-            return Err(Error::NoSuchLink { name, existing: table.names() });
+            return Err(Error::NoSuchLink { names: name, existing: table.names() });
         };
         let Some(mac) = table.device(index).and_then(|device| device.mac) else {
             return Err(Error::NotEthernet { name });

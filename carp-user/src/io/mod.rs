@@ -12,6 +12,8 @@ pub mod fdb;
 pub mod group;
 pub mod instance;
 pub mod link;
+pub mod marks;
 mod netlink;
+pub mod privilege;
 pub mod raw;
 pub mod shield;

@@ -26,19 +26,9 @@ pub enum Error {
     /// The links.
     #[error(transparent)]
     Link(#[from] super::error::Error),
-    /// Another carpd has an interface.
-    #[error(
-        "{interface} belongs to carpd instance {instance}, process {pid}: stop that one first (kill {pid}), \
-         or take {interface} out of one of the two configurations"
-    )]
-    Rival {
-        /// The interface.
-        interface: String,
-        /// Name of the other node.
-        instance: String,
-        /// Its process.
-        pid: String,
-    },
+    /// Another carpd has an interface, or had it.
+    #[error(transparent)]
+    Taken(#[from] instance::Error),
 }
 
 impl Shield {
@@ -129,12 +119,13 @@ impl Shield {
     }
 }
 
-/// An occupied interface is most often another carpd's: then its pid helps more than a program's id.
+/// An occupied interface is most often another carpd's: then its name helps more than a program's id.
 fn name_rival(error: super::bpf::Error) -> Error {
     let super::bpf::Error::Occupied { name, id, .. } = &error else { return error.into() };
-    let other = super::bpf::instance_of(*id);
-    match other.and_then(|other| instance::pid_of(&other).map(|pid| (other, pid))) {
-        Some((instance, pid)) => Error::Rival { interface: name.clone(), instance, pid },
-        None => error.into(),
+    let Some(instance) = super::bpf::instance_of(*id) else { return error.into() };
+    let interface = name.clone();
+    match instance::Other::running(&instance) {
+        Some(other) => other.of(&interface).into(),
+        None => instance::Error::Orphan { interface, instance }.into(),
     }
 }

@@ -11,7 +11,7 @@ use crate::command::{cargo, is_root, root, run, target_dir, which};
 use crate::{bpf, live, tidy};
 
 /// Simulated runs in a test; `cargo xtask sim --count N` hunts through more.
-const SIM_RUNS: &str = "500";
+const SIM_RUNS: &str = "10000";
 
 /// A step; the order here is the order of running: what is fast and often fails comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

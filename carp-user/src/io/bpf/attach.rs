@@ -135,7 +135,7 @@ fn attach_new(program: &mut Xdp, port: &Port, path: &Path) -> Result<(), Error> 
             tracing::debug!(interface = port.name, "generic XDP: {VETH}");
             attach_in(program, port, Attached::Generic, "xdp = \"off\"")?
         }
-        Mode::Auto => match attach_in(program, port, Attached::Native, "") {
+        Mode::Auto => match attach_in(program, port, Attached::Native, "xdp = \"generic\" or \"off\"") {
             Ok(link) => link,
             Err(error) => {
                 tracing::info!(interface = port.name, %error, "trying generic XDP");

@@ -7,6 +7,7 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 
 use super::pins;
+use crate::io::error::chain;
 
 /// An error of `io/bpf`.
 #[derive(Debug, thiserror::Error)]
@@ -145,18 +146,4 @@ fn last_words(reason: &str) -> String {
         }
         Some(_) | None => reason.to_owned(),
     }
-}
-
-/// aya's errors name the call; the kernel's reason is their source.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let source_text = source.to_string();
-        if !text.contains(&source_text) {
-            text = format!("{text}: {source_text}");
-        }
-        cause = source.source();
-    }
-    text
 }

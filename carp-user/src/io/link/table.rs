@@ -117,11 +117,13 @@ impl Table {
         let (index, attributes) = link_header(body)?;
         let device = self.devices.entry(index).or_default();
         device.flags = u32_at(body, 8)?;
+        // It says that its address has six bytes too.
+        let is_loopback = device.flags & IFF_LOOPBACK != 0;
         // A message may carry a part only (wireless events do): the rest stays as it was.
         for (kind, value) in attributes {
             match kind {
                 libc::IFLA_IFNAME => device.name = text(value),
-                libc::IFLA_ADDRESS => device.mac = value.try_into().ok().map(Mac),
+                libc::IFLA_ADDRESS => device.mac = value.try_into().ok().filter(|_| !is_loopback).map(Mac),
                 libc::IFLA_OPERSTATE => device.operstate = value.first().copied().unwrap_or(OPER_UNKNOWN),
                 _ => {}
             }
@@ -181,6 +183,7 @@ impl Address {
 }
 
 const IFF_UP: u32 = 1;
+const IFF_LOOPBACK: u32 = 1 << 3;
 const IFF_LOWER_UP: u32 = 1 << 16;
 const OPER_UNKNOWN: u8 = 0;
 const OPER_UP: u8 = 6;

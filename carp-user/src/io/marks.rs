@@ -1,0 +1,144 @@
+//! What a daemon puts on the links, written down before it does: the next one of its name takes back
+//! what a killed one left there, also when its configuration is another; and another one sees that a
+//! link is taken. The file lies in the instance's directory.
+
+use super::instance::{self, Error, Instance};
+use crate::proto::event::{HostSetup, Setup};
+use carp_common::id::IfIndex;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Where one virtual host is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mark {
+    /// Inode of the network namespace.
+    netns: u64,
+    link: u32,
+    interface: String,
+    /// Its virtual MAC is on the link, where XDP is.
+    pub vhid: u8,
+    /// Its addresses are on the link, while it serves.
+    pub vips: BTreeSet<IpAddr>,
+}
+
+/// The marks of this daemon. Dropping them before [`Marks::settle`] undoes the entry, as a failed
+/// start must; dropping them later leaves it, as a killed daemon does.
+#[derive(Debug)]
+pub struct Marks {
+    path: PathBuf,
+    now: BTreeSet<Mark>,
+    before: Option<BTreeSet<Mark>>,
+}
+
+impl Marks {
+    /// Enters the virtual hosts, beside what a killed daemon of this instance had entered.
+    ///
+    /// # Errors
+    /// [`Error::Rival`] when one of the links is another running daemon's; what the file system says.
+    pub fn enter(instance: &Instance, setup: &Setup) -> Result<Self, Error> {
+        let path = instance.file(FILE);
+        let failed = |source| Error::Io { path: path.display().to_string(), source };
+        let netns = fs::metadata(NETNS).map_err(failed)?.ino();
+        let now: BTreeSet<Mark> = setup.hosts.iter().map(|host| mark(netns, host)).collect();
+        for (rival, marks) in rivals(instance) {
+            if let Some(taken) = now.iter().find(|mine| marks.iter().any(|theirs| theirs.is_on_link_of(mine)))
+            {
+                return Err(rival.of(&taken.interface));
+            }
+        }
+        let before = read(&path);
+        let all: BTreeSet<Mark> = before.union(&now).cloned().collect();
+        write(&path, &all).map_err(failed)?;
+        Ok(Self { path, now, before: Some(before) })
+    }
+
+    /// What a killed daemon of this instance may have left on links that no other daemon has now,
+    /// its own virtual hosts included.
+    pub fn left(&self, instance: &Instance) -> Vec<Mark> {
+        let others: Vec<Mark> = rivals(instance).into_iter().flat_map(|(_, marks)| marks).collect();
+        let is_free = |mark: &&Mark| !others.iter().any(|other| other.is_on_link_of(mark));
+        let is_here = |mark: &&Mark| self.now.first().is_some_and(|mine| mine.netns == mark.netns);
+        self.before.iter().flatten().filter(is_here).filter(is_free).cloned().collect()
+    }
+
+    /// The start has succeeded, and what was left is gone.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn settle(&mut self) -> io::Result<()> {
+        self.before = None;
+        write(&self.path, &self.now)
+    }
+
+    /// Everything has been taken back.
+    pub fn clear(mut self) {
+        self.before = Some(BTreeSet::new());
+    }
+}
+
+impl Drop for Marks {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = write(&self.path, before);
+        }
+    }
+}
+
+impl Mark {
+    /// The link.
+    pub const fn link(&self) -> IfIndex {
+        IfIndex(self.link)
+    }
+
+    fn is_on_link_of(&self, other: &Self) -> bool {
+        (self.netns, self.link) == (other.netns, other.link)
+    }
+}
+
+const FILE: &str = "marks";
+const NETNS: &str = "/proc/thread-self/ns/net";
+
+/// Largest file that is read, bytes: the most virtual hosts with some dozen addresses each. Policy:
+/// of a larger one nothing is known.
+const MOST_BYTES: u64 = 8 << 20;
+
+fn mark(netns: u64, host: &HostSetup) -> Mark {
+    let vips = host.vips.iter().copied().collect();
+    Mark { netns, link: host.link.0, interface: host.interface.clone(), vhid: host.vhid.get(), vips }
+}
+
+/// The other running daemons, and what they have entered.
+fn rivals(own: &Instance) -> Vec<(instance::Other, BTreeSet<Mark>)> {
+    instance::others(own)
+        .into_iter()
+        .map(|other| {
+            let marks = read(&other.file(FILE));
+            (other, marks)
+        })
+        .collect()
+}
+
+/// None when there is no such file. One that was cut off by a crash is as good as none: it is written
+/// before anything else is done.
+fn read(path: &Path) -> BTreeSet<Mark> {
+    let mut text = String::new();
+    let read = fs::File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text));
+    read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+fn write(path: &Path, marks: &BTreeSet<Mark>) -> io::Result<()> {
+    if marks.is_empty() {
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    }
+    let new = path.with_extension("new");
+    fs::write(&new, serde_json::to_string(marks)?)?;
+    fs::rename(&new, path)
+}

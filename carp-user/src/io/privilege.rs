@@ -1,0 +1,60 @@
+//! What the process may do.
+
+use std::fs;
+
+/// The capabilities that something needs, and of which some are missing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "missing {}: run carpd as root, or grant it (systemd: AmbientCapabilities={})",
+    .0.join(", "),
+    .0.join(" ")
+)]
+pub struct Missing(Vec<&'static str>);
+
+/// Whether the process has all that carpd needs, with or without XDP: better said at the start and
+/// in one go than when an address is to be set.
+///
+/// # Errors
+/// Those that it has not.
+pub fn check(xdp: bool) -> Result<(), Missing> {
+    let mut missing = missing(&[NET_RAW, NET_ADMIN]);
+    if xdp {
+        missing.extend(self::missing(&BPF));
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Missing(missing)) }
+}
+
+/// Those that loading and attaching XDP needs and the process has not.
+pub(super) fn missing_for_xdp() -> Vec<&'static str> {
+    [missing(&BPF), missing(&[NET_ADMIN])].concat()
+}
+
+/// A capability, by its name in `capabilities(7)`.
+struct Capability {
+    name: &'static str,
+    bit: u32,
+    /// `CAP_SYS_ADMIN` includes it.
+    is_of_admin: bool,
+}
+
+const NET_ADMIN: Capability = Capability { name: "CAP_NET_ADMIN", bit: 12, is_of_admin: false };
+const NET_RAW: Capability = Capability { name: "CAP_NET_RAW", bit: 13, is_of_admin: false };
+const SYS_ADMIN: u32 = 21;
+/// Without `CAP_PERFMON` the verifier guards against speculation and refuses pointers that a loop moves.
+const BPF: [Capability; 2] = [
+    Capability { name: "CAP_BPF", bit: 39, is_of_admin: true },
+    Capability { name: "CAP_PERFMON", bit: 38, is_of_admin: true },
+];
+
+fn missing(needed: &[Capability]) -> Vec<&'static str> {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Without /proc the kernel itself will say no.
+    let effective = effective.unwrap_or(u64::MAX);
+    let has = |bit: u32| effective & (1 << bit) != 0;
+    let lacks = |capability: &&Capability| !(has(capability.bit) || capability.is_of_admin && has(SYS_ADMIN));
+    needed.iter().filter(lacks).map(|capability| capability.name).collect()
+}
