@@ -32,6 +32,10 @@ pub struct Args {
 
 /// Runs the daemon in the foreground; it logs to standard error (`RUST_LOG` sets the levels).
 pub fn run(args: &Args) -> ExitCode {
+    if let Err(error) = crate::io::privilege::give_up() {
+        eprintln!("carpd: giving up privileges: {error}");
+        return ExitCode::FAILURE;
+    }
     let config = match config::load(&args.config, args.node.as_deref()) {
         Ok(config) => config,
         Err(mistakes) => {

@@ -15,6 +15,7 @@ pub use render::{json, text};
 use crate::config::Secret;
 use carp_common::auth::{Key, Midstate, Variant};
 use carp_common::id::Mac;
+use carp_common::pace::Pace;
 use carp_common::wire::{Advert, Refusal};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -107,6 +108,7 @@ fn try_run(args: &Args) -> Result<bool, String> {
 fn decode_one(packet: &Packet, belief: Option<&Belief<'_>>) -> Decoded {
     let (mut decoded, advert) = dissect::dissect(packet);
     let Some(advert) = advert else { return decoded };
+    decoded.notes.extend(meaning(advert.pace).map(str::to_owned));
     let Some(belief) = belief else {
         decoded.notes.push("not verified: give --password-file and --vip".into());
         return decoded;
@@ -130,6 +132,17 @@ fn decode_one(packet: &Packet, belief: Option<&Belief<'_>>) -> Decoded {
         Some(_) => {}
     }
     decoded
+}
+
+/// What the intervals say that are none.
+fn meaning(pace: Pace) -> Option<&'static str> {
+    match pace {
+        Pace::BOW_OUT => Some("a farewell: the master steps down"),
+        Pace::GREETING => Some("a greeting of carpd to its master, which others ignore"),
+        Pace::CONFIRMATION => Some("a confirmation between two carpd: the old master serves no longer"),
+        Pace::ANSWER => Some("the answer of a carpd that is master to a greeting, which others ignore"),
+        _ => None,
+    }
 }
 
 /// What carpd accepts whatever it sends itself.

@@ -29,6 +29,7 @@ use zerocopy::FromBytes;
 use super::privilege;
 
 pub use error::Error;
+pub use pins::is_bpffs_mounted;
 pub use read::{Counters, Pinned, instance_of, read_pinned};
 
 use attach::Survey;

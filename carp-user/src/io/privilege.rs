@@ -1,5 +1,6 @@
-//! What the process may do.
+//! What the process may do: it says what it lacks, and gives up what it does not need.
 
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs};
 use std::fs;
 
 /// The capabilities that something needs, and of which some are missing.
@@ -27,6 +28,21 @@ pub fn check(xdp: bool) -> Result<(), Missing> {
 /// Those that loading and attaching XDP needs and the process has not.
 pub(super) fn missing_for_xdp() -> Vec<&'static str> {
     [missing(&BPF), missing(&[NET_ADMIN])].concat()
+}
+
+/// Keeps what is needed of what this thread has, and lets no program that it might start get more.
+/// Call it before any other thread is started: capabilities belong to threads.
+///
+/// # Errors
+/// What the kernel says; giving up is always allowed, so it has no reason to.
+pub fn give_up() -> rustix::io::Result<()> {
+    let has = capabilities(None)?;
+    let keep = has.permitted & (NEEDED | also_needed(has.permitted));
+    set_no_new_privs(true)?;
+    set_capabilities(
+        None,
+        CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() },
+    )
 }
 
 /// A capability, by its name in `capabilities(7)`.
@@ -57,4 +73,28 @@ fn missing(needed: &[Capability]) -> Vec<&'static str> {
     let has = |bit: u32| effective & (1 << bit) != 0;
     let lacks = |capability: &&Capability| !(has(capability.bit) || capability.is_of_admin && has(SYS_ADMIN));
     needed.iter().filter(lacks).map(|capability| capability.name).collect()
+}
+
+/// Links, addresses and forwarding entries; packet sockets; loading XDP, whose verifier wants
+/// `PERFMON` for pointers that a loop moves; password files of whichever owner, again on SIGHUP.
+const NEEDED: CapabilitySet = CapabilitySet::NET_ADMIN
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::BPF)
+    .union(CapabilitySet::PERFMON)
+    .union(CapabilitySet::DAC_READ_SEARCH);
+
+/// Mounting the BPF file system where there is none, and BPF itself where it was granted as
+/// `CAP_SYS_ADMIN`; raising the limit of locked memory that maps
+/// count against before Linux 5.11.
+fn also_needed(has: CapabilitySet) -> CapabilitySet {
+    let mut also = CapabilitySet::empty();
+    if !has.contains(CapabilitySet::BPF | CapabilitySet::PERFMON) || !super::bpf::is_bpffs_mounted() {
+        also |= CapabilitySet::SYS_ADMIN;
+    }
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (5, 11) {
+        also |= CapabilitySet::SYS_RESOURCE;
+    }
+    also
 }

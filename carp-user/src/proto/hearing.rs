@@ -9,9 +9,6 @@ use carp_common::time::Instant;
 use carp_common::wire::{Heard, Refusal};
 use std::net::IpAddr;
 
-/// Confirmations that a former master repeats, one for each advert that the new one sends.
-const CONFIRMATIONS: u8 = 8;
-
 impl Host {
     /// A well-formed advert for this link and vhid. `at`: arrival in the kernel.
     pub fn heard(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
@@ -80,10 +77,11 @@ impl Host {
         };
         self.elect(input, now, actions);
         if was_master && self.election.role() == Role::Backup {
-            self.confirmations = CONFIRMATIONS;
+            self.confirms_until = now + self.setup.pace.longest_lease();
         }
-        if self.confirmations > 0 && self.election.role() == Role::Backup {
-            self.confirmations -= 1;
+        // Again for every advert, as a confirmation may be lost; the new master waits no longer than
+        // this node's lease could have lasted.
+        if now < self.confirms_until && self.election.role() == Role::Backup {
             self.send_to(heard.source, Pace::CONFIRMATION, actions);
         }
     }

@@ -36,8 +36,8 @@ pub struct Host {
     pub(super) demotion: i32,
     since: Instant,
     reason: Reason,
-    /// Confirmations left to send to the master that this node gave way to.
-    pub(super) confirmations: u8,
+    /// Until when it tells those who advertise that it gave way and does not serve.
+    pub(super) confirms_until: Instant,
     pub(super) tally: Tally,
     pub(super) warned: Warned,
 }
@@ -62,7 +62,7 @@ impl Host {
             demotion: 0,
             since: now,
             reason: Reason::Initialized,
-            confirmations: 0,
+            confirms_until: Instant::ZERO,
             tally: Tally::default(),
             warned: Warned::default(),
         }
@@ -208,7 +208,7 @@ impl Host {
             if to == Role::Master {
                 self.tenure = Tenure::claim(now);
                 self.tenure.settle_at(self.knows_all_at());
-                self.confirmations = 0;
+                self.confirms_until = Instant::ZERO;
             }
             self.since = now;
             self.reason = reason;

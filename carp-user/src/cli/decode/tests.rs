@@ -152,6 +152,13 @@ fn a_near_miss_is_explained() {
 }
 
 #[test]
+fn an_interval_that_is_a_word_between_nodes_is_told_as_such() {
+    let greeting = "2101fe07ffff181e609586b0f23c88ffc40fe0871ab94e7daaab8bdbdc0e39e35a8fb17f";
+    let one = decode(&[packet_in_hex(greeting).expect("a frame")], None).remove(0);
+    assert!(one.notes.iter().any(|note| note.contains("a greeting of carpd")), "{:?}", one.notes);
+}
+
+#[test]
 fn what_is_no_carp_says_what_it_is_instead() {
     let arp = "ffffffffffff020000000001080600010800060400010200000000010a000001000000000000\
                0a0000010000000000000000000000000000000000000000";

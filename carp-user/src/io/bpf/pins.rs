@@ -149,11 +149,16 @@ impl Pins {
 /// When there is none and we may not mount one.
 pub(super) fn mount_bpffs() -> Result<(), Error> {
     use rustix::mount::{MountFlags, mount};
-    if rustix::fs::statfs(BPFFS).is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(BPF_FS_MAGIC)) {
+    if is_bpffs_mounted() {
         return Ok(());
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME;
     mount("bpf", BPFFS, "bpf", flags, c"mode=0700").map_err(|errno| Error::NoBpffs { source: errno.into() })
+}
+
+/// Whether there is a BPF file system where it belongs.
+pub fn is_bpffs_mounted() -> bool {
+    rustix::fs::statfs(BPFFS).is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(BPF_FS_MAGIC))
 }
 
 const ABI: &str = "abi";

@@ -53,6 +53,10 @@ fn run(args: &Args) -> Result<ExitCode> {
         println!("no demo is left up");
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(file) = &args.json {
+        // Better said now than after the show.
+        std::fs::File::create(file).with_context(|| format!("writing {}", file.display()))?;
+    }
     let mut screen = Screen::new();
     screen.line(
         "client ──── LAN ──── gw1 | gw2 ──── WAN ──── server      (network namespaces of this machine)",
