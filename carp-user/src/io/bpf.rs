@@ -29,7 +29,7 @@ use zerocopy::FromBytes;
 use super::privilege;
 
 pub use error::Error;
-pub use read::{Counters, Pinned, instance_of, read_pinned};
+pub use read::{Counters, Pinned, instance_of, pinned_instances, read_pinned};
 
 use attach::Survey;
 use pins::{Found, Pins};
