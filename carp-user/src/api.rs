@@ -56,15 +56,19 @@ pub enum Response {
 }
 
 /// A node at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// Milliseconds since this was true, at most; the daemon says 0, and whoever asked adds the time
+    /// that the answer took.
+    #[serde(default)]
+    pub age_ms: u64,
     /// Name of the node.
     pub node: String,
-    /// Process id of the daemon.
+    /// Process id of the daemon; 0 when it does not answer.
     pub pid: u32,
-    /// Version of the daemon.
+    /// Version of the daemon; empty when it does not answer.
     pub version: String,
     /// Virtual hosts, in configuration order.
     pub hosts: Vec<Host>,
@@ -72,7 +76,8 @@ pub struct Status {
     pub demotions: Vec<Demotion>,
     /// Their sum.
     pub demotion: i32,
-    /// How adverts and VIPs are handled per interface: `native`, `generic` or `off`.
+    /// How adverts and VIPs are handled per interface: `native`, `generic` or `off`; `attached` when
+    /// the daemon does not answer.
     pub datapath: BTreeMap<String, String>,
     /// Datapath counters, summed over CPUs.
     pub counters: BTreeMap<String, u64>,
@@ -81,13 +86,13 @@ pub struct Status {
 }
 
 /// A virtual host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Interface name.
     pub interface: String,
     /// Number on the segment.
     pub vhid: u8,
-    /// `INIT`, `BACKUP` or `MASTER`.
+    /// `INIT`, `BACKUP` or `MASTER`; `UNKNOWN` when the daemon does not answer.
     pub role: String,
     /// Milliseconds since the role changed.
     pub since_ms: u64,
@@ -115,6 +120,20 @@ pub struct Host {
     pub send_errors: u64,
     /// Adverts refused, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// What the pinned map says of its window, where the asker may read that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<MapWindow>,
+}
+
+/// The datapath's window of a virtual host, as its map has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapWindow {
+    /// The datapath serves.
+    pub open: bool,
+    /// Milliseconds until it ends; 0 when it is not open.
+    pub left_ms: u64,
+    /// Milliseconds since it ended by itself: nobody has renewed or closed it.
+    pub ended_ms: Option<u64>,
 }
 
 /// A peer.
@@ -162,6 +181,7 @@ impl Status {
         });
         Self {
             schema: SCHEMA,
+            age_ms: 0,
             node: name.to_owned(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -202,7 +222,13 @@ impl Host {
             sent: host.sent,
             send_errors: host.send_errors,
             refused: named(&host.refused),
+            window: None,
         }
+    }
+
+    /// `lan0@1`.
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.interface, self.vhid)
     }
 }
 

@@ -1,10 +1,15 @@
 //! `carpctl`: one file per verb family.
 
+pub mod counters;
 pub mod daemon;
 pub mod decode;
 pub mod demote;
+pub mod health;
 pub mod instance;
 pub mod status;
+pub mod table;
+pub mod view;
+pub mod watch;
 
 use crate::io::error::chain;
 use clap::{Parser, Subcommand};
@@ -16,7 +21,7 @@ use std::process::ExitCode;
 #[command(
     name = "carpctl",
     version,
-    after_help = "Examples:\n  carpctl status\n  carpctl decode --password-file lan.password --vip 10.0.0.1 capture.pcap\n  carpctl demote maintenance --reason 'new memory'"
+    after_help = format!("{}\n\nExamples:\n  carpctl status\n  carpctl decode --password-file lan.password --vip 10.0.0.1 capture.pcap\n  carpctl demote maintenance --reason 'new memory'\n\nRoot may do all of this; members of group carp may ask a running carpd for status, counters and watch.", health::EXIT_CODES)
 )]
 pub struct Cli {
     /// Name of the daemon's node, when several run on this machine.
@@ -30,6 +35,10 @@ pub struct Cli {
 enum Verb {
     /// Show every virtual host: role, since when, why, lease, peer.
     Status(status::Args),
+    /// Show what was counted: adverts and refusals by virtual host, frames by the datapath.
+    Counters(counters::Args),
+    /// Show the status every second.
+    Watch(watch::Args),
     /// Rank this node lower, by a name, until `undemote`.
     Demote(demote::Args),
     /// Lift a demotion of that name.
@@ -38,17 +47,19 @@ enum Verb {
     Decode(decode::Args),
 }
 
-/// Runs what the command line says. Exit codes: 0 done, 1 error, 2 usage.
+/// Runs what the command line says. Exit codes: see [`health::EXIT_CODES`].
 pub fn run(cli: Cli) -> ExitCode {
     let name = cli.instance.as_deref();
     let outcome = match cli.verb {
         Verb::Status(args) => status::run(&args, name),
-        Verb::Demote(args) => demote::run(args, name),
-        Verb::Undemote(args) => demote::undo(args, name),
+        Verb::Counters(args) => counters::run(&args, name),
+        Verb::Watch(args) => watch::run(&args, name),
+        Verb::Demote(args) => demote::run(args, name).map(|()| ExitCode::SUCCESS),
+        Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Decode(args) => return decode::run(args),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("carpctl: {}", chain(error.as_ref()));
             ExitCode::FAILURE

@@ -1,14 +1,17 @@
 //! `carpctl status`: a table for people, JSON for programs.
 
-use super::instance;
-use crate::api::{Host, Peer, Request, Response, Status};
-use anyhow::{Result, bail};
+use super::health::{EXIT_CODES, Health};
+use super::table::{columns, nonzero, span};
+use super::view::{Source, View};
+use crate::api::{Host, MapWindow, Peer};
+use anyhow::Result;
 use std::fmt::Write;
+use std::process::ExitCode;
 
 /// How things are.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  carpctl status\n  carpctl --instance gw1 status --json | jq '.hosts[].role'"
+    after_help = format!("{EXIT_CODES}\n\nExamples:\n  carpctl status\n  carpctl --instance gw1 status --json | jq '.hosts[].role'")
 )]
 pub struct Args {
     /// Print JSON (its `schema` says the version) instead of a table.
@@ -16,30 +19,31 @@ pub struct Args {
     json: bool,
 }
 
-/// Prints the status of an instance.
+/// Prints the status of an instance. The exit code says how well it is.
 ///
 /// # Errors
-/// When it does not answer.
-pub fn run(args: &Args, name: Option<&str>) -> Result<()> {
-    let Response::Status(status) = instance::ask(name, &Request::Status)? else {
-        bail!("carpd answered something else: is it of another version?")
-    };
-    let text = if args.json { serde_json::to_string_pretty(&*status)? + "\n" } else { render(&status) };
-    super::print(&text);
-    Ok(())
+/// When neither the daemon nor the pinned maps tell.
+pub fn run(args: &Args, name: Option<&str>) -> Result<ExitCode> {
+    let view = View::look(name, None)?;
+    super::print(&if args.json { serde_json::to_string_pretty(&view)? + "\n" } else { render(&view) });
+    Ok(view.judgement.health.code().into())
 }
 
 /// The table, with what pfSense's users look for: interface@vhid, VIP, status; and why.
-pub fn render(status: &Status) -> String {
+pub fn render(view: &View) -> String {
+    let status = &view.status;
     let head = ["INTERFACE@VHID", "VIP", "STATUS", "SINCE", "LEASE", "BASE/SKEW", "PEER", "REASON"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for host in &status.hosts {
-        rows.push(row(host));
+        rows.push(match view.source {
+            Source::Daemon => row(host),
+            Source::Maps => row_of_map(host),
+        });
         for alias in host.vips.iter().skip(1) {
             rows.push(vec![String::new(), alias.clone()]);
         }
     }
-    let mut text = format!("{} (carpd {}, pid {})\n", status.node, status.version, status.pid);
+    let mut text = title(view);
     text += &columns(&rows);
     for demotion in &status.demotions {
         let age = span(demotion.since_ms);
@@ -49,7 +53,7 @@ pub fn render(status: &Status) -> String {
     for host in &status.hosts {
         let refused = nonzero(&host.refused);
         if !refused.is_empty() {
-            let _ = writeln!(text, "{}@{} refused: {refused}", host.interface, host.vhid);
+            let _ = writeln!(text, "{} refused: {refused}", host.label());
         }
     }
     for (what, counts) in [("other adverts refused", &status.stray), ("datapath", &status.counters)] {
@@ -58,19 +62,38 @@ pub fn render(status: &Status) -> String {
             let _ = writeln!(text, "{what}: {counts}");
         }
     }
+    if view.judgement.health != Health::Healthy {
+        let _ = writeln!(text, "{}: {}", view.judgement.health.name(), view.judgement.why.join("; "));
+    }
     text
+}
+
+/// The line above everything: who says so.
+pub(super) fn title(view: &View) -> String {
+    let status = &view.status;
+    match view.source {
+        Source::Daemon => format!("{} (carpd {}, pid {})\n", status.node, status.version, status.pid),
+        Source::Maps => {
+            format!("{} (carpd does not answer: this is from the pinned maps alone)\n", status.node)
+        }
+    }
 }
 
 fn row(host: &Host) -> Vec<String> {
     let serving = if host.role == "MASTER" && !host.serving { " (not serving)" } else { "" };
-    let lease = if host.serving { span(host.lease_left_ms) } else { "-".to_owned() };
+    let mut lease = if host.serving { span(host.lease_left_ms) } else { "-".to_owned() };
+    match &host.window {
+        Some(window) if window.open && !host.serving => lease += " (datapath: open)",
+        Some(window) if !window.open && host.serving => lease += " (datapath: closed)",
+        Some(_) | None => {}
+    }
     let pace = if host.skew == host.effective_skew {
         format!("{}/{}", host.base, host.skew)
     } else {
         format!("{}/{} (demoted to {})", host.base, host.skew, host.effective_skew)
     };
     vec![
-        format!("{}@{}", host.interface, host.vhid),
+        host.label(),
         host.vips.first().cloned().unwrap_or_default(),
         format!("{}{serving}", host.role),
         span(host.since_ms),
@@ -85,31 +108,94 @@ fn peer(peer: &Peer) -> String {
     format!("{} {}/{} {} ago", peer.address, peer.base, peer.skew, span(peer.age_ms))
 }
 
-fn nonzero(counts: &std::collections::BTreeMap<String, u64>) -> String {
-    let counts = counts.iter().filter(|(_, count)| **count > 0);
-    counts.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+/// What the datapath does for a virtual host that no daemon tells of.
+fn row_of_map(host: &Host) -> Vec<String> {
+    let (status, lease) = match &host.window {
+        Some(MapWindow { open: true, left_ms, .. }) => ("SERVING", span(*left_ms)),
+        Some(MapWindow { ended_ms: Some(ended), .. }) => ("FENCED", format!("ended {} ago", span(*ended))),
+        Some(MapWindow { .. }) | None => ("NOT SERVING", "-".to_owned()),
+    };
+    let vip = host.vips.first().cloned().unwrap_or_default();
+    let unknown = || "-".to_owned();
+    vec![host.label(), vip, status.to_owned(), unknown(), lease, unknown(), unknown(), host.reason.clone()]
 }
 
-/// Milliseconds, in the two largest units.
-fn span(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms / 1_000 % 60),
-        3_600_000..86_400_000 => format!("{} h {} min", ms / 3_600_000, ms / 60_000 % 60),
-        _ => format!("{} d {} h", ms / 86_400_000, ms / 3_600_000 % 24),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::super::health::Judgement;
+    use super::*;
+    use crate::api::{Demotion, SCHEMA, Status};
 
-fn columns(rows: &[Vec<String>]) -> String {
-    let wide =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..).map_while(wide).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
+    #[test]
+    fn the_table_of_a_master_in_maintenance() {
+        let address = "10.0.0.3".to_owned();
+        let peer = Some(Peer { address, base: 1, skew: 100, age_ms: 90_000, confirms: true });
+        let host = Host {
+            role: "MASTER".to_owned(),
+            serving: true,
+            lease_left_ms: 2_345,
+            skew: 0,
+            effective_skew: 240,
+            reason: "initialized".to_owned(),
+            peer,
+            refused: [("badauth".to_owned(), 3), ("loop".to_owned(), 0)].into(),
+            window: Some(MapWindow { open: true, left_ms: 2_344, ended_ms: None }),
+            ..host()
+        };
+        let maintenance = "user maintenance".to_owned();
+        let demotion =
+            Demotion { name: maintenance, amount: 240, reason: "new memory".to_owned(), since_ms: 3_000 };
+        let (version, counters) = ("1.2.3".to_owned(), [("arp-answered".to_owned(), 4)].into());
+        let status = Status { pid: 7, version, counters, demotions: vec![demotion], ..status(host) };
+        assert_eq!(
+            render(&view(status, Source::Daemon)),
+            "\
+gw1 (carpd 1.2.3, pid 7)
+INTERFACE@VHID  VIP       STATUS  SINCE      LEASE  BASE/SKEW             PEER                           REASON
+lan0@1          10.0.0.1  MASTER  1 min 1 s  2.3 s  1/0 (demoted to 240)  10.0.0.3 1/100 1 min 30 s ago  initialized
+                fd00::1
+demoted by 240: user maintenance (new memory, 3.0 s)
+lan0@1 refused: badauth 3
+datapath: arp-answered 4
+maintenance: in maintenance: new memory
+"
+        );
     }
-    text
+
+    #[test]
+    fn the_table_of_the_maps_alone_says_so() {
+        let window = Some(MapWindow { open: false, left_ms: 0, ended_ms: Some(1_500) });
+        let reason = "carpd does not answer".to_owned();
+        let status = status(Host { role: "UNKNOWN".to_owned(), reason, window, ..host() });
+        assert_eq!(
+            render(&view(status, Source::Maps)),
+            "\
+gw1 (carpd does not answer: this is from the pinned maps alone)
+INTERFACE@VHID  VIP       STATUS  SINCE  LEASE            BASE/SKEW  PEER  REASON
+lan0@1          10.0.0.1  FENCED  -      ended 1.5 s ago  -          -     carpd does not answer
+                fd00::1
+fenced: carpd does not answer, and its leases have ended
+"
+        );
+    }
+
+    #[test]
+    fn a_master_that_the_datapath_does_not_serve_shows_it() {
+        let (role, window) = ("MASTER".to_owned(), Some(MapWindow::default()));
+        let host = Host { role, serving: true, lease_left_ms: 900, window, ..host() };
+        assert_eq!(row(&host).get(4).map(String::as_str), Some("900 ms (datapath: closed)"));
+    }
+
+    fn view(status: Status, source: Source) -> View {
+        View { judgement: Judgement::of(&status, source, None), status, source }
+    }
+
+    fn status(host: Host) -> Status {
+        Status { schema: SCHEMA, node: "gw1".to_owned(), hosts: vec![host], ..Status::default() }
+    }
+
+    fn host() -> Host {
+        let vips = vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()];
+        Host { interface: "lan0".to_owned(), vhid: 1, base: 1, since_ms: 61_000, vips, ..Host::default() }
+    }
 }

@@ -30,7 +30,7 @@ use super::privilege;
 
 pub use error::Error;
 pub use pins::is_bpffs_mounted;
-pub use read::{Counters, Pinned, instance_of, read_pinned};
+pub use read::{Counters, Pinned, instance_of, pinned_instances, read_pinned};
 
 use attach::Survey;
 use pins::{Found, Pins};

@@ -34,7 +34,10 @@ pub struct Peers {
 struct Peer {
     address: IpAddr,
     pace: Pace,
+    /// When anything was heard of it.
     heard_at: Instant,
+    /// When it advertised as a master.
+    advertised_at: Option<Instant>,
     /// End of the longest lease that its last advert can have given it.
     may_serve_until: Instant,
     /// Counter of its last advert.
@@ -61,6 +64,7 @@ impl Peers {
         peer.pace = pace;
         peer.counter = advert.counter;
         peer.heard_at = peer.heard_at.max(at);
+        peer.advertised_at = Some(at);
         peer.may_serve_until = at + pace.longest_lease();
     }
 
@@ -139,13 +143,14 @@ impl Peers {
         }
     }
 
-    /// The one heard last, for people.
+    /// The one whose advert was heard last, for people.
     pub fn latest(&self, now: Instant) -> Option<PeerStatus> {
-        let latest = self.known.iter().max_by_key(|peer| peer.heard_at)?;
+        let advertised = self.known.iter().filter_map(|peer| Some((peer.advertised_at?, peer)));
+        let (at, latest) = advertised.max_by_key(|(at, _)| *at)?;
         Some(PeerStatus {
             address: latest.address,
             pace: latest.pace,
-            age: now.since(latest.heard_at),
+            age: now.since(at),
             confirms: latest.custom == Custom::Confirms,
         })
     }
@@ -164,6 +169,7 @@ impl Peers {
                     address,
                     pace,
                     heard_at: at,
+                    advertised_at: None,
                     may_serve_until: Instant::ZERO,
                     counter: 0,
                     custom: Custom::UNKNOWN,

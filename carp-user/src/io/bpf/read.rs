@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
-use carp_common::map::{COUNTERS, Counter, HOSTS, Host, HostKey, WINDOWS, Window};
+use carp_common::map::{COUNTERS, Counter, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window};
 
 use super::Error;
 use super::pins::{BPFFS, Found, Pins};
@@ -21,12 +21,14 @@ pub struct Counters([u64; COUNT]);
 pub struct Pinned {
     /// The virtual hosts.
     pub hosts: Vec<(HostKey, Host)>,
+    /// Their addresses.
+    pub vips: Vec<(VipKey, Vip)>,
     /// Their windows, by slot.
     pub windows: BTreeMap<u32, Window>,
     /// What was done since the maps were made.
     pub counters: Counters,
-    /// Names of the interfaces that the program is attached to.
-    pub interfaces: Vec<String>,
+    /// Names of the interfaces that the program is attached to, by index.
+    pub interfaces: BTreeMap<u32, String>,
 }
 
 impl Counters {
@@ -57,26 +59,39 @@ pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
     let failed = |name: &'static str| move |error: MapError| Error::map(name, &error);
     let hosts = HashMap::try_from(Map::HashMap(open(HOSTS)?)).map_err(failed(HOSTS))?;
     let hosts = entries(&hosts).map_err(failed(HOSTS))?;
+    let vips = HashMap::try_from(Map::HashMap(open(VIPS)?)).map_err(failed(VIPS))?;
     let slots = Array::try_from(Map::Array(open(WINDOWS)?)).map_err(failed(WINDOWS))?;
     let counts = PerCpuArray::try_from(Map::PerCpuArray(open(COUNTERS)?)).map_err(failed(COUNTERS))?;
     let attached = pins.links()?.into_iter().filter(|link| link.ifindex != 0);
     Ok(Pinned {
         windows: windows(&hosts, &slots)?,
+        vips: entries(&vips).map_err(failed(VIPS))?,
         hosts,
         counters: counters(&counts)?,
-        interfaces: attached.map(|link| link.name).collect(),
+        interfaces: attached.map(|link| (link.ifindex, link.name)).collect(),
     })
+}
+
+impl Pinned {
+    /// The name of a link, or its number where no program of ours is attached any more.
+    pub fn link_name(&self, ifindex: u32) -> String {
+        self.interfaces.get(&ifindex).cloned().unwrap_or_else(|| format!("#{ifindex}"))
+    }
+}
+
+/// Names of the instances that have pins which this user may list.
+pub fn pinned_instances() -> Vec<String> {
+    let folders = std::fs::read_dir(Path::new(BPFFS).join("carp")).into_iter().flatten();
+    folders.flatten().filter_map(|folder| folder.file_name().into_string().ok()).collect()
 }
 
 /// The instance that pinned a program with this id to an interface, if any did.
 pub fn instance_of(program: u32) -> Option<String> {
-    let folders = std::fs::read_dir(Path::new(BPFFS).join("carp")).ok()?;
-    let names = folders.flatten().filter_map(|folder| folder.file_name().into_string().ok());
     let holds = |name: &String| {
         let links = Pins::of(name).and_then(|pins| pins.links()).unwrap_or_default();
         links.iter().any(|link| link.program == program)
     };
-    names.into_iter().find(holds)
+    pinned_instances().into_iter().find(holds)
 }
 
 /// All entries, in no order.

@@ -1,0 +1,152 @@
+//! One look at a node: what its daemon says, joined with the pinned maps; or the maps alone.
+
+use super::health::Judgement;
+use super::instance::{self, Silence};
+use crate::api::{Host, MapWindow, Request, Response, SCHEMA, Status};
+use crate::io::bpf::{self, Pinned};
+use crate::io::clock;
+use anyhow::{Context, Result, bail};
+use carp_common::map::Window;
+use carp_common::time::Instant;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Where a status comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The daemon, and the maps where they may be read.
+    Daemon,
+    /// The pinned maps alone: the daemon does not answer.
+    Maps,
+}
+
+/// What there is to show.
+#[derive(Clone, Debug, Serialize)]
+pub struct View {
+    /// The node.
+    #[serde(flatten)]
+    pub status: Status,
+    /// Who says so.
+    pub source: Source,
+    /// What to make of it.
+    #[serde(flatten)]
+    pub judgement: Judgement,
+}
+
+impl View {
+    /// Looks at the named instance, or the only one there is; `before` is the last look, if any.
+    ///
+    /// # Errors
+    /// When there is no such instance, it may not be read, or neither daemon nor maps answer.
+    pub fn look(name: Option<&str>, before: Option<&Status>) -> Result<Self> {
+        let name = instance::resolve(name)?;
+        let begun = clock::now();
+        // Before the daemon is asked: so one that it calls served for long was served here too.
+        let pinned = bpf::read_pinned(&name);
+        let (mut status, source) = match instance::call(&name, &Request::Status)? {
+            Ok(Response::Status(mut status)) => {
+                if let Ok(pinned) = &pinned {
+                    join(&mut status, pinned, begun);
+                }
+                (*status, Source::Daemon)
+            }
+            Ok(Response::Done | Response::Error { .. }) => {
+                bail!("carpd answered something else: is it of another version?")
+            }
+            Err(silence) => (alone(&name, pinned, &silence)?, Source::Maps),
+        };
+        status.age_ms = clock::now().since(begun).as_millis();
+        Ok(Self { judgement: Judgement::of(&status, source, before), status, source })
+    }
+}
+
+/// The maps alone, because of the daemon's silence.
+fn alone(name: &str, pinned: Result<Pinned, bpf::Error>, silence: &Silence) -> Result<Status> {
+    let pinned = match pinned {
+        Err(_) if !rustix::process::geteuid().is_root() => {
+            bail!("{silence}; only root may read the pinned maps instead: run it with sudo")
+        }
+        pinned => pinned.with_context(|| silence.to_string())?,
+    };
+    Ok(status_of(name, &pinned, clock::now()))
+}
+
+/// What the maps tell of a node.
+fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
+    let mut hosts = pinned.hosts.clone();
+    hosts.sort_by_key(|(_, host)| host.slot);
+    let hosts = hosts.iter().map(|(key, host)| {
+        let mut vips: Vec<IpAddr> = pinned
+            .vips
+            .iter()
+            .filter(|(_, vip)| vip.slot == host.slot)
+            .map(|(key, _)| Ipv6Addr::from(key.address).to_canonical())
+            .collect();
+        vips.sort();
+        let window = pinned.windows.get(&host.slot).map(|window| map_window(window, now));
+        Host {
+            interface: pinned.link_name(key.ifindex),
+            vhid: u8::try_from(key.vhid).unwrap_or(0),
+            role: "UNKNOWN".to_owned(),
+            reason: "carpd does not answer".to_owned(),
+            serving: window.as_ref().is_some_and(|window| window.open),
+            lease_left_ms: window.as_ref().map_or(0, |window| window.left_ms),
+            vips: vips.iter().map(ToString::to_string).collect(),
+            window,
+            ..Host::default()
+        }
+    });
+    let counters = pinned.counters.iter().map(|(counter, count)| (counter.name().to_owned(), count));
+    let modes = pinned.interfaces.values().map(|link| (link.clone(), "attached".to_owned()));
+    Status {
+        schema: SCHEMA,
+        node: name.to_owned(),
+        hosts: hosts.collect(),
+        datapath: modes.collect::<BTreeMap<_, _>>(),
+        counters: counters.collect(),
+        ..Status::default()
+    }
+}
+
+/// Adds to the daemon's view what the maps say of the windows.
+fn join(status: &mut Status, pinned: &Pinned, now: Instant) {
+    for (key, host) in &pinned.hosts {
+        let interface = pinned.link_name(key.ifindex);
+        let is_it = |shown: &&mut Host| shown.interface == interface && u32::from(shown.vhid) == key.vhid;
+        if let (Some(shown), Some(window)) =
+            (status.hosts.iter_mut().find(is_it), pinned.windows.get(&host.slot))
+        {
+            shown.window = Some(map_window(window, now));
+        }
+    }
+}
+
+fn map_window(window: &Window, now: Instant) -> MapWindow {
+    let until = Instant::from_nanos(window.serve_until);
+    let open = window.is_open(now);
+    let has_ended = *window != Window::CLOSED && until <= now;
+    MapWindow {
+        open,
+        left_ms: if open { until.since(now).as_millis() } else { 0 },
+        ended_ms: has_ended.then(|| now.since(until).as_millis()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carp_common::time::Span;
+
+    #[test]
+    fn a_window_in_a_map_is_open_or_ended_or_was_never_opened() {
+        let now = Instant::ZERO + Span::secs(100);
+        let window = |until| map_window(&Window::new(Instant::ZERO, until), now);
+        let open = MapWindow { open: true, left_ms: 2_000, ended_ms: None };
+        assert_eq!(window(now + Span::secs(2)), open);
+        let ended = MapWindow { open: false, left_ms: 0, ended_ms: Some(1_000) };
+        assert_eq!(window(now - Span::secs(1)), ended);
+        assert_eq!(map_window(&Window::CLOSED, now), MapWindow::default());
+    }
+}

@@ -1,0 +1,203 @@
+//! What `carpctl` shows of a pair, and what it exits with: healthy, demoted, in maintenance, with
+//! its daemon killed; to root and to members of group `carp`.
+
+use anyhow::{Context, Result};
+use carp_common::time::Span;
+use carp_tests::lab::carpd::{Carpd, product};
+use carp_tests::lab::clock;
+use carp_tests::lab::config::Config;
+use carp_tests::lab::duo::{Duo, PATIENCE};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// A user and a group of nobody's.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn a_healthy_pair_exits_with_0_and_shows_daemon_and_datapath() -> Result<()> {
+    let duo = Duo::elected(&Config::gateway())?;
+    for (node, open) in [(&duo.gw1, true), (&duo.gw2, false)] {
+        let (code, text) = carpctl(node, &["status", "--json"])?;
+        let status: Value = serde_json::from_str(&text)?;
+        assert_eq!(code, Some(0), "{text}");
+        assert_eq!((&status["schema"], &status["source"]), (&1.into(), &"daemon".into()));
+        assert!(status["age_ms"].as_u64() < Some(2_000), "{text}");
+        assert_eq!(status["health"], "healthy");
+        for host in 0..2 {
+            assert_eq!(status["hosts"][host]["window"]["open"], open, "{text}");
+        }
+    }
+    let (code, text) = carpctl(&duo.gw1, &["counters"])?;
+    assert_eq!(code, Some(0));
+    assert!(text.contains("arp-answered") && text.contains("lan0@1"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_killed_master_is_shown_from_the_maps_degraded_and_then_fenced() -> Result<()> {
+    let mut duo = Duo::elected(&Config::gateway())?;
+    duo.gw1.kill()?;
+    let (code, text) = carpctl(&duo.gw1, &["status"])?;
+    assert_eq!(code, Some(10), "{text}");
+    assert!(text.contains("from the pinned maps alone"), "{text}");
+    assert_eq!(text.matches("SERVING").count(), 2, "{text}");
+    for seen in ["lan0@1", "wan0@2", "10.77.1.1", "fd77:2::1"] {
+        assert!(text.contains(seen), "no {seen}: {text}");
+    }
+    duo.wait_moved()?;
+    let (code, text) = carpctl(&duo.gw1, &["status"])?;
+    assert_eq!(code, Some(12), "{text}");
+    assert_eq!(text.matches("FENCED").count(), 2, "{text}");
+    let (code, text) = carpctl(&duo.gw1, &["counters", "--json"])?;
+    let counters: Value = serde_json::from_str(&text)?;
+    assert_eq!((code, &counters["source"]), (Some(12), &"maps".into()));
+    // One that has never served is not fenced by its daemon's end.
+    duo.gw1.run()?;
+    duo.wait_as_configured()?;
+    clock::wait_for("the pair to be healthy", PATIENCE, || {
+        (carpctl(&duo.gw1, &["status"]).ok()?.0 == Some(0)).then_some(())
+    })?;
+    duo.gw2.kill()?;
+    let (code, text) = carpctl(&duo.gw2, &["status"])?;
+    assert_eq!(code, Some(10), "{text}");
+    assert_eq!(text.matches("NOT SERVING").count(), 2, "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_demoted_node_is_degraded_and_one_in_maintenance_says_that() -> Result<()> {
+    let duo = Duo::elected(&Config::gateway())?;
+    assert_eq!(carpctl(&duo.gw2, &["demote", "test"])?.0, Some(0));
+    let (code, text) = carpctl(&duo.gw2, &["status"])?;
+    assert_eq!(code, Some(10), "{text}");
+    assert!(text.contains("degraded: demoted by user test"), "{text}");
+    assert_eq!(carpctl(&duo.gw2, &["demote", "maintenance", "--reason", "new memory"])?.0, Some(0));
+    let (code, text) = carpctl(&duo.gw2, &["status"])?;
+    assert_eq!(code, Some(13), "{text}");
+    assert!(text.contains("maintenance: in maintenance: new memory"), "{text}");
+    for name in ["test", "maintenance"] {
+        assert_eq!(carpctl(&duo.gw2, &["undemote", name])?.0, Some(0));
+    }
+    assert_eq!(carpctl(&duo.gw2, &["status"])?.0, Some(0));
+    Ok(())
+}
+
+#[test]
+fn hand_overs_by_maintenance_never_look_like_two_masters_or_a_lost_lease() -> Result<()> {
+    let duo = Duo::elected(&Config::gateway())?;
+    for (verb, master) in [("demote", &duo.gw2), ("undemote", &duo.gw1)] {
+        assert_eq!(carpctl(&duo.gw1, &[verb, "maintenance"])?.0, Some(0));
+        let end = clock::now() + Span::secs(9);
+        while clock::now() < end {
+            for node in [&duo.gw1, &duo.gw2] {
+                let (code, text) = carpctl(node, &["status"])?;
+                assert!(code != Some(11) && code != Some(12), "{text}");
+            }
+            clock::sleep(Span::millis(100));
+        }
+        assert!(master.is_all("MASTER"), "{}", master.status()?);
+        assert_eq!(carpctl(master, &["status"])?.0, Some(0));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_master_that_hears_another_go_on_says_so() -> Result<()> {
+    let duo = Duo::elected(&Config::gateway())?;
+    // gw2 does not hear the LAN's adverts any more, but is heard.
+    let mut deafen = Command::new("bridge");
+    deafen.args(["link", "set", "dev", "lan-gw2", "mcast_flood", "off"]);
+    assert!(duo.pair.switch.output(&mut deafen)?.status.success());
+    let told = clock::wait_for("gw1 to tell of two masters", PATIENCE, || {
+        let (code, text) = carpctl(&duo.gw1, &["status"]).ok()?;
+        (code == Some(11)).then_some(text)
+    })?;
+    assert!(told.contains("two masters: lan0@1: "), "{told}");
+    Ok(())
+}
+
+#[test]
+fn watch_gives_an_object_a_line_through_a_daemons_death_and_stops_when_nobody_reads() -> Result<()> {
+    let mut duo = Duo::elected(&Config::gateway())?;
+    let mut watch = Command::new(product("carpctl")?)
+        .args(["--instance", duo.gw1.instance(), "watch", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(watch.stdout.take().context("no pipe")?).lines();
+    let mut next = || -> Result<Value> { Ok(serde_json::from_str(&lines.next().context("no line")??)?) };
+    for _ in 0..2 {
+        assert_eq!(next()?["health"], "healthy");
+    }
+    duo.gw1.kill()?;
+    // One look may have been on its way.
+    let after = [next()?, next()?];
+    assert!(after.iter().any(|look| look["source"] == "maps" && look["exit_code"] == 10), "{after:?}");
+    drop(lines);
+    let ended = clock::wait_for("watch to stop", PATIENCE, || watch.try_wait().ok()?);
+    watch.kill().ok();
+    assert_eq!(ended?.code(), Some(0));
+    Ok(())
+}
+
+#[test]
+fn members_of_the_group_may_read_and_others_are_told_what_to_do() -> Result<()> {
+    let mut duo = Duo::elected(&Config::gateway())?;
+    let socket = format!("/run/carp/{}/control.sock", duo.gw1.instance());
+    let about = std::fs::metadata(&socket)?;
+    assert_eq!((about.mode() & 0o777, about.uid()), (0o660, 0));
+    let guest = Guest::new()?;
+    let (code, text) = guest.carpctl(&duo.gw1, NOBODY, &["status"])?;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("group carp"), "{text}");
+    let groups = std::fs::read_to_string("/etc/group")?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("carp:")?.split(':').nth(1)?.parse().ok());
+    assert_eq!(about.gid(), group.unwrap_or(0));
+    // Whoever has the socket's group may ask, whatever that group is here, but change nothing.
+    let (code, text) = guest.carpctl(&duo.gw1, about.gid(), &["status"])?;
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = guest.carpctl(&duo.gw1, about.gid(), &["demote", "test"])?;
+    assert!(code == Some(1) && text.contains("only root"), "{text}");
+    duo.gw1.kill()?;
+    let (code, text) = guest.carpctl(&duo.gw1, about.gid(), &["status"])?;
+    assert!(code == Some(1) && text.contains("only root may read the pinned maps"), "{text}");
+    Ok(())
+}
+
+/// Exit code and output.
+fn carpctl(node: &Carpd, words: &[&str]) -> Result<(Option<i32>, String)> {
+    run(node, Command::new(product("carpctl")?), words)
+}
+
+/// Not root: its carpctl lies where everybody may run it, wherever this was built.
+struct Guest(PathBuf);
+
+impl Guest {
+    fn new() -> Result<Self> {
+        let copy = std::env::temp_dir().join(format!("carpctl-{}", std::process::id()));
+        std::fs::copy(product("carpctl")?, &copy)?;
+        Ok(Self(copy))
+    }
+
+    fn carpctl(&self, node: &Carpd, gid: u32, words: &[&str]) -> Result<(Option<i32>, String)> {
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={NOBODY}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
+        command.arg(&self.0);
+        run(node, command, words)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+fn run(node: &Carpd, mut command: Command, words: &[&str]) -> Result<(Option<i32>, String)> {
+    command.args(["--instance", node.instance()]).args(words);
+    let output = node.namespace().output(&mut command)?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
+}
