@@ -24,6 +24,7 @@ pub fn now() -> Instant {
 ///
 /// # Errors
 /// The kernel's; it has none once the machine is up.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that draws randomness")]
 pub fn seed() -> Result<u64, Error> {
     let mut seed = [0; 8];
     match rustix::rand::getrandom(&mut seed, GetRandomFlags::empty()) {
