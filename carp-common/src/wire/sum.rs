@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn an_updated_checksum_is_intact_whatever_changed() {
-        let macs = [[0; 6], [0xff; 6], [0, 0, 0x5e, 0, 1, 7], [2, 0, 0, 0, 0, 0x11], [0xff, 0xfe, 0, 1, 0x80, 0]];
+        let macs =
+            [[0; 6], [0xff; 6], [0, 0, 0x5e, 0, 1, 7], [2, 0, 0, 0, 0, 0x11], [0xff, 0xfe, 0, 1, 0x80, 0]];
         for start in 0..=u16::MAX {
             let [a, b] = start.to_be_bytes();
             for (old, new) in macs.iter().zip(macs.iter().cycle().skip(1)) {
