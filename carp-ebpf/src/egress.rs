@@ -42,7 +42,7 @@ pub fn carp_egress(context: TcContext) -> i32 {
         }
         Verdict::Drop(counter) => {
             count::add(counter);
-            TC_ACT_SHOT as i32
+            TC_ACT_SHOT
         }
     }
 }

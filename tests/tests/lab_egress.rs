@@ -54,10 +54,10 @@ fn a_frozen_master_falls_silent_with_its_lease_whatever_its_kernel_would_say() -
     for (vip, client) in vips.into_iter().zip(CLIENTS.map(address)) {
         answers(|| ping_as(duo.pair.gw1(), Some(vip), client, TRY))?;
     }
-    let before = clock::now();
     duo.gw1.freeze()?;
+    let within_the_lease = ping_as(duo.pair.gw1(), Some(vips[0]), address(CLIENTS[0]), TRY)?;
+    assert!(within_the_lease.is_some(), "until its lease ends it serves");
     duo.wait_moved()?;
-    assert!(capture.since(before).len() > 1, "it went on for a while");
     // Its lease was over before gw2 served. Its kernel still has the addresses.
     let silent = clock::now();
     for (vip, client) in vips.into_iter().zip(CLIENTS.map(address)) {
