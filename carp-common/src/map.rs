@@ -9,7 +9,7 @@ use core::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts; pinned maps of another version are not adopted.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// Most virtual hosts of one instance; the size of [`WINDOWS`]. Policy when full: the
 /// configuration is refused.
@@ -35,7 +35,7 @@ pub const COUNTERS: &str = "COUNTERS";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct HostKey {
-    /// Link that a frame came in by.
+    /// Link that a frame came in by, or leaves by.
     pub ifindex: u32,
     /// The vhid, 1..=255.
     pub vhid: u32,
@@ -57,7 +57,7 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct VipKey {
-    /// Link that a frame came in by.
+    /// Link that a frame came in by, or leaves by.
     pub ifindex: u32,
     /// The address.
     pub address: [u8; 16],
@@ -128,11 +128,22 @@ pub enum Counter {
     VipServed = 8,
     /// Packets to a VIP that this node does not serve, dropped.
     VipFenced = 9,
+    /// ARP and neighbour messages of our own kernel that speak for a VIP: they left with the virtual
+    /// MAC.
+    EgressRewritten = 10,
+    /// ARP that speaks for a VIP that this node does not serve, not sent.
+    EgressArpFenced = 11,
+    /// Neighbour messages that speak for a VIP that this node does not serve, not sent.
+    EgressNdpFenced = 12,
+    /// Packets from a VIP that this node does not serve, not sent.
+    EgressVipFenced = 13,
+    /// Frames from a virtual MAC that this node does not serve, not sent. Never adverts.
+    EgressVirtualMacFenced = 14,
 }
 
 impl Counter {
     /// Every counter, in the order of the map.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Advert,
         Self::RingFull,
         Self::ArpAnswered,
@@ -143,9 +154,14 @@ impl Counter {
         Self::VirtualMacFenced,
         Self::VipServed,
         Self::VipFenced,
+        Self::EgressRewritten,
+        Self::EgressArpFenced,
+        Self::EgressNdpFenced,
+        Self::EgressVipFenced,
+        Self::EgressVirtualMacFenced,
     ];
     /// Entries in the map.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 15;
 
     /// The name in output.
     pub const fn name(self) -> &'static str {
@@ -160,6 +176,11 @@ impl Counter {
             Self::VirtualMacFenced => "vmac-fenced",
             Self::VipServed => "vip-served",
             Self::VipFenced => "vip-fenced",
+            Self::EgressRewritten => "egress-rewritten",
+            Self::EgressArpFenced => "egress-arp-fenced",
+            Self::EgressNdpFenced => "egress-ndp-fenced",
+            Self::EgressVipFenced => "egress-vip-fenced",
+            Self::EgressVirtualMacFenced => "egress-vmac-fenced",
         }
     }
 }

@@ -11,7 +11,8 @@ pub enum Verdict {
     Pass,
     /// Turn it into the answer and send it back.
     Answer(Counter),
-    /// Rewrite its destination to the link's own MAC and hand it on.
+    /// Rewrite a MAC and hand it on: of a frame that came in, the destination to the link's own; of
+    /// one that leaves, the sender's to the virtual MAC.
     Rewrite(Counter),
     /// Hand it on and count.
     Serve(Counter),
@@ -28,6 +29,19 @@ pub enum Ask {
     Solicitation,
     /// An IP packet to it, over the link's own MAC.
     Packet,
+}
+
+/// What in a frame that leaves makes it ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// ARP whose sender is a VIP.
+    Arp,
+    /// A neighbour solicitation from a VIP, or an advertisement from or for one.
+    Neighbour,
+    /// Any other IP packet from a VIP.
+    Packet,
+    /// A frame from a virtual MAC, and no advert: those leave before their sender serves.
+    VirtualMac,
 }
 
 /// A frame that asks for, or is addressed to, a VIP of this link. An absent entry passes.
@@ -55,5 +69,63 @@ pub fn virtual_mac(window: Option<&Window>, now: Instant) -> Verdict {
         None => Verdict::Pass,
         Some(window) if window.is_open(now) => Verdict::Rewrite(Counter::VirtualMacServed),
         Some(_) => Verdict::Drop(Counter::VirtualMacFenced),
+    }
+}
+
+/// A frame that leaves by this link. `window` is that of the VIP or the virtual MAC, `None` when it
+/// is not ours.
+#[inline(always)]
+pub fn egress(leaving: Leaving, window: Option<&Window>, now: Instant) -> Verdict {
+    let Some(window) = window else { return Verdict::Pass };
+    match (leaving, window.is_open(now)) {
+        (Leaving::Arp | Leaving::Neighbour, true) => Verdict::Rewrite(Counter::EgressRewritten),
+        (Leaving::Packet | Leaving::VirtualMac, true) => Verdict::Pass,
+        (Leaving::Arp, false) => Verdict::Drop(Counter::EgressArpFenced),
+        (Leaving::Neighbour, false) => Verdict::Drop(Counter::EgressNdpFenced),
+        (Leaving::Packet, false) => Verdict::Drop(Counter::EgressVipFenced),
+        (Leaving::VirtualMac, false) => Verdict::Drop(Counter::EgressVirtualMacFenced),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Leaving; 4] = [Leaving::Arp, Leaving::Neighbour, Leaving::Packet, Leaving::VirtualMac];
+    const WINDOW: Window = Window { serve_from: 5, serve_until: 9 };
+
+    #[test]
+    fn outside_the_window_nothing_of_ours_leaves_and_each_kind_has_its_counter() {
+        for now in [0, 4, 9, 10, u64::MAX].map(Instant::from_nanos) {
+            let verdicts = ALL.map(|leaving| egress(leaving, Some(&WINDOW), now));
+            assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Drop(_))), "{verdicts:?}");
+            for (at, verdict) in verdicts.iter().enumerate() {
+                assert!(!verdicts[..at].contains(verdict), "{verdicts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn inside_the_window_what_others_learn_from_is_rewritten_and_the_rest_passes() {
+        let rewrite = Verdict::Rewrite(Counter::EgressRewritten);
+        for now in [5, 8].map(Instant::from_nanos) {
+            let verdicts = ALL.map(|leaving| egress(leaving, Some(&WINDOW), now));
+            assert_eq!(verdicts, [rewrite, rewrite, Verdict::Pass, Verdict::Pass]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_leaves_at_any_time() {
+        for leaving in ALL {
+            assert_eq!(egress(leaving, None, Instant::ZERO), Verdict::Pass);
+        }
+    }
+
+    #[test]
+    fn the_counters_have_their_places_and_names_of_their_own() {
+        for (at, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, at);
+            assert!(Counter::ALL[..at].iter().all(|other| other.name() != counter.name()));
+        }
     }
 }

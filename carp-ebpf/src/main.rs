@@ -1,5 +1,6 @@
-//! The XDP program in front of every link with virtual hosts: adverts to the daemon, answers to
-//! ARP and neighbour solicitations, the virtual MAC, and the fence around the VIPs.
+//! The programs at every link with virtual hosts. XDP in front of it: adverts to the daemon, answers
+//! to ARP and neighbour solicitations, the virtual MAC, and the fence around the VIPs. tc behind it:
+//! the same fence for what leaves.
 //!
 //! Every stage is a pure verdict of [`carp_common::verdict`] with a thin loader around it. The
 //! first stage that knows the frame decides; what no stage knows passes.
@@ -11,6 +12,8 @@ mod advert;
 mod arp;
 #[cfg(target_arch = "bpf")]
 mod count;
+#[cfg(target_arch = "bpf")]
+mod egress;
 #[cfg(target_arch = "bpf")]
 mod entry;
 #[cfg(target_arch = "bpf")]

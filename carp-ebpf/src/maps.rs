@@ -80,7 +80,7 @@ pub fn capture(fill: impl FnOnce(&mut Captured)) -> Option<()> {
 #[inline(always)]
 pub fn increment(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: this CPU's own entry; XDP does not preempt itself.
+        // SAFETY: this CPU's own entry; each counter is one program's, and none preempts itself.
         unsafe { *value += 1 };
     }
 }

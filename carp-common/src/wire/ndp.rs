@@ -20,7 +20,10 @@ pub const SOLICITED: u32 = 1 << 30;
 /// Replace what you have cached.
 pub const OVERRIDE: u32 = 1 << 29;
 
-const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
+/// Option of a solicitation: its sender's MAC.
+pub const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
+/// Option of an advertisement: its target's MAC.
+pub const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
 
 /// A solicitation without its options: 24 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -1,10 +1,13 @@
-//! The datapath: loads the XDP program with its maps pinned, attaches it, and writes the maps.
+//! The datapath: loads the XDP program and the one for what leaves with their maps pinned, attaches
+//! them, and writes the maps.
 //!
 //! What is pinned outlives the daemon: a killed master goes on serving until its lease ends, and
 //! the next daemon of the same instance goes on with the same maps and links. Pins live in the
 //! *mount* namespace's `/sys/fs/bpf`, links in the *network* namespace of the calling thread.
 
 mod attach;
+mod clsact;
+mod egress;
 mod error;
 mod pins;
 mod read;
@@ -17,7 +20,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::Xdp;
+use aya::programs::{SchedClassifier, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use carp_common::id::IfIndex;
@@ -32,13 +35,15 @@ pub use error::Error;
 pub use pins::is_bpffs_mounted;
 pub use read::{Counters, Pinned, instance_of, pinned_instances, read_pinned};
 
-use attach::Survey;
+use attach::{Survey, Undo};
 use pins::{Found, Pins};
 
 /// The object that `cargo xtask build-ebpf` made; `build.rs` finds it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARP_BPF_OBJECT"));
-/// The program's name in it.
+/// The XDP program's name in it.
 pub const PROGRAM: &str = "carp";
+/// The name of the program for what leaves.
+pub const EGRESS_PROGRAM: &str = "carp_egress";
 
 /// A link to attach to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,7 +222,7 @@ impl Datapath {
         read::counters(&self.counters)
     }
 
-    /// Detaches the program everywhere and removes every pin, the instance's folder, and the one
+    /// Detaches the programs everywhere and removes every pin, the instance's folder, and the one
     /// above if no other instance is left. A BPF file system that `open` mounted stays.
     ///
     /// # Errors
@@ -237,8 +242,16 @@ impl Datapath {
         }
         let mut ebpf = load(pins)?;
         let (datapath, adverts) = Self::with_maps(pins, &mut ebpf)?;
+        let mut leaving = egress::Survey::take(pins, found, ports)?;
         survey.remove_left(pins)?;
-        survey.attach(pins, program(&mut ebpf)?)?;
+        leaving.remove_left(pins)?;
+        // New links first: they may fail, replacing a program does not.
+        let mut undo = Undo::new(pins);
+        survey.attach_new(pins, program(&mut ebpf)?, &mut undo)?;
+        leaving.attach_new(pins, egress_program(&mut ebpf)?, &mut undo)?;
+        survey.replace(program(&mut ebpf)?)?;
+        leaving.replace(egress_program(&mut ebpf)?)?;
+        undo.forget();
         Ok((Self { modes: attach::modes(ports)?, ..datapath }, adverts))
     }
 
@@ -310,12 +323,18 @@ fn load(pins: &Pins) -> Result<Ebpf, Error> {
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(&error))?;
     program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
+    egress_program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
     Ok(ebpf)
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
     let found = ebpf.program_mut(PROGRAM).and_then(|program| program.try_into().ok());
     found.ok_or_else(|| Error::Load { reason: format!("the object has no XDP program {PROGRAM}") })
+}
+
+fn egress_program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, Error> {
+    let found = ebpf.program_mut(EGRESS_PROGRAM).and_then(|program| program.try_into().ok());
+    found.ok_or_else(|| Error::Load { reason: format!("the object has no tc program {EGRESS_PROGRAM}") })
 }
 
 fn take<T>(

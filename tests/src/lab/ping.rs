@@ -15,12 +15,28 @@ use std::net::{IpAddr, SocketAddr};
 /// # Errors
 /// When the socket cannot be made.
 pub fn ping(from: &Namespace, target: IpAddr, patience: Span) -> Result<Option<Span>> {
+    ping_as(from, None, target, patience)
+}
+
+/// The same from an address that `from` has, as `ping -I ADDRESS` does it.
+///
+/// # Errors
+/// When the socket cannot be made, or the address is not its own.
+pub fn ping_as(
+    from: &Namespace,
+    source: Option<IpAddr>,
+    target: IpAddr,
+    patience: Span,
+) -> Result<Option<Span>> {
     let (domain, protocol, request, reply) = match target {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, 8, 0),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6, 128, 129),
     };
     let mut socket =
         from.enter(|| Socket::new(domain, Type::RAW, Some(protocol)).context("an ICMP socket"))?;
+    if let Some(source) = source {
+        socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+    }
     socket.set_read_timeout(Some(patience.std()))?;
     let sent = clock::now();
     // The moment tells one ping from another.

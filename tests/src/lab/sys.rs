@@ -70,10 +70,26 @@ pub fn pin(object: &OwnedFd, path: &Path) -> Result<()> {
 /// # Errors
 /// When the kernel refuses a step.
 pub fn advert_socket(ifindex: u32, timeout: core::time::Duration) -> Result<Socket> {
+    packet_socket(ifindex, timeout, &CARP_FILTER)
+}
+
+/// As [`advert_socket`], but for everything that comes in.
+///
+/// # Errors
+/// When the kernel refuses a step.
+pub fn inward_socket(ifindex: u32, timeout: core::time::Duration) -> Result<Socket> {
+    packet_socket(ifindex, timeout, &INWARD_FILTER)
+}
+
+fn packet_socket(
+    ifindex: u32,
+    timeout: core::time::Duration,
+    filter: &[(u16, u8, u8, u32)],
+) -> Result<Socket> {
     // Bound to no protocol at first: otherwise it hears every link until it is bound to one.
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
     let filter: Vec<SockFilter> =
-        CARP_FILTER.iter().map(|&(code, jt, jf, k)| SockFilter::new(code, jt, jf, k)).collect();
+        filter.iter().map(|&(code, jt, jf, k)| SockFilter::new(code, jt, jf, k)).collect();
     socket.attach_filter(&filter)?;
     socket.set_read_timeout(Some(timeout))?;
     let sll_ifindex = i32::try_from(ifindex)?;
@@ -131,6 +147,15 @@ const CARP_FILTER: [(u16, u8, u8, u32); 11] = [
     (0x15, 0, 2, 0x86dd),      // IPv6, or two on
     (0x30, 0, 0, 20),          // ldb next header
     (0x15, 1, 0, 112),
+    (0x06, 0, 0, 0),           // not for us
+    (0x06, 0, 0, 0x40000),     // all of it
+];
+
+/// Came in here.
+#[rustfmt::skip]
+const INWARD_FILTER: [(u16, u8, u8, u32); 4] = [
+    (0x30, 0, 0, 0xffff_f004), // ldb packet type
+    (0x15, 0, 1, 4),           // outgoing, or to the last
     (0x06, 0, 0, 0),           // not for us
     (0x06, 0, 0, 0x40000),     // all of it
 ];

@@ -1,9 +1,10 @@
 //! Going on with what a killed daemon left.
 
-use crate::place::{Instance, Objects, configure, index, ip, port, program_on, until, within};
+use crate::place::{Instance, Leaving, Objects, configure, index, ip, port, program_on, until, within};
+use aya::programs::{SchedClassifier, TcAttachType};
 use carp_common::id::Vhid;
 use carp_common::map::{Host, HostKey, VipKey, Window};
-use carp_user::io::bpf::{Attached, Datapath, Mode, read_pinned};
+use carp_user::io::bpf::{Attached, Datapath, EGRESS_PROGRAM, Mode, OBJECT, read_pinned};
 use std::os::unix::fs::symlink;
 
 const WINDOW: Window = Window { serve_from: 0, serve_until: 1 << 40 };
@@ -22,12 +23,16 @@ fn maps_and_links_of_a_killed_daemon_are_gone_on_with() {
     within(1, || {
         let instance = Instance::new();
         let before = left_behind(&instance);
+        let leaving_before = Leaving::on("a0");
         assert_eq!(Objects::on("a0"), before, "it outlives the daemon");
         let port = port("a0", Mode::Auto);
         let (mut datapath, adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
         let after = Objects::on("a0");
         assert_eq!(after.links, before.links, "the same link");
         assert_ne!(after.program, before.program, "a new program in it");
+        let leaving_after = Leaving::on("a0");
+        assert_eq!(leaving_after.link, leaving_before.link, "the same link");
+        assert_ne!(leaving_after.program, leaving_before.program, "a new program in it");
         assert_eq!(datapath.mode_of(port.link), Some(Attached::Native));
         assert_eq!(datapath.windows().unwrap().get(&0), Some(&WINDOW));
         // The same host in the same slot keeps its window; another in that slot starts closed.
@@ -44,7 +49,9 @@ fn maps_and_links_of_a_killed_daemon_are_gone_on_with() {
         assert_eq!(pinned.windows.get(&0), Some(&WINDOW), "the slot belongs to the host that stays");
         datapath.close().unwrap();
         drop(adverts);
-        until("the kernel has freed everything", || before.are_gone() && after.are_gone());
+        until("the kernel has freed everything", || {
+            before.are_gone() && after.are_gone() && leaving_before.is_gone() && leaving_after.is_gone()
+        });
     });
 }
 
@@ -83,6 +90,7 @@ fn an_interface_that_is_no_longer_configured_is_let_go() {
         left_behind(&instance);
         let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a1", Mode::Auto)]).unwrap();
         assert_eq!(program_on("a0"), None);
+        assert!(!Leaving::is_on("a0") && Leaving::is_on("a1"));
         assert!(instance.pins().contains(&"link-a1".to_owned()));
         assert!(!instance.pins().contains(&"link-a0".to_owned()));
         datapath.close().unwrap();
@@ -99,7 +107,7 @@ fn an_interface_that_was_made_anew_is_attached_anew() {
         ip("link add a0 index 77 type veth peer name b0");
         assert_ne!(index("a0"), old);
         let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
-        assert!(program_on("a0").is_some());
+        assert!(program_on("a0").is_some() && Leaving::is_on("a0"));
         datapath.close().unwrap();
     });
 }
@@ -115,5 +123,26 @@ fn another_mode_means_another_link() {
         assert_ne!(Objects::on("a0").links, before.links);
         assert_eq!(datapath.windows().unwrap().get(&0), Some(&WINDOW));
         datapath.close().unwrap();
+    });
+}
+
+#[test]
+fn the_fence_for_what_leaves_comes_before_other_programs_and_leaves_them_alone() {
+    within(1, || {
+        let mut foreign = aya::Ebpf::load(OBJECT).unwrap();
+        let theirs: &mut SchedClassifier = foreign.program_mut(EGRESS_PROGRAM).unwrap().try_into().unwrap();
+        theirs.load().unwrap();
+        let id = theirs.info().unwrap().id();
+        theirs.attach("a0", TcAttachType::Egress).unwrap();
+        let programs = || {
+            let (_, programs) = SchedClassifier::query_tcx("a0", TcAttachType::Egress).unwrap();
+            programs.iter().map(|program| program.id()).collect::<Vec<_>>()
+        };
+        let instance = Instance::new();
+        let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
+        assert_eq!(programs().len(), 2);
+        assert_eq!(programs()[1], id);
+        datapath.close().unwrap();
+        assert_eq!(programs(), [id]);
     });
 }

@@ -1,6 +1,6 @@
 //! Opening and closing.
 
-use crate::place::{Instance, Objects, configure, ip, port, program_on, until, within};
+use crate::place::{Instance, Leaving, Objects, configure, ip, port, program_on, until, within};
 use aya::programs::{Xdp, XdpMode};
 use carp_common::map::{Counter, Window};
 use carp_user::io::bpf::{Attached, Datapath, Error, Mode, OBJECT, PROGRAM, read_pinned};
@@ -12,8 +12,11 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
         let instance = Instance::new();
         let ports = [port("a0", Mode::Native), port("a1", Mode::Generic)];
         let (mut datapath, mut adverts) = Datapath::open(&instance.name, &ports).unwrap();
-        let all = ["ADVERTS", "COUNTERS", "HOSTS", "VIPS", "WINDOWS", "abi", "link-a0", "link-a1"];
-        assert_eq!(instance.pins(), all);
+        let maps = ["ADVERTS", "COUNTERS", "HOSTS", "VIPS", "WINDOWS", "abi"];
+        let links = ["egress-a0", "egress-a1", "link-a0", "link-a1"];
+        assert_eq!(instance.pins(), [&maps[..], &links].concat());
+        let leaving = Leaving::on("a0");
+        assert_eq!(leaving.program, Leaving::on("a1").program);
         assert_eq!(datapath.mode_of(ports[0].link), Some(Attached::Native));
         assert_eq!(datapath.mode_of(ports[1].link), Some(Attached::Generic));
         configure(&mut datapath, ports[0].link, 1, [10, 9, 0, 1].into()).unwrap();
@@ -24,8 +27,9 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
         drop(adverts);
         datapath.close().unwrap();
         assert_eq!((program_on("a0"), program_on("a1")), (None, None), "detached at once");
+        assert!(!Leaving::is_on("a0") && !Leaving::is_on("a1"), "detached at once");
         assert!(!instance.folder().exists());
-        until("the kernel has freed everything", || objects.are_gone());
+        until("the kernel has freed everything", || objects.are_gone() && leaving.is_gone());
     });
 }
 
@@ -65,6 +69,7 @@ fn an_error_half_way_leaves_everything_as_it_was() {
         let error = Datapath::open(&instance.name, &ports).err().unwrap();
         assert!(matches!(error, Error::Attach { .. }), "{error}");
         assert_eq!(program_on("a0"), None);
+        assert!(!Leaving::is_on("a0"));
         assert!(!instance.folder().exists());
     });
 }
@@ -100,7 +105,7 @@ fn two_instances_live_side_by_side_and_do_not_share_an_interface() {
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
         let (second, _adverts) = Datapath::open(&two.name, &[port("a1", Mode::Auto)]).unwrap();
         first.close().unwrap();
-        assert_eq!(two.pins().len(), 7);
+        assert_eq!(two.pins().len(), 8);
         assert!(program_on("a1").is_some());
         second.close().unwrap();
         assert!(!two.folder().exists());

@@ -1,7 +1,7 @@
 //! A network namespace with veth pairs, and an instance of its own.
 #![expect(unsafe_code, reason = "unshare(2) has no safe interface")]
 
-use aya::programs::{loaded_links, loaded_programs};
+use aya::programs::{SchedClassifier, TcAttachType, loaded_links, loaded_programs};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{Host, HostKey, Vip, VipKey};
 use carp_user::io::bpf::{Datapath, Error, Mode, Port};
@@ -24,6 +24,13 @@ pub struct Objects {
     pub program: u32,
     pub links: BTreeSet<u32>,
     pub maps: BTreeSet<u32>,
+}
+
+/// The kernel's objects behind what leaves an interface, from Linux 6.6 on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Leaving {
+    pub program: u32,
+    pub link: u32,
 }
 
 /// Runs a test on a thread in a new network namespace with these veth pairs: `a0` with its other
@@ -81,6 +88,28 @@ pub fn program_on(name: &str) -> Option<u32> {
     let words = ip(&format!("-d -o link show {name}"));
     let mut words = words.split_whitespace().skip_while(|word| !word.starts_with("prog/xdp"));
     words.nth(2).map(|id| id.parse().unwrap())
+}
+
+impl Leaving {
+    /// The only one at this interface.
+    pub fn on(name: &str) -> Self {
+        let (_, programs) = SchedClassifier::query_tcx(name, TcAttachType::Egress).unwrap();
+        assert_eq!(programs.len(), 1, "{programs:?}");
+        let program = programs[0].id();
+        let mut links = loaded_links().filter_map(Result::ok).filter(|link| link.program_id() == program);
+        Self { program, link: links.next().unwrap().id() }
+    }
+
+    /// Whether anything is at the interface.
+    pub fn is_on(name: &str) -> bool {
+        SchedClassifier::query_tcx(name, TcAttachType::Egress).is_ok_and(|(_, there)| !there.is_empty())
+    }
+
+    /// Whether the kernel has neither any more.
+    pub fn is_gone(&self) -> bool {
+        !loaded_programs().filter_map(Result::ok).any(|program| program.id() == self.program)
+            && !loaded_links().filter_map(Result::ok).any(|link| link.id() == self.link)
+    }
 }
 
 impl Objects {

@@ -1,13 +1,13 @@
-//! An XDP program of the test's own, unpinned, with maps of its own.
+//! A program of the test's own, XDP or tc, unpinned, with maps of its own.
 
 use aya::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
     ADVERTS, COUNTERS, Captured, Counter, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
 };
-use carp_user::io::bpf::{OBJECT, PROGRAM};
+use carp_user::io::bpf::{EGRESS_PROGRAM, OBJECT, PROGRAM};
 use std::net::IpAddr;
 use zerocopy::FromBytes;
 
@@ -20,8 +20,14 @@ pub const DROP: u32 = 1;
 pub const PASS: u32 = 2;
 pub const TX: u32 = 3;
 
+/// Of the program for what leaves: the next program or filter decides; not sent.
+pub const NEXT: u32 = u32::MAX;
+pub const SHOT: u32 = 2;
+
 pub struct Kernel {
     ebpf: Ebpf,
+    /// Runs the program for what leaves.
+    is_egress: bool,
 }
 
 /// What the program did with a frame.
@@ -36,12 +42,24 @@ impl Kernel {
     pub fn new() -> Self {
         let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads (as root)");
         program(&mut ebpf).load().expect("the verifier accepts the program");
-        Self { ebpf }
+        Self { ebpf, is_egress: false }
+    }
+
+    /// With the program for what leaves.
+    pub fn leaving() -> Self {
+        let mut kernel = Self::new();
+        kernel.is_egress = true;
+        egress_program(&mut kernel.ebpf).load().expect("the verifier accepts the program");
+        kernel
     }
 
     /// Instructions that the verifier went through, where the kernel tells.
     pub fn verified_instructions(&mut self) -> Option<u32> {
-        program(&mut self.ebpf).info().ok()?.verified_instruction_count()
+        let info = match self.is_egress {
+            true => egress_program(&mut self.ebpf).info(),
+            false => program(&mut self.ebpf).info(),
+        };
+        info.ok()?.verified_instruction_count()
     }
 
     pub fn set_host(&mut self, link: IfIndex, vhid: u8, slot: u32) {
@@ -109,7 +127,11 @@ impl Kernel {
 
     fn test_run(&mut self, frame: &[u8], out: Option<&mut [u8]>, repeat: u32) -> (u32, u32, u128) {
         let options = TestRunOptions { data_in: Some(frame), data_out: out, repeat, ..TestRunOptions::new() };
-        let result = program(&mut self.ebpf).test_run(options).expect("BPF_PROG_TEST_RUN works");
+        let result = match self.is_egress {
+            true => egress_program(&mut self.ebpf).test_run(options),
+            false => program(&mut self.ebpf).test_run(options),
+        };
+        let result = result.expect("BPF_PROG_TEST_RUN works");
         (result.return_value, result.data_size_out, result.duration.as_nanos())
     }
 
@@ -124,4 +146,8 @@ impl Kernel {
 
 fn program(ebpf: &mut Ebpf) -> &mut Xdp {
     ebpf.program_mut(PROGRAM).unwrap().try_into().unwrap()
+}
+
+fn egress_program(ebpf: &mut Ebpf) -> &mut SchedClassifier {
+    ebpf.program_mut(EGRESS_PROGRAM).unwrap().try_into().unwrap()
 }

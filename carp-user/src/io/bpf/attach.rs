@@ -53,24 +53,35 @@ impl<'a> Survey<'a> {
         self.left.drain(..).try_for_each(|pin| pins.remove_link(&pin.path))
     }
 
-    /// Attaches to every port. New links first: they may fail, replacing a program does not.
+    /// Attaches where there is nothing yet.
     ///
     /// # Errors
-    /// Those of attaching; the links made so far are removed again.
-    pub(super) fn attach(&self, pins: &Pins, program: &mut Xdp) -> Result<(), Error> {
-        let mut undo = Undo { pins, made: Vec::new() };
+    /// Those of attaching; what was made is in `undo`.
+    pub(super) fn attach_new(
+        &self,
+        pins: &Pins,
+        program: &mut Xdp,
+        undo: &mut Undo<'_>,
+    ) -> Result<(), Error> {
         for (port, _) in self.ports.iter().filter(|(_, pin)| pin.is_none()) {
             let path = pins.link(&port.name);
             attach_new(program, port, &path)?;
-            undo.made.push(path);
+            undo.made(path);
         }
+        Ok(())
+    }
+
+    /// Puts the program in place of an earlier daemon's.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn replace(&self, program: &mut Xdp) -> Result<(), Error> {
         for (port, pin) in &self.ports {
             if let Some(pin) = pin {
                 replace(program, &pin.path).map_err(|error| Error::load(&error))?;
                 tracing::debug!(interface = port.name, "went on with the XDP link of an earlier run");
             }
         }
-        undo.made.clear();
         Ok(())
     }
 }
@@ -86,9 +97,26 @@ pub(super) fn modes(ports: &[Port]) -> Result<Vec<(IfIndex, Attached)>, Error> {
 }
 
 /// Removes the links made so far when dropped, newest first.
-struct Undo<'a> {
+pub(super) struct Undo<'a> {
     pins: &'a Pins,
     made: Vec<PathBuf>,
+}
+
+impl<'a> Undo<'a> {
+    /// Of nothing so far.
+    pub(super) fn new(pins: &'a Pins) -> Self {
+        Self { pins, made: Vec::new() }
+    }
+
+    /// This pin has been made.
+    pub(super) fn made(&mut self, path: PathBuf) {
+        self.made.push(path);
+    }
+
+    /// All went well: nothing to undo.
+    pub(super) fn forget(mut self) {
+        self.made.clear();
+    }
 }
 
 impl Drop for Undo<'_> {

@@ -62,6 +62,14 @@ pub enum Error {
         /// What may be set instead.
         choices: &'static str,
     },
+    /// The kernel does not take the program for what leaves.
+    #[error("{name} takes no tc egress program: {reason}; set xdp = \"off\"")]
+    Egress {
+        /// The link.
+        name: String,
+        /// What the kernel said.
+        reason: String,
+    },
     /// The kernel does not know links between programs and interfaces.
     #[error("XDP on {name}: this kernel has no BPF links; carp needs Linux 5.10 or newer, or xdp = \"off\"")]
     NoLinks {
@@ -70,7 +78,7 @@ pub enum Error {
     },
     /// The kernel refuses the program.
     #[error(
-        "the kernel refuses the XDP program: {reason}; report it with the kernel's version, and set xdp = \"off\""
+        "the kernel refuses a BPF program: {reason}; report it with the kernel's version, and set xdp = \"off\""
     )]
     Load {
         /// What the kernel said; its verifier's last words included.
@@ -123,6 +131,10 @@ impl Error {
 
     pub(super) fn load(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::Load { reason: last_words(&chain(error)) }
+    }
+
+    pub(super) fn egress(name: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Egress { name: name.to_owned(), reason: chain(error) }
     }
 
     pub(super) fn attach(

@@ -1,4 +1,4 @@
-//! The pins under `/sys/fs/bpf/carp/<instance>/`: one per map, one per link, and `abi`, a symbolic
+//! The pins under `/sys/fs/bpf/carp/<instance>/`: one per map, two per link, and `abi`, a symbolic
 //! link that names the version of the map layouts, so that another version adopts nothing.
 
 use std::fs::{self, DirBuilder};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{MapInfo, MapType};
 use carp_common::map::{self, Captured, Counter, Host, HostKey, Vip, VipKey, Window};
 
-use super::{Error, sys};
+use super::{Error, clsact, sys};
 
 /// Where the BPF file system belongs.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
@@ -68,6 +68,16 @@ impl Pins {
         self.root.join(format!("{LINK}{interface}"))
     }
 
+    /// The pin of the egress link on this interface.
+    pub(super) fn tcx(&self, interface: &str) -> PathBuf {
+        self.root.join(format!("{EGRESS}{interface}"))
+    }
+
+    /// Where it is noted that this interface has the egress filter instead.
+    pub(super) fn clsact(&self, interface: &str) -> PathBuf {
+        self.root.join(format!("{CLSACT}{interface}"))
+    }
+
     /// What is there. Changes nothing.
     pub(super) fn look(&self) -> Found {
         if !self.root.exists() {
@@ -79,16 +89,28 @@ impl Pins {
         if is_our_version && is_whole() { Found::Ours } else { Found::Stale }
     }
 
-    /// The pinned links, of whatever version.
+    /// The pinned XDP links, of whatever version.
     ///
     /// # Errors
     /// When the folder cannot be listed.
     pub(super) fn links(&self) -> Result<Vec<PinnedLink>, Error> {
+        self.pinned(|path| read_link_pin(path, LINK))
+    }
+
+    /// The pinned egress links, and the marks of filters.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub(super) fn egress(&self) -> Result<Vec<PinnedLink>, Error> {
+        self.pinned(|path| read_mark(path.clone()).or_else(|| read_link_pin(path, EGRESS)))
+    }
+
+    fn pinned(&self, read: impl Fn(PathBuf) -> Option<PinnedLink>) -> Result<Vec<PinnedLink>, Error> {
         let entries = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|source| self.error("listing", &self.root, source))?,
         };
-        Ok(entries.filter_map(|entry| read_link_pin(entry.ok()?.path())).collect())
+        Ok(entries.filter_map(|entry| read(entry.ok()?.path())).collect())
     }
 
     /// Makes the folder, empty but for the version.
@@ -105,11 +127,15 @@ impl Pins {
         std::os::unix::fs::symlink(abi_text(), &abi).map_err(|source| self.error("making", &abi, source))
     }
 
-    /// Detaches a link and removes its pin.
+    /// Detaches a link and removes its pin, or a filter and its mark.
     ///
     /// # Errors
     /// The kernel's, when the pin stays.
     pub(super) fn remove_link(&self, path: &Path) -> Result<(), Error> {
+        if stripped(path, CLSACT).is_some() {
+            clsact::remove(path).map_err(|source| self.error("removing", path, source))?;
+            return fs::remove_file(path).map_err(|source| self.error("removing", path, source));
+        }
         // A link whose interface has gone is detached already and says so.
         let _already = sys::open_pin(path).and_then(|link| sys::detach_link(&link));
         fs::remove_file(path).map_err(|source| self.error("removing", path, source))
@@ -165,6 +191,8 @@ const ABI: &str = "abi";
 /// How often making the folder is tried.
 const RACES: u32 = 8;
 const LINK: &str = "link-";
+const EGRESS: &str = "egress-";
+const CLSACT: &str = "clsact-";
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 /// What a map must look like.
@@ -185,7 +213,7 @@ const SHAPES: [Shape; 5] = [
 ];
 
 // What a record of the ring buffer looks like is in no map's shape: it is in the version alone.
-const _: () = assert!(size_of::<Captured>() == 144 && map::ABI == 1);
+const _: () = assert!(size_of::<Captured>() == 144 && map::ABI == 2);
 
 const fn shape<K, V>(name: &'static str, kind: MapType, entries: u32) -> Shape {
     Shape { name, kind, key: size_of::<K>(), value: size_of::<V>(), entries }
@@ -211,12 +239,23 @@ fn abi_text() -> String {
 }
 
 fn is_link(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(LINK))
+    [LINK, EGRESS, CLSACT].iter().any(|prefix| stripped(path, prefix).is_some())
+}
+
+fn stripped<'a>(path: &'a Path, prefix: &str) -> Option<&'a str> {
+    path.file_name()?.to_str()?.strip_prefix(prefix)
+}
+
+/// A filter's program is not told.
+fn read_mark(path: PathBuf) -> Option<PinnedLink> {
+    let name = stripped(&path, CLSACT)?.to_owned();
+    let (ifindex, _) = clsact::read(&path)?;
+    Some(PinnedLink { name, path, ifindex, program: 0 })
 }
 
 /// The kernel tells a link's interface and program in the descriptor's fdinfo.
-fn read_link_pin(path: PathBuf) -> Option<PinnedLink> {
-    let name = path.file_name()?.to_str()?.strip_prefix(LINK)?.to_owned();
+fn read_link_pin(path: PathBuf, prefix: &str) -> Option<PinnedLink> {
+    let name = stripped(&path, prefix)?.to_owned();
     let field = |text: &str, key: &str| -> Option<u32> {
         text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
     };

@@ -1,4 +1,4 @@
-//! The two bpf(2) commands that aya does not offer.
+//! The bpf(2) commands that aya does not offer.
 #![expect(unsafe_code, reason = "bpf(2) has no safe interface for these commands")]
 
 use std::ffi::CString;
@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use carp_common::id::IfIndex;
 
 /// Opens a pinned object.
 ///
@@ -15,7 +17,7 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = Attributes::default();
     attributes.words[0] = path.as_ptr().addr().try_into().map_err(io::Error::other)?;
-    let fd = bpf(OBJ_GET, &attributes)?;
+    let fd = bpf(OBJ_GET, &mut attributes)?;
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -28,7 +30,25 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 pub(super) fn detach_link(link: &OwnedFd) -> io::Result<()> {
     let mut attributes = Attributes::default();
     attributes.words[0] = link.as_raw_fd().try_into().map_err(io::Error::other)?;
-    bpf(LINK_DETACH, &attributes).map(|_zero| ())
+    bpf(LINK_DETACH, &mut attributes).map(|_zero| ())
+}
+
+/// The programs at a link's tcx egress hook, in this network namespace, by id. (aya's own query asks
+/// for each program too, which takes CAP_SYS_ADMIN.)
+///
+/// # Errors
+/// The kernel's: no such hook, no such link, more programs than it takes.
+pub(super) fn tcx_egress(link: IfIndex) -> io::Result<Vec<u32>> {
+    /// As many as the kernel lets one hook have.
+    const MOST: usize = 64;
+    let mut programs = vec![0_u32; MOST];
+    let mut attributes = Attributes::default();
+    attributes.words[0] = pair(link.0, TCX_EGRESS);
+    attributes.words[2] = programs.as_mut_ptr().expose_provenance().try_into().map_err(io::Error::other)?;
+    attributes.words[3] = pair(u32::try_from(MOST).map_err(io::Error::other)?, 0);
+    bpf(PROG_QUERY, &mut attributes)?;
+    programs.retain(|program| *program != 0);
+    Ok(programs)
 }
 
 /// `union bpf_attr`, as long as any kernel's so far; the kernel takes trailing zeros.
@@ -39,11 +59,20 @@ struct Attributes {
 }
 
 const OBJ_GET: libc::c_long = 7;
+const PROG_QUERY: libc::c_long = 16;
 const LINK_DETACH: libc::c_long = 34;
+/// `BPF_TCX_EGRESS`.
+const TCX_EGRESS: u32 = 47;
 
-fn bpf(command: libc::c_long, attributes: &Attributes) -> io::Result<libc::c_long> {
-    // SAFETY: the attributes live over the call and are as long as we say; the two commands read
-    // a path pointer or a descriptor from the first eight bytes, both valid while borrowed above.
+/// Two fields that lie side by side.
+fn pair(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn bpf(command: libc::c_long, attributes: &mut Attributes) -> io::Result<libc::c_long> {
+    // SAFETY: the attributes live over the call and are as long as we say, and may be written.
+    // What they point to, a path or room for as many ids as they say, is borrowed above.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<Attributes>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

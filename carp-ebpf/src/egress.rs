@@ -1,0 +1,196 @@
+//! What leaves: nothing from a VIP or a virtual MAC that this node does not serve, so that it is
+//! silent in both directions; and the kernel's own ARP and neighbour messages for a VIP leave with
+//! the virtual MAC, so that nobody learns the VIP at the link's own.
+//!
+//! Adverts leave always: a claimant advertises before it serves. Gratuitous ARP and advertisements
+//! of the daemon pass by here too, once the window is open, and carry the virtual MAC already.
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use carp_common::id::{Mac, Vhid, virtual_mac};
+use carp_common::map::{Vip, VipKey};
+use carp_common::verdict::{self, Leaving, Verdict};
+use carp_common::wire::arp::Arp;
+use carp_common::wire::eth::{self, Ethernet};
+use carp_common::wire::ip::{self, Ipv4, Ipv6};
+use carp_common::wire::ndp::{self, Solicitation};
+use carp_common::wire::sum;
+use core::mem::offset_of;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::parse::{Outgoing, now};
+use crate::{count, maps};
+
+const SOURCE: usize = offset_of!(Ethernet, source);
+const NET: usize = 14;
+const ICMP: usize = NET + size_of::<Ipv6>();
+const CHECKSUM: usize = ICMP + offset_of!(Solicitation, checksum);
+const OPTIONS: usize = ICMP + size_of::<Solicitation>();
+/// Options that are looked at. The kernel sends one, or two with a nonce.
+const MOST_OPTIONS: usize = 4;
+
+/// The program, by this name in the object and in `bpftool prog`. What it lets pass, other programs
+/// and filters of the link see next.
+#[classifier]
+pub fn carp_egress(context: TcContext) -> i32 {
+    match judge(&mut Outgoing::new(context)) {
+        Verdict::Pass => TC_ACT_UNSPEC,
+        Verdict::Serve(counter) | Verdict::Rewrite(counter) | Verdict::Answer(counter) => {
+            count::add(counter);
+            TC_ACT_UNSPEC
+        }
+        Verdict::Drop(counter) => {
+            count::add(counter);
+            TC_ACT_SHOT
+        }
+    }
+}
+
+/// By what it says, then by its Ethernet source. A tagged frame is a VLAN link's, and has passed the
+/// program there.
+#[inline(always)]
+fn judge(frame: &mut Outgoing) -> Verdict {
+    if frame.is_tagged() {
+        return Verdict::Pass;
+    }
+    let Some(ethernet) = frame.load::<Ethernet>(0).copied() else { return Verdict::Pass };
+    let said = match ethernet.ethertype.get() {
+        eth::IPV4 => from_ipv4(frame),
+        eth::IPV6 => from_ipv6(frame),
+        eth::ARP => arp(frame),
+        eth::VLAN | eth::SERVICE_VLAN => return Verdict::Pass,
+        _ => None,
+    };
+    said.filter(|verdict| *verdict != Verdict::Pass)
+        .or_else(|| from_virtual_mac(frame, &ethernet))
+        .unwrap_or(Verdict::Pass)
+}
+
+/// `None` when the sender is no VIP of this link.
+#[inline(always)]
+fn arp(frame: &mut Outgoing) -> Option<Verdict> {
+    frame.reach(42);
+    let message = *frame.load::<Arp>(NET)?;
+    if !message.is_ipv4() {
+        return None;
+    }
+    let vip = known(frame, Ipv4Addr::from_octets(message.sender_ip).into())?;
+    let verdict = judged(Leaving::Arp, &vip);
+    if let Verdict::Rewrite(_) = verdict {
+        let mac = mac_of(&vip)?;
+        frame.store(SOURCE, mac.0)?;
+        frame.store(NET + offset_of!(Arp, sender_mac), mac.0)?;
+    }
+    Some(verdict)
+}
+
+/// `None` when the source is no VIP of this link.
+#[inline(always)]
+fn from_ipv4(frame: &mut Outgoing) -> Option<Verdict> {
+    frame.reach(34);
+    let header = frame.load::<Ipv4>(NET)?;
+    if header.version() != 4 {
+        return None;
+    }
+    let vip = known(frame, Ipv4Addr::from_octets(header.source).into())?;
+    Some(judged(Leaving::Packet, &vip))
+}
+
+/// `None` when neither the source is a VIP of this link nor what an advertisement is about.
+#[inline(always)]
+fn from_ipv6(frame: &mut Outgoing) -> Option<Verdict> {
+    frame.reach(54);
+    let header = *frame.load::<Ipv6>(NET)?;
+    if header.version() != 6 {
+        return None;
+    }
+    let source = known(frame, Ipv6Addr::from_octets(header.source).into());
+    if header.next_header == ip::ICMPV6
+        && let Some(verdict) = neighbour(frame, source)
+    {
+        return Some(verdict);
+    }
+    Some(judged(Leaving::Packet, &source?))
+}
+
+/// `None` when it is no neighbour message that speaks for a VIP. What *asks for* one is none: so
+/// the kernel of a backup finds the master.
+#[inline(always)]
+fn neighbour(frame: &mut Outgoing, source: Option<Vip>) -> Option<Verdict> {
+    frame.reach(78);
+    let message = *frame.load::<Solicitation>(ICMP)?;
+    let (subject, option) = match (message.kind, message.code) {
+        (ndp::SOLICITATION, 0) => (source, ndp::SOURCE_LINK_LAYER_ADDRESS),
+        (ndp::ADVERTISEMENT, 0) => {
+            let target = known(frame, Ipv6Addr::from_octets(message.target).into());
+            (target.or(source), ndp::TARGET_LINK_LAYER_ADDRESS)
+        }
+        _ => return None,
+    };
+    // An advertisement for one VIP may come from another, of another virtual host.
+    if let Some(source) = source
+        && let Verdict::Drop(counter) = judged(Leaving::Neighbour, &source)
+    {
+        return Some(Verdict::Drop(counter));
+    }
+    let vip = subject?;
+    let verdict = judged(Leaving::Neighbour, &vip);
+    if let Verdict::Rewrite(_) = verdict {
+        let mac = mac_of(&vip)?;
+        frame.store(SOURCE, mac.0)?;
+        rewrite_option(frame, option, mac, message.checksum.get());
+    }
+    Some(verdict)
+}
+
+/// Puts the MAC into the first option of this kind, and the checksum right.
+#[inline(always)]
+fn rewrite_option(frame: &mut Outgoing, kind: u8, mac: Mac, checksum: u16) -> Option<()> {
+    let mut at = OPTIONS;
+    let mut looked = 0;
+    while looked < MOST_OPTIONS {
+        let [found, units, old @ ..] = frame.copy::<[u8; 8]>(at)?;
+        if found == kind && units == 1 {
+            frame.store(at + 2, mac.0)?;
+            return frame.store(CHECKSUM, sum::update(checksum, old, mac.0).to_be_bytes());
+        }
+        if units == 0 {
+            return None;
+        }
+        at += usize::from(units) * 8;
+        looked += 1;
+    }
+    None
+}
+
+/// `None` when it is an advert, or the source is no virtual MAC of this link.
+#[inline(always)]
+fn from_virtual_mac(frame: &Outgoing, ethernet: &Ethernet) -> Option<Verdict> {
+    let vhid = Mac(ethernet.source).vhid()?;
+    let host = maps::host(frame.link(), vhid)?;
+    let is_advert = match ethernet.ethertype.get() {
+        eth::IPV4 => frame.load::<Ipv4>(NET)?.protocol == ip::CARP,
+        eth::IPV6 => frame.load::<Ipv6>(NET)?.next_header == ip::CARP,
+        _ => false,
+    };
+    if is_advert {
+        return None;
+    }
+    Some(verdict::egress(Leaving::VirtualMac, maps::window(host.slot).as_ref(), now()))
+}
+
+#[inline(always)]
+fn known(frame: &Outgoing, address: IpAddr) -> Option<Vip> {
+    maps::vip(&VipKey::new(frame.link(), address))
+}
+
+#[inline(always)]
+fn judged(leaving: Leaving, vip: &Vip) -> Verdict {
+    verdict::egress(leaving, maps::window(vip.slot).as_ref(), now())
+}
+
+#[inline(always)]
+fn mac_of(vip: &Vip) -> Option<Mac> {
+    Some(virtual_mac(Vhid::new(u8::try_from(vip.vhid).ok()?)?))
+}

@@ -1,0 +1,139 @@
+//! Attaching the fence for what leaves: a tcx link, pinned and replaced without a gap like those of
+//! XDP; before Linux 6.6 a filter of a clsact qdisc (see `clsact`).
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use aya::programs::links::{FdLink, PinnedLink as AyaPin};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::util::KernelVersion;
+
+use super::attach::Undo;
+use super::pins::{Found, PinnedLink, Pins};
+use super::{Error, Port, clsact, sys};
+
+/// What is there before anything is changed: per port, the pinned link to go on with.
+pub(super) struct Survey<'a> {
+    hook: Hook,
+    ports: Vec<(&'a Port, Option<PinnedLink>)>,
+    /// Pins that no port goes on with.
+    left: Vec<PinnedLink>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hook {
+    Tcx,
+    Clsact,
+}
+
+impl<'a> Survey<'a> {
+    /// Looks, and changes nothing. Others may have programs there too: nobody is in the way.
+    ///
+    /// # Errors
+    /// Those of listing.
+    pub(super) fn take(pins: &Pins, found: Found, ports: &'a [Port]) -> Result<Self, Error> {
+        let hook = Hook::of_this_kernel();
+        let mut left = pins.egress()?;
+        let fits = |pin: &PinnedLink, port: &Port| {
+            let is_named_so = pin.name == port.name && pin.ifindex == port.link.0;
+            let is_there = || match hook {
+                // The same number in another network namespace is another interface.
+                Hook::Tcx => sys::tcx_egress(port.link).is_ok_and(|there| there.contains(&pin.program)),
+                Hook::Clsact => true,
+            };
+            found == Found::Ours && is_named_so && is_there()
+        };
+        let mut find = |port: &Port| {
+            let at = left.iter().position(|pin| fits(pin, port));
+            at.map(|at| left.swap_remove(at))
+        };
+        let ports = ports.iter().map(|port| (port, find(port))).collect();
+        Ok(Self { hook, ports, left })
+    }
+
+    /// Removes what nothing goes on with.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn remove_left(&mut self, pins: &Pins) -> Result<(), Error> {
+        self.left.drain(..).try_for_each(|pin| pins.remove_link(&pin.path))
+    }
+
+    /// Attaches where there is nothing yet.
+    ///
+    /// # Errors
+    /// The kernel's; what was made is in `undo`.
+    pub(super) fn attach_new(
+        &self,
+        pins: &Pins,
+        program: &mut SchedClassifier,
+        undo: &mut Undo<'_>,
+    ) -> Result<(), Error> {
+        for (port, _) in self.ports.iter().filter(|(_, pin)| pin.is_none()) {
+            let path = match self.hook {
+                Hook::Tcx => {
+                    let path = pins.tcx(&port.name);
+                    attach_tcx(program, port, &path)?;
+                    path
+                }
+                Hook::Clsact => {
+                    let path = pins.clsact(&port.name);
+                    clsact::prepare(port, &path)?;
+                    undo.made(path.clone());
+                    attach_clsact(program, port)?;
+                    continue;
+                }
+            };
+            undo.made(path);
+        }
+        Ok(())
+    }
+
+    /// Puts the program in place of an earlier daemon's, in one step each.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn replace(&self, program: &mut SchedClassifier) -> Result<(), Error> {
+        for (port, pin) in &self.ports {
+            let Some(pin) = pin else { continue };
+            match self.hook {
+                Hook::Tcx => replace(program, &pin.path).map_err(|error| Error::load(&error))?,
+                Hook::Clsact => attach_clsact(program, port)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hook {
+    fn of_this_kernel() -> Self {
+        let has_tcx = KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(6, 6, 0));
+        if has_tcx { Self::Tcx } else { Self::Clsact }
+    }
+}
+
+/// Before all others: what one of them lets pass for good, none behind it would see.
+fn attach_tcx(program: &mut SchedClassifier, port: &Port, path: &Path) -> Result<(), Error> {
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let link = program
+        .attach_with_options(&port.name, TcAttachType::Egress, options)
+        .and_then(|id| program.take_link(id))
+        .map_err(|error| Error::egress(&port.name, &error))?;
+    let link = FdLink::try_from(link).map_err(|error| Error::egress(&port.name, &error))?;
+    link.pin(path).map_err(|error| Error::load(&error))?;
+    Ok(())
+}
+
+fn attach_clsact(program: &SchedClassifier, port: &Port) -> Result<(), Error> {
+    let program = program.fd().map_err(|error| Error::load(&error))?;
+    clsact::attach(port, program.as_fd())
+}
+
+fn replace(program: &mut SchedClassifier, path: &Path) -> Result<(), ProgramError> {
+    let pinned = AyaPin::from_pin(path).map_err(std::io::Error::other)?;
+    let link = SchedClassifierLink::try_from(FdLink::from(pinned)).map_err(std::io::Error::other)?;
+    let id = program.attach_to_link(link)?;
+    // The pin holds the link from here on.
+    program.take_link(id).map(drop)
+}
