@@ -86,7 +86,7 @@ fn what_a_killed_daemon_left_is_taken_over_and_what_others_put_there_is_kept() {
 fn a_vip_that_somebody_configured_is_a_stranger_and_stays() {
     with_pair(|| async {
         ip("address add 10.9.0.1/24 dev a0");
-        ip("address add fd09::1/64 dev a0");
+        ip("address add fd09::1/64 dev a0 nodad");
         let before = surroundings();
         let vips = held(&["10.9.0.1", "fd09::1"]);
         let mut addresses = Addresses::open(&vips).unwrap();
