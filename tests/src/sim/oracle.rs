@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// Frames may be late by so much without that being an excuse. It is under half of the time in which
 /// a claim settles (5 ms), so it asks no more than the claim can hold: with 50 ms here, seeds 685, 1626
-/// and 6410 of the first 10,000 show two servers, after two claims within one such delay.
+/// and 6410 of the first 10,000 show two servers.
 pub const LATE: Span = Span::millis(2);
 
 /// A rule that was broken.
