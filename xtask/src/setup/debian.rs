@@ -8,8 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::apt;
-use crate::command::{cache_dir, capture, run, which};
+use super::{apt, linker};
+use crate::command::{cache_dir, capture, is_root, run, which};
 
 /// The compiler; it is complete when it has its name, for it is renamed into place.
 pub struct Debian {
@@ -22,16 +22,17 @@ const COMPILER: &str = "rustc-web";
 const WITH_DEPENDENCIES: [&str; 3] = ["libstd-rust-web-dev", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 
 impl Debian {
-    /// What an earlier run unpacked.
+    /// What an earlier run unpacked, if its bitcode is one that our linker can read.
     pub fn find() -> Result<Option<Self>> {
         let Ok(entries) = fs::read_dir(cache_dir()?) else { return Ok(None) };
-        let mut found: Vec<PathBuf> = entries
+        let mut found: Vec<Self> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("debian-")))
-            .filter(|path| path.join("bin/rustc").exists())
+            .map(|root| Self { root })
+            .filter(|debian| debian.llvm().is_some_and(|llvm| linker::LLVM.contains(&llvm)))
             .collect();
-        found.sort();
-        Ok(found.pop().map(|root| Self { root }))
+        found.sort_by(|one, other| one.root.cmp(&other.root));
+        Ok(found.pop())
     }
 
     /// As `find`, and otherwise fetches it: the flag says which.
@@ -69,6 +70,14 @@ impl Debian {
     pub fn llvm_prefix(&self) -> PathBuf {
         self.root.join("llvm")
     }
+
+    /// The major version of its LLVM: `libLLVM.so.22.1` is of 22.
+    fn llvm(&self) -> Option<u32> {
+        let libraries = fs::read_dir(self.llvm_prefix().join("lib")).ok()?;
+        libraries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .find_map(|name| name.strip_prefix("libLLVM.so.")?.split('.').next()?.parse().ok())
+    }
 }
 
 /// Two runs at once must not fetch twice, nor remove each other's work.
@@ -88,15 +97,18 @@ fn fetch() -> Result<Debian> {
     let (debs, root) = (work.join("debs"), work.join("root"));
     fs::create_dir_all(&debs)?;
     fs::create_dir_all(&root)?;
+    // Old lists know an older compiler, which may be one that the linker cannot read.
+    if is_root()
+        && let Err(error) = apt::update_lists()
+    {
+        eprintln!("going on with the package lists that are here: {error:#}");
+    }
     let names = match closure() {
         Ok(names) => names,
         Err(_) => apt::update_lists().and_then(|()| closure())?,
     };
-    let download = || capture(apt::apt_get().current_dir(&debs).arg("download").args(&names));
-    if download().is_err() {
-        apt::update_lists()?;
-        download()?;
-    }
+    capture(apt::apt_get().current_dir(&debs).arg("download").args(&names))
+        .context("if the package lists are old: sudo apt-get update")?;
     let mut version = None;
     for entry in fs::read_dir(&debs)? {
         let deb = entry?.path();
@@ -108,6 +120,14 @@ fn fetch() -> Result<Debian> {
     }
     let version = version.with_context(|| format!("apt downloaded no {COMPILER}"))?;
     arrange(&root)?;
+    let llvm = Debian { root: root.clone() }.llvm().context("the unpacked compiler has no LLVM")?;
+    if !linker::LLVM.contains(&llvm) {
+        let (from, to) = (linker::LLVM.start(), linker::LLVM.end());
+        bail!(
+            "{COMPILER} {version} has LLVM {llvm}, and the BPF linker reads {from} to {to}: fetch newer package lists \
+             (sudo apt-get update), then run this again"
+        );
+    }
     capture(Command::new(root.join("bin/rustc")).arg("-vV")).context("the unpacked rustc does not run")?;
     let place = cache_dir()?.join(format!("debian-{version}"));
     fs::rename(&root, &place).with_context(|| format!("cannot make {}", place.display()))?;

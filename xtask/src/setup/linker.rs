@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -10,8 +11,10 @@ use super::debian::{Debian, lock};
 use crate::bpf::Compiler;
 use crate::command::{cache_dir, cargo, run, which};
 
-/// The release that we build; its features name the LLVM versions that it can link.
+/// The release that we build.
 const VERSION: &str = "0.13.0";
+/// The versions of LLVM that its features name.
+pub const LLVM: RangeInclusive<u32> = 21..=23;
 
 /// The linker for bitcode of LLVM `llvm`: named by the user, built by an earlier run, or on the search path.
 pub fn find(llvm: u32) -> Result<Option<PathBuf>> {
