@@ -4,12 +4,12 @@
 //! `IntoBytes` derive refuses it) and their sizes are asserted below.
 
 use crate::id::{IfIndex, Mac, Vhid};
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 use core::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts; pinned maps of another version are not adopted.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// Most virtual hosts of one instance; the size of [`WINDOWS`]. Policy when full: the
 /// configuration is refused.
@@ -24,11 +24,14 @@ pub const RING_BYTES: u32 = 1 << 16;
 pub const HOSTS: &str = "HOSTS";
 /// Name of the map from [`VipKey`] to [`Vip`].
 pub const VIPS: &str = "VIPS";
-/// Name of the array of [`Window`]s, by slot.
+/// Name of the array of [`Window`]s, by slot. User space writes it, the programs read it.
 pub const WINDOWS: &str = "WINDOWS";
+/// Name of the array of moments, by slot: when the last authenticated advert of a master arrived,
+/// nanoseconds of `CLOCK_MONOTONIC`; 0 is never. The XDP program writes it.
+pub const HEARD: &str = "HEARD";
 /// Name of the ring buffer of [`Captured`] adverts.
 pub const ADVERTS: &str = "ADVERTS";
-/// Name of the per-CPU array of counters, indexed by [`Counter`].
+/// Name of the per-CPU array of [`Counts`], by slot.
 pub const COUNTERS: &str = "COUNTERS";
 
 /// A virtual host on a link.
@@ -75,16 +78,25 @@ pub struct Vip {
     pub flags: u16,
 }
 
-/// From when until when the datapath may serve: `from <= bpf_ktime_get_ns() < until`.
-/// All zero is closed.
+/// When the datapath may serve: from one moment until another, which is a master's lease, or for
+/// [`ARMED_FOR`] once its master has been silent for so long, which is an armed backup's window. That
+/// one moves with every advert in [`HEARD`], so it opens with nobody's help. All zero is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Window {
-    /// First moment, nanoseconds of `CLOCK_MONOTONIC`.
+    /// First moment of the lease, nanoseconds of `CLOCK_MONOTONIC`.
     pub serve_from: u64,
     /// First moment no longer.
     pub serve_until: u64,
+    /// Nanoseconds of silence after which an armed backup serves; 0 when it is not armed.
+    pub dead: u64,
+    /// First moment at which it is not armed any more, whatever its daemon does.
+    pub armed_until: u64,
 }
+
+/// How long an armed backup serves without its daemon: long enough to wake one, short enough that
+/// any other node can wait for its end.
+pub const ARMED_FOR: Span = Span::millis(100);
 
 /// Bytes of a frame that a [`Captured`] record holds: an IPv6 advert, or one with all IPv4
 /// options and some trailing bytes.
@@ -104,7 +116,10 @@ pub struct Captured {
     pub frame: [u8; CAPTURE_LEN],
 }
 
-/// What the datapath counts, by what it did. The discriminant is the index in [`COUNTERS`].
+/// The counters of a virtual host, by [`Counter`].
+pub type Counts = [u64; Counter::COUNT];
+
+/// What the datapath counts, by what it did. The discriminant is the index in [`Counts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Counter {
@@ -160,8 +175,8 @@ impl Counter {
         Self::EgressVipFenced,
         Self::EgressVirtualMacFenced,
     ];
-    /// Entries in the map.
-    pub const COUNT: u32 = 15;
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
 
     /// The name in output.
     pub const fn name(self) -> &'static str {
@@ -228,17 +243,54 @@ impl VipKey {
 
 impl Window {
     /// Never.
-    pub const CLOSED: Self = Self { serve_from: 0, serve_until: 0 };
+    pub const CLOSED: Self = Self { serve_from: 0, serve_until: 0, dead: 0, armed_until: 0 };
 
     /// From one moment until another.
     pub const fn new(from: Instant, until: Instant) -> Self {
-        Self { serve_from: from.nanos(), serve_until: until.nanos() }
+        Self { serve_from: from.nanos(), serve_until: until.nanos(), ..Self::CLOSED }
     }
 
-    /// Whether the datapath serves at `now`.
+    /// Once the master has been silent for this long, if that is before `until`.
+    pub const fn armed(dead: Span, until: Instant) -> Self {
+        Self { dead: dead.as_nanos(), armed_until: until.nanos(), ..Self::CLOSED }
+    }
+
+    /// Whether the datapath serves at `now`; `heard` is this slot's entry in [`HEARD`].
     #[inline(always)]
-    pub const fn is_open(&self, now: Instant) -> bool {
+    pub const fn is_open(&self, heard: Instant, now: Instant) -> bool {
+        self.is_leased(now) || self.is_taken_over(heard, now)
+    }
+
+    /// Whether it serves as a master.
+    #[inline(always)]
+    pub const fn is_leased(&self, now: Instant) -> bool {
         self.serve_from <= now.nanos() && now.nanos() < self.serve_until
+    }
+
+    /// Whether a silent master may be replaced at all.
+    #[inline(always)]
+    pub const fn is_armed(&self, now: Instant) -> bool {
+        self.dead != 0 && now.nanos() < self.armed_until
+    }
+
+    /// When it opens by itself if the master stays silent, if it is armed until then.
+    pub const fn opening(&self, heard: Instant) -> Option<Instant> {
+        let at = heard.nanos().saturating_add(self.dead);
+        if self.dead != 0 && heard.nanos() != 0 && at < self.armed_until {
+            Some(Instant::from_nanos(at))
+        } else {
+            None
+        }
+    }
+
+    /// Whether it serves as an armed backup.
+    #[inline(always)]
+    const fn is_taken_over(&self, heard: Instant, now: Instant) -> bool {
+        if !self.is_armed(now) || heard.nanos() == 0 {
+            return false;
+        }
+        let silence = now.since(heard).as_nanos();
+        self.dead <= silence && silence - self.dead < ARMED_FOR.as_nanos()
     }
 }
 
@@ -247,9 +299,8 @@ const _: () = {
     assert!(size_of::<Host>() == 12);
     assert!(size_of::<VipKey>() == 20);
     assert!(size_of::<Vip>() == 8);
-    assert!(size_of::<Window>() == 16);
+    assert!(size_of::<Window>() == 32);
     assert!(size_of::<Captured>() == 144);
-    assert!(Counter::COUNT as usize == Counter::ALL.len());
 };
 
 #[cfg(feature = "user")]

@@ -1,8 +1,7 @@
 //! The datapath's decisions, pure: what is asked, and whether this node serves, give a verdict.
 //! XDP loads the facts and carries the verdict out; the tests run the same functions on the host.
 
-use crate::map::{Counter, Vip, Window};
-use crate::time::Instant;
+use crate::map::Counter;
 
 /// What to do with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +43,10 @@ pub enum Leaving {
     VirtualMac,
 }
 
-/// A frame that asks for, or is addressed to, a VIP of this link. An absent entry passes.
+/// A frame that asks for, or is addressed to, a VIP of this link.
 #[inline(always)]
-pub fn vip(ask: Ask, vip: Option<&Vip>, window: Option<&Window>, now: Instant) -> Verdict {
-    let (Some(vip), Some(window)) = (vip, window) else { return Verdict::Pass };
-    if vip.vhid == 0 {
-        return Verdict::Pass;
-    }
-    match (ask, window.is_open(now)) {
+pub const fn vip(ask: Ask, serves: bool) -> Verdict {
+    match (ask, serves) {
         (Ask::Arp, true) => Verdict::Answer(Counter::ArpAnswered),
         (Ask::Arp, false) => Verdict::Drop(Counter::ArpSilent),
         (Ask::Solicitation, true) => Verdict::Answer(Counter::NdpAnswered),
@@ -61,23 +56,20 @@ pub fn vip(ask: Ask, vip: Option<&Vip>, window: Option<&Window>, now: Instant) -
     }
 }
 
-/// A frame to a virtual MAC of this link, whatever is in it. `window` is `None` when the vhid is
-/// not ours: then it passes, as it may be someone else's.
+/// A frame to a virtual MAC of this link, whatever is in it.
 #[inline(always)]
-pub fn virtual_mac(window: Option<&Window>, now: Instant) -> Verdict {
-    match window {
-        None => Verdict::Pass,
-        Some(window) if window.is_open(now) => Verdict::Rewrite(Counter::VirtualMacServed),
-        Some(_) => Verdict::Drop(Counter::VirtualMacFenced),
+pub const fn virtual_mac(serves: bool) -> Verdict {
+    if serves {
+        Verdict::Rewrite(Counter::VirtualMacServed)
+    } else {
+        Verdict::Drop(Counter::VirtualMacFenced)
     }
 }
 
-/// A frame that leaves by this link. `window` is that of the VIP or the virtual MAC, `None` when it
-/// is not ours.
+/// A frame that leaves by this link and speaks for a VIP or a virtual MAC of it.
 #[inline(always)]
-pub fn egress(leaving: Leaving, window: Option<&Window>, now: Instant) -> Verdict {
-    let Some(window) = window else { return Verdict::Pass };
-    match (leaving, window.is_open(now)) {
+pub const fn egress(leaving: Leaving, serves: bool) -> Verdict {
+    match (leaving, serves) {
         (Leaving::Arp | Leaving::Neighbour, true) => Verdict::Rewrite(Counter::EgressRewritten),
         (Leaving::Packet | Leaving::VirtualMac, true) => Verdict::Pass,
         (Leaving::Arp, false) => Verdict::Drop(Counter::EgressArpFenced),
@@ -92,33 +84,21 @@ mod tests {
     use super::*;
 
     const ALL: [Leaving; 4] = [Leaving::Arp, Leaving::Neighbour, Leaving::Packet, Leaving::VirtualMac];
-    const WINDOW: Window = Window { serve_from: 5, serve_until: 9 };
 
     #[test]
     fn outside_the_window_nothing_of_ours_leaves_and_each_kind_has_its_counter() {
-        for now in [0, 4, 9, 10, u64::MAX].map(Instant::from_nanos) {
-            let verdicts = ALL.map(|leaving| egress(leaving, Some(&WINDOW), now));
-            assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Drop(_))), "{verdicts:?}");
-            for (at, verdict) in verdicts.iter().enumerate() {
-                assert!(!verdicts[..at].contains(verdict), "{verdicts:?}");
-            }
+        let verdicts = ALL.map(|leaving| egress(leaving, false));
+        assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Drop(_))), "{verdicts:?}");
+        for (at, verdict) in verdicts.iter().enumerate() {
+            assert!(!verdicts[..at].contains(verdict), "{verdicts:?}");
         }
     }
 
     #[test]
     fn inside_the_window_what_others_learn_from_is_rewritten_and_the_rest_passes() {
         let rewrite = Verdict::Rewrite(Counter::EgressRewritten);
-        for now in [5, 8].map(Instant::from_nanos) {
-            let verdicts = ALL.map(|leaving| egress(leaving, Some(&WINDOW), now));
-            assert_eq!(verdicts, [rewrite, rewrite, Verdict::Pass, Verdict::Pass]);
-        }
-    }
-
-    #[test]
-    fn what_is_not_ours_leaves_at_any_time() {
-        for leaving in ALL {
-            assert_eq!(egress(leaving, None, Instant::ZERO), Verdict::Pass);
-        }
+        let verdicts = ALL.map(|leaving| egress(leaving, true));
+        assert_eq!(verdicts, [rewrite, rewrite, Verdict::Pass, Verdict::Pass]);
     }
 
     #[test]

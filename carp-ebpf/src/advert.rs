@@ -7,6 +7,7 @@ use carp_common::map::{CAPTURE_LEN, Counter};
 use carp_common::verdict::Verdict;
 use carp_common::wire::ip::{self, Ipv4, Ipv6};
 
+use crate::entry::Judged;
 use crate::maps;
 use crate::parse::{Packet, now};
 
@@ -16,7 +17,7 @@ const CHUNK: usize = 8;
 
 /// `None` when it is no IPv4 packet of protocol 112 for a vhid of this link.
 #[inline(always)]
-pub fn heard_v4(packet: &Packet) -> Option<Verdict> {
+pub fn heard_v4(packet: &Packet) -> Option<Judged> {
     let header = packet.load::<Ipv4>(IP)?;
     if header.version() != 4 || header.protocol != ip::CARP || header.header_len() < size_of::<Ipv4>() {
         return None;
@@ -26,7 +27,7 @@ pub fn heard_v4(packet: &Packet) -> Option<Verdict> {
 
 /// `None` when it is no IPv6 packet with next header 112 for a vhid of this link.
 #[inline(always)]
-pub fn heard_v6(packet: &Packet) -> Option<Verdict> {
+pub fn heard_v6(packet: &Packet) -> Option<Judged> {
     let header = packet.load::<Ipv6>(IP)?;
     if header.version() != 6 || header.next_header != ip::CARP {
         return None;
@@ -36,16 +37,17 @@ pub fn heard_v6(packet: &Packet) -> Option<Verdict> {
 
 /// CARP's and VRRP's second byte is the vhid or VRID.
 #[inline(always)]
-fn hand_over(packet: &Packet, payload: usize) -> Option<Verdict> {
+fn hand_over(packet: &Packet, payload: usize) -> Option<Judged> {
     let [_, vhid] = packet.load::<[u8; 2]>(payload)?;
-    maps::host(packet.link(), Vhid::new(*vhid)?)?;
+    let host = maps::host(packet.link(), Vhid::new(*vhid)?)?;
     let captured = maps::capture(|record| {
         record.at = now().nanos();
         record.ifindex = packet.link().0;
         record.frame_len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
         copy(packet, &mut record.frame);
     });
-    Some(Verdict::Serve(if captured.is_some() { Counter::Advert } else { Counter::RingFull }))
+    let counter = if captured.is_some() { Counter::Advert } else { Counter::RingFull };
+    Some(Judged { slot: host.slot, verdict: Verdict::Serve(counter) })
 }
 
 /// The Ethernet header, which is there; then whole chunks as far as they go, then the last bytes.

@@ -9,6 +9,7 @@ use carp_common::wire::arp::{self, Arp};
 use carp_common::wire::eth::{self, Ethernet};
 use core::net::Ipv4Addr;
 
+use crate::entry::Judged;
 use crate::maps;
 use crate::parse::{Packet, now};
 
@@ -16,19 +17,19 @@ const ARP: usize = 14;
 
 /// `None` when it is no request for a VIP of this link.
 #[inline(always)]
-pub fn asked(packet: &mut Packet) -> Option<Verdict> {
+pub fn asked(packet: &mut Packet) -> Option<Judged> {
     let request = *packet.load::<Arp>(ARP)?;
     if !request.is_question() {
         return None;
     }
     let key = VipKey::new(packet.link(), Ipv4Addr::from_octets(request.target_ip).into());
     let vip = maps::vip(&key)?;
-    let verdict = verdict::vip(Ask::Arp, Some(&vip), maps::window(vip.slot).as_ref(), now());
+    let verdict = verdict::vip(Ask::Arp, maps::serves(vip.slot, now()));
     if let Verdict::Answer(_) = verdict {
         let mac = virtual_mac(Vhid::new(u8::try_from(vip.vhid).ok()?)?);
         answer(packet, &request, mac)?;
     }
-    Some(verdict)
+    Some(Judged { slot: vip.slot, verdict })
 }
 
 /// In place, back to the port that it came from: whoever sent the frame gets the answer.

@@ -19,8 +19,9 @@ use carp_common::wire::sum;
 use core::mem::offset_of;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::entry::Judged;
+use crate::maps;
 use crate::parse::{Outgoing, now};
-use crate::{count, maps};
 
 const SOURCE: usize = offset_of!(Ethernet, source);
 const NET: usize = 14;
@@ -34,72 +35,69 @@ const MOST_OPTIONS: usize = 4;
 /// and filters of the link see next.
 #[classifier]
 pub fn carp_egress(context: TcContext) -> i32 {
-    match judge(&mut Outgoing::new(context)) {
-        Verdict::Pass => TC_ACT_UNSPEC,
+    let Some(Judged { slot, verdict }) = judge(&mut Outgoing::new(context)) else { return TC_ACT_UNSPEC };
+    let (action, counter) = match verdict {
+        Verdict::Pass => return TC_ACT_UNSPEC,
         Verdict::Serve(counter) | Verdict::Rewrite(counter) | Verdict::Answer(counter) => {
-            count::add(counter);
-            TC_ACT_UNSPEC
+            (TC_ACT_UNSPEC, counter)
         }
-        Verdict::Drop(counter) => {
-            count::add(counter);
-            TC_ACT_SHOT
-        }
-    }
+        Verdict::Drop(counter) => (TC_ACT_SHOT, counter),
+    };
+    maps::count(slot, counter);
+    action
 }
 
 /// By what it says, then by its Ethernet source. A tagged frame is a VLAN link's, and has passed the
 /// program there.
 #[inline(always)]
-fn judge(frame: &mut Outgoing) -> Verdict {
+fn judge(frame: &mut Outgoing) -> Option<Judged> {
     if frame.is_tagged() {
-        return Verdict::Pass;
+        return None;
     }
-    let Some(ethernet) = frame.load::<Ethernet>(0).copied() else { return Verdict::Pass };
+    let ethernet = *frame.load::<Ethernet>(0)?;
     let said = match ethernet.ethertype.get() {
         eth::IPV4 => from_ipv4(frame),
         eth::IPV6 => from_ipv6(frame),
         eth::ARP => arp(frame),
-        eth::VLAN | eth::SERVICE_VLAN => return Verdict::Pass,
+        eth::VLAN | eth::SERVICE_VLAN => return None,
         _ => None,
     };
-    said.filter(|verdict| *verdict != Verdict::Pass)
-        .or_else(|| from_virtual_mac(frame, &ethernet))
-        .unwrap_or(Verdict::Pass)
+    said.filter(|said| said.verdict != Verdict::Pass).or_else(|| from_virtual_mac(frame, &ethernet))
 }
 
 /// `None` when the sender is no VIP of this link.
 #[inline(always)]
-fn arp(frame: &mut Outgoing) -> Option<Verdict> {
+fn arp(frame: &mut Outgoing) -> Option<Judged> {
     frame.reach(42);
     let message = *frame.load::<Arp>(NET)?;
     if !message.is_ipv4() {
         return None;
     }
     let vip = known(frame, Ipv4Addr::from_octets(message.sender_ip).into())?;
-    let verdict = judged(Leaving::Arp, &vip);
-    if let Verdict::Rewrite(_) = verdict {
+    let said = judged(Leaving::Arp, vip.slot);
+    if let Verdict::Rewrite(_) = said.verdict {
         let mac = mac_of(&vip)?;
         frame.store(SOURCE, mac.0)?;
         frame.store(NET + offset_of!(Arp, sender_mac), mac.0)?;
     }
-    Some(verdict)
+    Some(said)
 }
 
 /// `None` when the source is no VIP of this link.
 #[inline(always)]
-fn from_ipv4(frame: &mut Outgoing) -> Option<Verdict> {
+fn from_ipv4(frame: &mut Outgoing) -> Option<Judged> {
     frame.reach(34);
     let header = frame.load::<Ipv4>(NET)?;
     if header.version() != 4 {
         return None;
     }
     let vip = known(frame, Ipv4Addr::from_octets(header.source).into())?;
-    Some(judged(Leaving::Packet, &vip))
+    Some(judged(Leaving::Packet, vip.slot))
 }
 
 /// `None` when neither the source is a VIP of this link nor what an advertisement is about.
 #[inline(always)]
-fn from_ipv6(frame: &mut Outgoing) -> Option<Verdict> {
+fn from_ipv6(frame: &mut Outgoing) -> Option<Judged> {
     frame.reach(54);
     let header = *frame.load::<Ipv6>(NET)?;
     if header.version() != 6 {
@@ -107,17 +105,17 @@ fn from_ipv6(frame: &mut Outgoing) -> Option<Verdict> {
     }
     let source = known(frame, Ipv6Addr::from_octets(header.source).into());
     if header.next_header == ip::ICMPV6
-        && let Some(verdict) = neighbour(frame, source)
+        && let Some(said) = neighbour(frame, source)
     {
-        return Some(verdict);
+        return Some(said);
     }
-    Some(judged(Leaving::Packet, &source?))
+    Some(judged(Leaving::Packet, source?.slot))
 }
 
 /// `None` when it is no neighbour message that speaks for a VIP. What *asks for* one is none: so
 /// the kernel of a backup finds the master.
 #[inline(always)]
-fn neighbour(frame: &mut Outgoing, source: Option<Vip>) -> Option<Verdict> {
+fn neighbour(frame: &mut Outgoing, source: Option<Vip>) -> Option<Judged> {
     frame.reach(78);
     let message = *frame.load::<Solicitation>(ICMP)?;
     let (subject, option) = match (message.kind, message.code) {
@@ -129,19 +127,20 @@ fn neighbour(frame: &mut Outgoing, source: Option<Vip>) -> Option<Verdict> {
         _ => return None,
     };
     // An advertisement for one VIP may come from another, of another virtual host.
-    if let Some(source) = source
-        && let Verdict::Drop(counter) = judged(Leaving::Neighbour, &source)
-    {
-        return Some(Verdict::Drop(counter));
+    if let Some(source) = source {
+        let said = judged(Leaving::Neighbour, source.slot);
+        if let Verdict::Drop(_) = said.verdict {
+            return Some(said);
+        }
     }
     let vip = subject?;
-    let verdict = judged(Leaving::Neighbour, &vip);
-    if let Verdict::Rewrite(_) = verdict {
+    let said = judged(Leaving::Neighbour, vip.slot);
+    if let Verdict::Rewrite(_) = said.verdict {
         let mac = mac_of(&vip)?;
         frame.store(SOURCE, mac.0)?;
         rewrite_option(frame, option, mac, message.checksum.get());
     }
-    Some(verdict)
+    Some(said)
 }
 
 /// Puts the MAC into the first option of this kind, and the checksum right.
@@ -166,7 +165,7 @@ fn rewrite_option(frame: &mut Outgoing, kind: u8, mac: Mac, checksum: u16) -> Op
 
 /// `None` when it is an advert, or the source is no virtual MAC of this link.
 #[inline(always)]
-fn from_virtual_mac(frame: &Outgoing, ethernet: &Ethernet) -> Option<Verdict> {
+fn from_virtual_mac(frame: &Outgoing, ethernet: &Ethernet) -> Option<Judged> {
     let vhid = Mac(ethernet.source).vhid()?;
     let host = maps::host(frame.link(), vhid)?;
     let is_advert = match ethernet.ethertype.get() {
@@ -177,7 +176,7 @@ fn from_virtual_mac(frame: &Outgoing, ethernet: &Ethernet) -> Option<Verdict> {
     if is_advert {
         return None;
     }
-    Some(verdict::egress(Leaving::VirtualMac, maps::window(host.slot).as_ref(), now()))
+    Some(judged(Leaving::VirtualMac, host.slot))
 }
 
 #[inline(always)]
@@ -186,8 +185,8 @@ fn known(frame: &Outgoing, address: IpAddr) -> Option<Vip> {
 }
 
 #[inline(always)]
-fn judged(leaving: Leaving, vip: &Vip) -> Verdict {
-    verdict::egress(leaving, maps::window(vip.slot).as_ref(), now())
+fn judged(leaving: Leaving, slot: u32) -> Judged {
+    Judged { slot, verdict: verdict::egress(leaving, maps::serves(slot, now())) }
 }
 
 #[inline(always)]

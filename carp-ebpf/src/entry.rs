@@ -3,30 +3,31 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use carp_common::map::Counter;
 use carp_common::verdict::Verdict;
 use carp_common::wire::eth::{self, Ethernet};
 
 use crate::parse::Packet;
-use crate::{advert, arp, count, ndp, vip};
+use crate::{advert, arp, maps, ndp, vip};
+
+/// What a stage makes of a frame, and whose it is: the slot of a virtual host.
+pub struct Judged {
+    pub slot: u32,
+    pub verdict: Verdict,
+}
 
 /// The program, by this name in the object and in `bpftool prog`.
 #[xdp]
 pub fn carp(context: XdpContext) -> u32 {
-    match judge(&mut Packet::new(&context)) {
-        Verdict::Pass => XDP_PASS,
-        Verdict::Serve(counter) | Verdict::Rewrite(counter) => {
-            count::add(counter);
-            XDP_PASS
-        }
-        Verdict::Answer(counter) => {
-            count::add(counter);
-            XDP_TX
-        }
-        Verdict::Drop(counter) => {
-            count::add(counter);
-            XDP_DROP
-        }
-    }
+    let Some(Judged { slot, verdict }) = judge(&mut Packet::new(&context)) else { return XDP_PASS };
+    let (action, counter): (_, Counter) = match verdict {
+        Verdict::Pass => return XDP_PASS,
+        Verdict::Serve(counter) | Verdict::Rewrite(counter) => (XDP_PASS, counter),
+        Verdict::Answer(counter) => (XDP_TX, counter),
+        Verdict::Drop(counter) => (XDP_DROP, counter),
+    };
+    maps::count(slot, counter);
+    action
 }
 
 /// The stages in order. Adverts go first, so that one sent to a virtual MAC is heard; a question
@@ -36,16 +37,15 @@ pub fn carp(context: XdpContext) -> u32 {
 /// here even when its destination is one of our virtual MACs: that link has a program of its own.
 /// (A NIC that strips tags in hardware hides them from native XDP: switch `rxvlan` off there.)
 #[inline(always)]
-fn judge(packet: &mut Packet) -> Verdict {
-    let Some(ethernet) = packet.load::<Ethernet>(0) else { return Verdict::Pass };
-    let verdict = match ethernet.ethertype.get() {
+fn judge(packet: &mut Packet) -> Option<Judged> {
+    let judged = match packet.load::<Ethernet>(0)?.ethertype.get() {
         eth::IPV4 => advert::heard_v4(packet),
         eth::IPV6 => advert::heard_v6(packet).or_else(|| ndp::solicited(packet)),
         eth::ARP => arp::asked(packet),
-        eth::VLAN | eth::SERVICE_VLAN => Some(Verdict::Pass),
+        eth::VLAN | eth::SERVICE_VLAN => return None,
         _ => None,
     };
-    verdict.or_else(|| vip::virtual_mac(packet)).or_else(|| vip::packet(packet)).unwrap_or(Verdict::Pass)
+    judged.or_else(|| vip::virtual_mac(packet)).or_else(|| vip::packet(packet))
 }
 
 #[panic_handler]

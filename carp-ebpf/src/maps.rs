@@ -5,12 +5,12 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    Captured, Counter, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES, Vip, VipKey, Window,
+    Captured, Counter, Counts, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES, Vip, VipKey, Window,
 };
+use carp_common::time::Instant;
 
 const HOST_ENTRIES: usize = MAX_HOSTS as usize;
 const VIP_ENTRIES: usize = MAX_VIPS as usize;
-const COUNTER_ENTRIES: usize = Counter::COUNT as usize;
 
 #[btf_map]
 static HOSTS: HashMap<HostKey, Host, HOST_ENTRIES> = HashMap::new();
@@ -19,9 +19,11 @@ static VIPS: HashMap<VipKey, Vip, VIP_ENTRIES> = HashMap::new();
 #[btf_map]
 static WINDOWS: Array<Window, HOST_ENTRIES> = Array::new();
 #[btf_map]
+static HEARD: Array<u64, HOST_ENTRIES> = Array::new();
+#[btf_map]
 static ADVERTS: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
 #[btf_map]
-static COUNTERS: PerCpuArray<u64, COUNTER_ENTRIES> = PerCpuArray::new();
+static COUNTERS: PerCpuArray<Counts, HOST_ENTRIES> = PerCpuArray::new();
 
 #[used]
 #[unsafe(link_section = "license")]
@@ -43,22 +45,32 @@ pub fn vip(key: &VipKey) -> Option<Vip> {
     unsafe { VIPS.get(key) }.copied().filter(|vip| vip.vhid != 0)
 }
 
-/// The window in this slot.
+/// Whether this slot's window is open; a slot that cannot be never is.
 ///
-/// The two words are read one after the other, so a window may be seen half old and half new. The
+/// The words are read one after the other, so a window may be seen half old and half new. The
 /// daemon's side sees to it that both halves together are never open when neither window is
 /// (`Datapath::set_window`).
 #[inline(always)]
-pub fn window(slot: u32) -> Option<Window> {
-    let window = WINDOWS.get_ptr(slot)?;
+pub fn serves(slot: u32, now: Instant) -> bool {
+    let Some(window) = WINDOWS.get_ptr(slot) else { return false };
     // SAFETY: array entries are never freed while the program runs, and are aligned to 8; a
     // volatile read of a word is one load.
-    unsafe {
-        Some(Window {
+    let window = unsafe {
+        Window {
             serve_from: (&raw const (*window).serve_from).read_volatile(),
             serve_until: (&raw const (*window).serve_until).read_volatile(),
-        })
-    }
+            dead: (&raw const (*window).dead).read_volatile(),
+            armed_until: (&raw const (*window).armed_until).read_volatile(),
+        }
+    };
+    window.is_leased(now) || (window.is_armed(now) && window.is_open(heard(slot), now))
+}
+
+/// When the master of this slot was heard last.
+#[inline(always)]
+fn heard(slot: u32) -> Instant {
+    // SAFETY: as above.
+    HEARD.get_ptr(slot).map_or(Instant::ZERO, |at| Instant::from_nanos(unsafe { at.read_volatile() }))
 }
 
 /// Puts an advert into the ring buffer, written in place by `fill`, which gets a zeroed record.
@@ -76,11 +88,12 @@ pub fn capture(fill: impl FnOnce(&mut Captured)) -> Option<()> {
     Some(())
 }
 
-/// Adds one to this CPU's counter.
+/// Adds one to this CPU's counter of a virtual host.
 #[inline(always)]
-pub fn increment(counter: Counter) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: this CPU's own entry; each counter is one program's, and none preempts itself.
-        unsafe { *value += 1 };
+pub fn count(slot: u32, counter: Counter) {
+    let Some(counts) = COUNTERS.get_ptr_mut(slot) else { return };
+    // SAFETY: this CPU's own entry; each counter is one program's, and none preempts itself.
+    if let Some(count) = unsafe { (*counts).get_mut(counter as usize) } {
+        *count += 1;
     }
 }

@@ -9,6 +9,7 @@ use carp_common::wire::ip::{self, Ipv6};
 use carp_common::wire::ndp::{self, Advertisement, Solicitation};
 use core::net::Ipv6Addr;
 
+use crate::entry::Judged;
 use crate::maps;
 use crate::parse::{Packet, now};
 
@@ -19,7 +20,7 @@ const ANSWER: usize = ICMP + size_of::<Advertisement>();
 /// `None` when it is no solicitation for a VIP of this link. Its checksum is not verified: the
 /// frame's own has been, and a forger can do sums.
 #[inline(always)]
-pub fn solicited(packet: &mut Packet) -> Option<Verdict> {
+pub fn solicited(packet: &mut Packet) -> Option<Judged> {
     let header = *packet.load::<Ipv6>(IP)?;
     if header.version() != 6 || header.next_header != ip::ICMPV6 || header.hop_limit != ip::UNROUTED {
         return None;
@@ -30,14 +31,14 @@ pub fn solicited(packet: &mut Packet) -> Option<Verdict> {
     }
     let target = Ipv6Addr::from_octets(question.target);
     let vip = maps::vip(&VipKey::new(packet.link(), target.into()))?;
-    let verdict = verdict::vip(Ask::Solicitation, Some(&vip), maps::window(vip.slot).as_ref(), now());
+    let verdict = verdict::vip(Ask::Solicitation, maps::serves(vip.slot, now()));
     if let Verdict::Answer(_) = verdict
         && answer(packet, target, header.source, vip).is_none()
     {
         // No room for the answer in the frame. The window is open: the kernel may answer.
-        return Some(Verdict::Pass);
+        return Some(Judged { slot: vip.slot, verdict: Verdict::Pass });
     }
-    Some(verdict)
+    Some(Judged { slot: vip.slot, verdict })
 }
 
 /// In place. A probe by a node that has no address yet is answered to all nodes (section 7.2.4).

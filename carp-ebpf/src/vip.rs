@@ -9,6 +9,7 @@ use carp_common::wire::eth::{self, Ethernet};
 use carp_common::wire::ip::{Ipv4, Ipv6};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::entry::Judged;
 use crate::maps;
 use crate::parse::{Packet, now};
 
@@ -17,24 +18,24 @@ const IP: usize = 14;
 /// `None` when the destination is no virtual MAC of this link. Whatever is in the frame, the
 /// kernel takes it only under the link's own MAC.
 #[inline(always)]
-pub fn virtual_mac(packet: &mut Packet) -> Option<Verdict> {
+pub fn virtual_mac(packet: &mut Packet) -> Option<Judged> {
     let ethernet = *packet.load::<Ethernet>(0)?;
     let vhid = Mac(ethernet.destination).vhid()?;
     let host = maps::host(packet.link(), vhid)?;
-    let verdict = verdict::virtual_mac(maps::window(host.slot).as_ref(), now());
+    let verdict = verdict::virtual_mac(maps::serves(host.slot, now()));
     if let Verdict::Rewrite(_) = verdict {
         packet.store(0, host.link_mac)?;
     }
-    Some(verdict)
+    Some(Judged { slot: host.slot, verdict })
 }
 
 /// `None` when it is no IP packet to a VIP of this link. Options, extension headers and fragments
 /// do not matter: the destination has its fixed place.
 #[inline(always)]
-pub fn packet(packet: &Packet) -> Option<Verdict> {
+pub fn packet(packet: &Packet) -> Option<Judged> {
     let key = VipKey::new(packet.link(), destination(packet)?);
     let vip = maps::vip(&key)?;
-    Some(verdict::vip(Ask::Packet, Some(&vip), maps::window(vip.slot).as_ref(), now()))
+    Some(Judged { slot: vip.slot, verdict: verdict::vip(Ask::Packet, maps::serves(vip.slot, now())) })
 }
 
 #[inline(always)]

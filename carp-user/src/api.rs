@@ -134,6 +134,9 @@ pub struct MapWindow {
     pub left_ms: u64,
     /// Milliseconds since it ended by itself: nobody has renewed or closed it.
     pub ended_ms: Option<u64>,
+    /// Milliseconds until an armed backup's window opens by itself if the master stays silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens_in_ms: Option<u64>,
 }
 
 /// A peer.
@@ -197,7 +200,7 @@ impl Status {
 
 impl Host {
     fn of(host: &HostStatus, interface: String, now: Instant) -> Self {
-        let serving = host.window.is_open(now);
+        let serving = host.window.is_leased(now);
         let left = if serving { Instant::from_nanos(host.window.serve_until).since(now) } else { Span::ZERO };
         Self {
             interface,

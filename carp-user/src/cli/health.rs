@@ -243,7 +243,7 @@ mod tests {
             let hosts = windows.iter().map(host).collect();
             Judgement::of(&Status { hosts, ..Status::default() }, Source::Maps, None).exit_code
         };
-        let open = MapWindow { open: true, left_ms: 1, ended_ms: None };
+        let open = MapWindow { open: true, left_ms: 1, ..MapWindow::default() };
         let ended = MapWindow { ended_ms: Some(1), ..MapWindow::default() };
         let never = MapWindow::default;
         assert_eq!(of(&[open.clone(), open.clone()]), 10);

@@ -139,7 +139,7 @@ mod tests {
             reason: "initialized".to_owned(),
             peer,
             refused: [("badauth".to_owned(), 3), ("loop".to_owned(), 0)].into(),
-            window: Some(MapWindow { open: true, left_ms: 2_344, ended_ms: None }),
+            window: Some(MapWindow { open: true, left_ms: 2_344, ..MapWindow::default() }),
             ..host()
         };
         let maintenance = "user maintenance".to_owned();
@@ -164,7 +164,7 @@ maintenance: in maintenance: new memory
 
     #[test]
     fn the_table_of_the_maps_alone_says_so() {
-        let window = Some(MapWindow { open: false, left_ms: 0, ended_ms: Some(1_500) });
+        let window = Some(MapWindow { ended_ms: Some(1_500), ..MapWindow::default() });
         let reason = "carpd does not answer".to_owned();
         let status = status(Host { role: "UNKNOWN".to_owned(), reason, window, ..host() });
         assert_eq!(

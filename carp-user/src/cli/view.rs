@@ -3,10 +3,9 @@
 use super::health::Judgement;
 use super::instance::{self, Silence};
 use crate::api::{Host, MapWindow, Request, Response, SCHEMA, Status};
-use crate::io::bpf::{self, Pinned};
+use crate::io::bpf::{self, Counters, Pinned, Standing};
 use crate::io::clock;
 use anyhow::{Context, Result, bail};
-use carp_common::map::Window;
 use carp_common::time::Instant;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -98,7 +97,8 @@ fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
             ..Host::default()
         }
     });
-    let counters = pinned.counters.iter().map(|(counter, count)| (counter.name().to_owned(), count));
+    let counters = Counters::sum(pinned.counters.values());
+    let counters = counters.iter().map(|(counter, count)| (counter.name().to_owned(), count));
     let modes = pinned.interfaces.values().map(|link| (link.clone(), "attached".to_owned()));
     Status {
         schema: SCHEMA,
@@ -123,30 +123,37 @@ fn join(status: &mut Status, pinned: &Pinned, now: Instant) {
     }
 }
 
-fn map_window(window: &Window, now: Instant) -> MapWindow {
+fn map_window(standing: &Standing, now: Instant) -> MapWindow {
+    let window = standing.window;
     let until = Instant::from_nanos(window.serve_until);
-    let open = window.is_open(now);
-    let has_ended = *window != Window::CLOSED && until <= now;
+    let has_ended = window.serve_until != 0 && until <= now;
     MapWindow {
-        open,
-        left_ms: if open { until.since(now).as_millis() } else { 0 },
+        open: standing.is_open(now),
+        left_ms: if window.is_leased(now) { until.since(now).as_millis() } else { 0 },
         ended_ms: has_ended.then(|| now.since(until).as_millis()),
+        opens_in_ms: window.opening(standing.heard).map(|at| at.since(now).as_millis()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use carp_common::map::Window;
     use carp_common::time::Span;
 
     #[test]
     fn a_window_in_a_map_is_open_or_ended_or_was_never_opened() {
         let now = Instant::ZERO + Span::secs(100);
-        let window = |until| map_window(&Window::new(Instant::ZERO, until), now);
-        let open = MapWindow { open: true, left_ms: 2_000, ended_ms: None };
+        let standing = |window| Standing { window, heard: now - Span::secs(1) };
+        let window = |until| map_window(&standing(Window::new(Instant::ZERO, until)), now);
+        let open = MapWindow { open: true, left_ms: 2_000, ..MapWindow::default() };
         assert_eq!(window(now + Span::secs(2)), open);
-        let ended = MapWindow { open: false, left_ms: 0, ended_ms: Some(1_000) };
+        let ended = MapWindow { ended_ms: Some(1_000), ..MapWindow::default() };
         assert_eq!(window(now - Span::secs(1)), ended);
-        assert_eq!(map_window(&Window::CLOSED, now), MapWindow::default());
+        assert_eq!(map_window(&standing(Window::CLOSED), now), MapWindow::default());
+        let armed = standing(Window::armed(Span::secs(3), now + Span::secs(9)));
+        assert_eq!(map_window(&armed, now), MapWindow { opens_in_ms: Some(2_000), ..MapWindow::default() });
+        let takes_over = MapWindow { open: true, opens_in_ms: Some(0), ..MapWindow::default() };
+        assert_eq!(map_window(&armed, now + Span::secs(2)), takes_over);
     }
 }

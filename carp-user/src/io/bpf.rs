@@ -25,7 +25,7 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use carp_common::id::IfIndex;
 use carp_common::map::{
-    ADVERTS, COUNTERS, Captured, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
+    ADVERTS, COUNTERS, Captured, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
 };
 use zerocopy::FromBytes;
 
@@ -33,7 +33,7 @@ use super::privilege;
 
 pub use error::Error;
 pub use pins::is_bpffs_mounted;
-pub use read::{Counters, Pinned, instance_of, pinned_instances, read_pinned};
+pub use read::{Counters, Pinned, Standing, instance_of, pinned_instances, read_pinned};
 
 use attach::{Survey, Undo};
 use pins::{Found, Pins};
@@ -84,7 +84,8 @@ pub struct Datapath {
     hosts: HashMap<MapData, HostKey, Host>,
     vips: HashMap<MapData, VipKey, Vip>,
     windows: Array<MapData, Window>,
-    counters: PerCpuArray<MapData, u64>,
+    heard: Array<MapData, u64>,
+    counters: PerCpuArray<MapData, Counts>,
     /// What was last written to a slot, or read from it first.
     shadow: BTreeMap<u32, Window>,
 }
@@ -152,6 +153,7 @@ impl Datapath {
         let known = self.hosts.get(&key, 0).is_ok_and(|known| known.slot == host.slot);
         if !known {
             self.set_window(host.slot, Window::CLOSED)?;
+            self.heard.set(host.slot, 0, 0).map_err(|error| Error::map(HEARD, &error))?;
         }
         self.hosts.insert(key, host, 0).map_err(|error| Error::map(HOSTS, &error))
     }
@@ -209,17 +211,16 @@ impl Datapath {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn windows(&self) -> Result<BTreeMap<u32, Window>, Error> {
-        let hosts = read::entries(&self.hosts).map_err(|error| Error::map(HOSTS, &error))?;
-        read::windows(&hosts, &self.windows)
+    pub fn windows(&self) -> Result<BTreeMap<u32, Standing>, Error> {
+        read::windows(&self.entries()?, &self.windows, &self.heard)
     }
 
-    /// What the datapath did, summed over the CPUs, since the maps were made.
+    /// What the datapath did for every virtual host, by slot, since the maps were made.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn counters(&self) -> Result<Counters, Error> {
-        read::counters(&self.counters)
+    pub fn counters(&self) -> Result<BTreeMap<u32, Counters>, Error> {
+        read::counters(&self.entries()?, &self.counters)
     }
 
     /// Detaches the programs everywhere and removes every pin, the instance's folder, and the one
@@ -229,6 +230,10 @@ impl Datapath {
     /// The first one; the rest is removed nevertheless.
     pub fn close(self) -> Result<(), Error> {
         self.pins.remove()
+    }
+
+    fn entries(&self) -> Result<Vec<(HostKey, Host)>, Error> {
+        read::entries(&self.hosts).map_err(|error| Error::map(HOSTS, &error))
     }
 
     fn build(
@@ -266,6 +271,7 @@ impl Datapath {
             hosts: take(ebpf, HOSTS, HashMap::try_from)?,
             vips: take(ebpf, VIPS, HashMap::try_from)?,
             windows: take(ebpf, WINDOWS, Array::try_from)?,
+            heard: take(ebpf, HEARD, Array::try_from)?,
             counters: take(ebpf, COUNTERS, PerCpuArray::try_from)?,
             shadow: BTreeMap::new(),
         };
@@ -318,7 +324,7 @@ impl Mode {
 
 fn load(pins: &Pins) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
-    for name in [HOSTS, VIPS, WINDOWS, ADVERTS, COUNTERS] {
+    for name in [HOSTS, VIPS, WINDOWS, HEARD, ADVERTS, COUNTERS] {
         loader.map_pin_path(name, pins.map(name));
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(&error))?;

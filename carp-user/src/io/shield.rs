@@ -1,6 +1,6 @@
 //! XDP and what belongs to it: the programs and maps, and the virtual MACs that the links receive.
 
-use super::bpf::{Adverts, Attached, Datapath, Port};
+use super::bpf::{Adverts, Attached, Counters, Datapath, Port};
 use super::fdb::VirtualMacs;
 use super::instance;
 use super::link::Links;
@@ -78,7 +78,10 @@ impl Shield {
     /// What the kernel says.
     pub fn counters(&self) -> Result<BTreeMap<String, u64>, super::bpf::Error> {
         let counters = self.datapath.counters()?;
-        Ok(counters.iter().map(|(counter, count)| (counter.name().to_owned(), count)).collect())
+        Ok(Counters::sum(counters.values())
+            .iter()
+            .map(|(counter, count)| (counter.name().to_owned(), count))
+            .collect())
     }
 
     /// The link's MAC or forwarding changed.

@@ -165,7 +165,7 @@ impl Wire {
     }
 
     pub fn serves(&self, index: usize) -> bool {
-        self.nodes[index].window.is_open(self.now)
+        self.nodes[index].window.is_leased(self.now)
     }
 
     pub fn refused(&self, index: usize, name: &str) -> u64 {

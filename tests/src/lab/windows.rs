@@ -4,8 +4,9 @@
 use super::clock;
 use anyhow::{Context, Result};
 use aya::maps::{Array, Map, MapData};
-use carp_common::map::{WINDOWS, Window};
+use carp_common::map::{HEARD, WINDOWS, Window};
 use carp_common::time::{Instant, Span};
+use carp_user::io::bpf::Standing;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +17,16 @@ const PACE: Span = Span::millis(1);
 
 /// The windows of one node, whether its daemon lives or not.
 pub struct Windows {
-    path: PathBuf,
+    folder: PathBuf,
     slots: u32,
-    /// The map, and the pin's inode at that time: a daemon that starts anew may pin another.
-    open: Option<(u64, Array<MapData, Window>)>,
+    /// The maps, and the pin's inode at that time: a daemon that starts anew may pin another.
+    open: Option<(u64, Maps)>,
+}
+
+/// Windows, and when each master was heard.
+struct Maps {
+    windows: Array<MapData, Window>,
+    heard: Array<MapData, u64>,
 }
 
 /// A node began or ceased to serve a virtual host.
@@ -57,28 +64,31 @@ struct Seen {
 impl Windows {
     /// Of the instance of this name, with so many virtual hosts.
     pub fn of(instance: &str, slots: u32) -> Self {
-        Self { path: Path::new("/sys/fs/bpf/carp").join(instance).join(WINDOWS), slots, open: None }
+        Self { folder: Path::new("/sys/fs/bpf/carp").join(instance), slots, open: None }
     }
 
-    /// The window of one virtual host.
+    /// The window of one virtual host, and when its master was heard last.
     ///
     /// # Errors
     /// When nothing is pinned (XDP off, or never started).
-    pub fn read(&mut self, slot: u32) -> Result<Window> {
-        let inode = self.path.metadata().with_context(|| format!("{}", self.path.display()))?.ino();
+    pub fn read(&mut self, slot: u32) -> Result<Standing> {
+        let path = self.folder.join(WINDOWS);
+        let inode = path.metadata().with_context(|| format!("{}", path.display()))?.ino();
         if self.open.as_ref().is_none_or(|(known, _)| *known != inode) {
-            let map = Array::try_from(Map::Array(MapData::from_pin(&self.path)?))?;
-            self.open = Some((inode, map));
+            let windows = Array::try_from(Map::Array(MapData::from_pin(&path)?))?;
+            let heard = Array::try_from(Map::Array(MapData::from_pin(self.folder.join(HEARD))?))?;
+            self.open = Some((inode, Maps { windows, heard }));
         }
-        let (_, map) = self.open.as_ref().context("just opened")?;
-        Ok(map.get(&slot, 0)?)
+        let (_, maps) = self.open.as_ref().context("just opened")?;
+        let heard = Instant::from_nanos(maps.heard.get(&slot, 0)?);
+        Ok(Standing { window: maps.windows.get(&slot, 0)?, heard })
     }
 
     /// Whether the datapath serves this virtual host at this moment, just before and just after the
     /// look. Nothing pinned serves nothing.
     pub fn serves(&mut self, slot: u32) -> bool {
         let before = clock::now();
-        self.read(slot).is_ok_and(|window| window.is_open(before) && window.is_open(clock::now()))
+        self.read(slot).is_ok_and(|standing| standing.is_open(before) && standing.is_open(clock::now()))
     }
 
     /// Whether it serves every virtual host.

@@ -192,7 +192,7 @@ impl World {
     fn retire(&mut self, node: usize) {
         let local = self.local(node);
         let machine = &mut self.machines[node];
-        if machine.kernel.windows.iter().any(|window| window.is_open(local)) {
+        if machine.kernel.windows.iter().any(|window| window.is_leased(local)) {
             let text = format!("n{node} has stopped and left a window open");
             self.oracle.fail(self.now, Rule::LateFence, text);
         }

@@ -85,7 +85,7 @@ impl World {
         let local = self.local(node);
         for (host, window) in self.machines[node].kernel.windows.iter().enumerate() {
             let end = local + self.scenario.machines[node].paces[host].lease();
-            if window.is_open(local) && window.serve_until > end.nanos() {
+            if window.is_leased(local) && window.serve_until > end.nanos() {
                 let text = format!("n{node} died and would serve host {host} longer than a lease");
                 self.oracle.fail(self.now, Rule::LongLease, text);
             }

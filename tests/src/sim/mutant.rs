@@ -123,7 +123,7 @@ impl Mutant {
     /// Changes what a node wants done.
     pub(super) fn meddle(self, actions: &mut Vec<Action>, local: Instant) {
         let closes =
-            |action: &Action| matches!(action, Action::Window { window, .. } if !window.is_open(local));
+            |action: &Action| matches!(action, Action::Window { window, .. } if !window.is_leased(local));
         match self {
             Self::NoFence => actions.retain(|action| !closes(action)),
             Self::LateFence => actions.sort_by_key(closes),

@@ -178,7 +178,7 @@ impl Oracle {
         let closes = |action: &Action| matches!(action, Action::Window { host: of, window } if *of == host && !opens(*window, answer.local));
         let fence = answer.actions.iter().position(|(action, _)| closes(action));
         let frame = answer.actions.iter().position(|(_, of)| *of == Some(slot(host)));
-        let open = answer.windows.get(slot(host)).is_some_and(|window| window.is_open(answer.local));
+        let open = answer.windows.get(slot(host)).is_some_and(|window| window.is_leased(answer.local));
         let late = match (fence, frame) {
             (Some(fence), Some(frame)) => frame < fence,
             (Some(_), None) => false,

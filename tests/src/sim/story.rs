@@ -87,7 +87,7 @@ impl What {
         match self {
             Self::Advert { to, ok, .. } => to.is_none() && *ok,
             Self::Heard { .. } | Self::Lost { .. } => true,
-            Self::Window { before, after, local, .. } => before.is_open(*local) && after.is_open(*local),
+            Self::Window { before, after, local, .. } => before.is_leased(*local) && after.is_leased(*local),
             Self::Fault(_) | Self::Resumed(_) | Self::Frozen(..) | Self::Role(..) | Self::Warning(..) => {
                 false
             }
@@ -144,7 +144,7 @@ struct Opening(Window, Instant);
 
 impl fmt::Display for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(Window { serve_from, serve_until }, local) = *self;
+        let Self(Window { serve_from, serve_until, .. }, local) = *self;
         let (from, until) = (Instant::from_nanos(serve_from), Instant::from_nanos(serve_until));
         if from >= until || until <= local {
             f.write_str("closed")

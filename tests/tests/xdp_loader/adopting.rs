@@ -7,7 +7,7 @@ use carp_common::map::{Host, HostKey, VipKey, Window};
 use carp_user::io::bpf::{Attached, Datapath, EGRESS_PROGRAM, Mode, OBJECT, read_pinned};
 use std::os::unix::fs::symlink;
 
-const WINDOW: Window = Window { serve_from: 0, serve_until: 1 << 40 };
+const WINDOW: Window = Window { serve_until: 1 << 40, ..Window::CLOSED };
 
 /// A datapath on `a0` with an open window, its daemon gone.
 fn left_behind(instance: &Instance) -> Objects {
@@ -34,19 +34,19 @@ fn maps_and_links_of_a_killed_daemon_are_gone_on_with() {
         assert_eq!(leaving_after.link, leaving_before.link, "the same link");
         assert_ne!(leaving_after.program, leaving_before.program, "a new program in it");
         assert_eq!(datapath.mode_of(port.link), Some(Attached::Native));
-        assert_eq!(datapath.windows().unwrap().get(&0), Some(&WINDOW));
+        assert_eq!(datapath.windows().unwrap()[&0].window, WINDOW);
         // The same host in the same slot keeps its window; another in that slot starts closed.
         configure(&mut datapath, port.link, 1, [10, 9, 0, 1].into()).unwrap();
-        assert_eq!(datapath.windows().unwrap().get(&0), Some(&WINDOW));
+        assert_eq!(datapath.windows().unwrap()[&0].window, WINDOW);
         configure(&mut datapath, port.link, 2, [10, 9, 0, 2].into()).unwrap();
-        assert_eq!(datapath.windows().unwrap().get(&0), Some(&Window::CLOSED));
+        assert_eq!(datapath.windows().unwrap()[&0].window, Window::CLOSED);
         let vhid = Vhid::new(2).unwrap();
         let kept = (HostKey::new(port.link, vhid), VipKey::new(port.link, [10, 9, 0, 2].into()));
         datapath.set_window(0, WINDOW).unwrap();
         datapath.retain(&[kept.0], &[kept.1]).unwrap();
         let pinned = read_pinned(&instance.name).unwrap();
         assert_eq!(pinned.hosts, [(kept.0, Host { slot: 0, link_mac: [2; 6], flags: 0 })]);
-        assert_eq!(pinned.windows.get(&0), Some(&WINDOW), "the slot belongs to the host that stays");
+        assert_eq!(pinned.windows[&0].window, WINDOW, "the slot belongs to the host that stays");
         datapath.close().unwrap();
         drop(adverts);
         until("the kernel has freed everything", || {
@@ -121,7 +121,7 @@ fn another_mode_means_another_link() {
         let (datapath, _adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
         assert_eq!(datapath.mode_of(port.link), Some(Attached::Generic));
         assert_ne!(Objects::on("a0").links, before.links);
-        assert_eq!(datapath.windows().unwrap().get(&0), Some(&WINDOW));
+        assert_eq!(datapath.windows().unwrap()[&0].window, WINDOW);
         datapath.close().unwrap();
     });
 }

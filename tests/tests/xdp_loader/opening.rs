@@ -3,7 +3,8 @@
 use crate::place::{Instance, Leaving, Objects, configure, ip, port, program_on, until, within};
 use aya::programs::{Xdp, XdpMode};
 use carp_common::map::{Counter, Window};
-use carp_user::io::bpf::{Attached, Datapath, Error, Mode, OBJECT, PROGRAM, read_pinned};
+use carp_common::time::Instant;
+use carp_user::io::bpf::{Attached, Counters, Datapath, Error, Mode, OBJECT, PROGRAM, Standing, read_pinned};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 #[test]
@@ -12,7 +13,7 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
         let instance = Instance::new();
         let ports = [port("a0", Mode::Native), port("a1", Mode::Generic)];
         let (mut datapath, mut adverts) = Datapath::open(&instance.name, &ports).unwrap();
-        let maps = ["ADVERTS", "COUNTERS", "HOSTS", "VIPS", "WINDOWS", "abi"];
+        let maps = ["ADVERTS", "COUNTERS", "HEARD", "HOSTS", "VIPS", "WINDOWS", "abi"];
         let links = ["egress-a0", "egress-a1", "link-a0", "link-a1"];
         assert_eq!(instance.pins(), [&maps[..], &links].concat());
         let leaving = Leaving::on("a0");
@@ -20,7 +21,7 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
         assert_eq!(datapath.mode_of(ports[0].link), Some(Attached::Native));
         assert_eq!(datapath.mode_of(ports[1].link), Some(Attached::Generic));
         configure(&mut datapath, ports[0].link, 1, [10, 9, 0, 1].into()).unwrap();
-        assert!(datapath.counters().unwrap().iter().all(|(_, value)| value == 0));
+        assert_eq!(Counters::sum(datapath.counters().unwrap().values()), Counters::default());
         assert!(adverts.next().is_none());
         let objects = Objects::on("a0");
         assert_eq!(objects.links.len(), 2);
@@ -105,7 +106,7 @@ fn two_instances_live_side_by_side_and_do_not_share_an_interface() {
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
         let (second, _adverts) = Datapath::open(&two.name, &[port("a1", Mode::Auto)]).unwrap();
         first.close().unwrap();
-        assert_eq!(two.pins().len(), 8);
+        assert_eq!(two.pins().len(), 9);
         assert!(program_on("a1").is_some());
         second.close().unwrap();
         assert!(!two.folder().exists());
@@ -158,13 +159,16 @@ fn the_pinned_state_is_readable_without_a_daemon() {
         let port = port("a0", Mode::Auto);
         let (mut datapath, _adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
         configure(&mut datapath, port.link, 3, [10, 9, 0, 1].into()).unwrap();
-        let window = Window { serve_from: 0, serve_until: 77 };
+        let window = Window { serve_until: 77, ..Window::CLOSED };
         datapath.set_window(0, window).unwrap();
         drop(datapath);
         let pinned = read_pinned(&instance.name).unwrap();
-        assert_eq!(pinned.windows.into_iter().collect::<Vec<_>>(), [(0, window)]);
+        assert_eq!(
+            pinned.windows.into_iter().collect::<Vec<_>>(),
+            [(0, Standing { window, heard: Instant::ZERO })]
+        );
         assert_eq!((pinned.hosts[0].0.vhid, pinned.hosts[0].1.slot), (3, 0));
-        assert_eq!(pinned.counters.get(Counter::Advert), 0);
+        assert_eq!(pinned.counters[&0].get(Counter::Advert), 0);
         assert!(pinned.interfaces.values().eq(["a0"]));
     });
 }

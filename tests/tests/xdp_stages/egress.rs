@@ -6,8 +6,9 @@ use crate::frames::*;
 use crate::harness::{Kernel, LINK_MAC, NEXT, Outcome, SHOT};
 use crate::random::Random;
 use crate::serving::{set_up, windows};
-use carp_common::map::{Counter, Vip, Window};
+use carp_common::map::{Counter, Vip};
 use carp_common::verdict::Verdict;
+use carp_user::io::bpf::Standing;
 use carp_user::io::clock;
 use etherparse::{Icmpv6Slice, NetSlice, SlicedPacket, TransportSlice};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -132,7 +133,8 @@ fn what_is_ours_leaves_within_the_window_with_the_virtual_mac_and_is_dropped_out
             Some(rewritten) => (rewritten.clone(), vec![REWRITTEN]),
             None => (case.frame.clone(), Vec::new()),
         };
-        for (window_name, window) in windows().open {
+        for which in 0..=windows().open.len() {
+            let (window_name, window) = windows().open.get(which).copied().unwrap_or(windows().taken_over);
             kernel.set_window(0, window);
             let wanted = Outcome { action: NEXT, frame: frame.clone(), counted: counted.clone() };
             assert_eq!(kernel.run(&case.frame), wanted, "{}, window {window_name}", case.name);
@@ -169,7 +171,7 @@ fn what_is_not_ours_leaves_untouched_at_any_time() {
     ];
     let mut kernel = Kernel::leaving();
     set_up(&mut kernel);
-    for window in [windows().open[0].1, Window::CLOSED] {
+    for window in [windows().open[0].1, Standing::default()] {
         kernel.set_window(0, window);
         for (name, frame) in &others {
             let wanted = Outcome { action: NEXT, frame: frame.clone(), counted: Vec::new() };
@@ -221,11 +223,11 @@ fn an_option_that_is_cut_off_empty_or_far_behind_leaves_the_message_as_it_is() {
 fn a_frame_cut_at_any_length_is_judged_by_what_is_there() {
     let mut kernel = Kernel::leaving();
     set_up(&mut kernel);
-    for window in [windows().open[0].1, Window::CLOSED] {
+    for window in [windows().open[0].1, Standing::default()] {
         kernel.set_window(0, window);
         for frame in cases().into_iter().map(|case| case.frame) {
             for len in shortest(&frame)..=frame.len() {
-                check(&mut kernel, &frame[..len], &Maps::set_up(window));
+                check(&mut kernel, &frame[..len], &Maps::set_up(window.is_open(clock::now())));
             }
         }
     }
@@ -264,7 +266,7 @@ fn nanoseconds_per_frame_that_leaves_are_printed() {
     for (name, frame) in frames {
         println!("{name:28} {:4} ns", kernel.nanos(&frame, 100_000));
     }
-    kernel.set_window(0, Window::CLOSED);
+    kernel.set_window(0, Standing::default());
     println!("{:28} {:4} ns", "IPv4 from a fenced VIP", kernel.nanos(&packet4(VIP4, 6), 100_000));
 }
 
@@ -287,7 +289,7 @@ fn serving() -> Kernel {
 
 /// Whether it is dropped, as the model says.
 fn check(kernel: &mut Kernel, frame: &[u8], maps: &Maps) -> bool {
-    let (verdict, vhid) = maps.verdict(frame, clock::now());
+    let (verdict, vhid) = maps.verdict(frame);
     let outcome = kernel.run(frame);
     let (action, counted) = match verdict {
         Verdict::Pass => (NEXT, Vec::new()),

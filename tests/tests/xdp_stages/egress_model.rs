@@ -5,9 +5,10 @@ use crate::frames::*;
 use crate::harness::{Kernel, LINK};
 use crate::random::Random;
 use crate::serving::windows;
-use carp_common::map::{Vip, Window};
-use carp_common::time::Instant;
+use carp_common::map::Vip;
 use carp_common::verdict::{self, Leaving, Verdict};
+use carp_user::io::bpf::Standing;
+use carp_user::io::clock;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A virtual host beside the one with the VIPs.
@@ -15,27 +16,27 @@ pub const OTHER_VHID: u8 = 8;
 
 /// The maps, of one link.
 pub struct Maps {
-    /// (vhid, window)
-    hosts: Vec<(u8, Window)>,
-    /// (address, vhid, window)
-    vips: Vec<(IpAddr, u16, Window)>,
+    /// (vhid, whether it is served)
+    hosts: Vec<(u8, bool)>,
+    /// (address, vhid, whether it is served)
+    vips: Vec<(IpAddr, u16, bool)>,
 }
 
 impl Maps {
-    /// With both VIPs in this window.
-    pub fn set_up(window: Window) -> Self {
-        let vips = VIPS.map(|vip| (vip, u16::from(VHID), window));
-        Self { hosts: vec![(VHID, window)], vips: vips.to_vec() }
+    /// With both VIPs served, or neither.
+    pub fn set_up(serves: bool) -> Self {
+        let vips = VIPS.map(|vip| (vip, u16::from(VHID), serves));
+        Self { hosts: vec![(VHID, serves)], vips: vips.to_vec() }
     }
 
     /// Random ones, in the kernel too.
     pub fn shuffled(kernel: &mut Kernel, random: &mut Random) -> Self {
         let all = windows();
-        let all: Vec<Window> = all.open.iter().chain(&all.closed).map(|(_, window)| *window).collect();
+        let all: Vec<Standing> = all.open.iter().chain(&all.closed).map(|(_, window)| *window).collect();
         let slots = [0, 1, 2].map(|slot| {
             let window = random.pick(&all);
             kernel.set_window(slot, window);
-            window
+            window.is_open(clock::now())
         });
         let mut maps = Self { hosts: Vec::new(), vips: Vec::new() };
         for vhid in [VHID, OTHER_VHID] {
@@ -58,42 +59,41 @@ impl Maps {
     }
 
     /// The verdict and the MAC to be put in.
-    pub fn verdict(&self, frame: &[u8], now: Instant) -> (Verdict, u16) {
+    pub fn verdict(&self, frame: &[u8]) -> (Verdict, u16) {
         let (verdict, vhid) = match frame.get(12..14) {
-            Some([8, 6]) => self.arp(frame, now),
-            Some([8, 0]) => self.packet(ipv4_source(frame), now),
-            Some([0x86, 0xdd]) => self.ipv6(frame, now),
+            Some([8, 6]) => self.arp(frame),
+            Some([8, 0]) => self.packet(ipv4_source(frame)),
+            Some([0x86, 0xdd]) => self.ipv6(frame),
             Some([0x81, 0] | [0x88, 0xa8]) => return (Verdict::Pass, 0),
             Some(_) | None => (Verdict::Pass, 0),
         };
         if verdict != Verdict::Pass {
             return (verdict, vhid);
         }
-        (self.virtual_mac(frame, now), 0)
+        (self.virtual_mac(frame), 0)
     }
 
-    fn vip(&self, address: IpAddr) -> Option<(u16, Window)> {
+    fn vip(&self, address: IpAddr) -> Option<(u16, bool)> {
         // The map's key has IPv4 addresses mapped into IPv6.
         let address = address.to_canonical();
-        self.vips.iter().find(|(vip, ..)| *vip == address).map(|(_, vhid, window)| (*vhid, *window))
+        self.vips.iter().find(|(vip, ..)| *vip == address).map(|(_, vhid, serves)| (*vhid, *serves))
     }
 
-    fn judge(&self, leaving: Leaving, vip: Option<(u16, Window)>, now: Instant) -> (Verdict, u16) {
-        let window = vip.map(|(_, window)| window);
-        (verdict::egress(leaving, window.as_ref(), now), vip.map_or(0, |(vhid, _)| vhid))
+    fn judge(&self, leaving: Leaving, vip: Option<(u16, bool)>) -> (Verdict, u16) {
+        vip.map_or((Verdict::Pass, 0), |(vhid, serves)| (verdict::egress(leaving, serves), vhid))
     }
 
-    fn arp(&self, frame: &[u8], now: Instant) -> (Verdict, u16) {
+    fn arp(&self, frame: &[u8]) -> (Verdict, u16) {
         let is_arp = frame.len() >= 42 && frame[14..20] == [0, 1, 8, 0, 6, 4];
         let sender = is_arp.then(|| Ipv4Addr::from(<[u8; 4]>::try_from(&frame[28..32]).unwrap()));
-        self.judge(Leaving::Arp, sender.and_then(|sender| self.vip(sender.into())), now)
+        self.judge(Leaving::Arp, sender.and_then(|sender| self.vip(sender.into())))
     }
 
-    fn packet(&self, source: Option<IpAddr>, now: Instant) -> (Verdict, u16) {
-        self.judge(Leaving::Packet, source.and_then(|source| self.vip(source)), now)
+    fn packet(&self, source: Option<IpAddr>) -> (Verdict, u16) {
+        self.judge(Leaving::Packet, source.and_then(|source| self.vip(source)))
     }
 
-    fn ipv6(&self, frame: &[u8], now: Instant) -> (Verdict, u16) {
+    fn ipv6(&self, frame: &[u8]) -> (Verdict, u16) {
         if frame.len() < 54 || frame[14] >> 4 != 6 {
             return (Verdict::Pass, 0);
         }
@@ -101,21 +101,21 @@ impl Maps {
         let source = self.vip(address(22));
         let is_neighbour = frame[20] == 58 && frame.len() >= 78 && matches!(frame[54..56], [135 | 136, 0]);
         if !is_neighbour {
-            return self.packet(Some(address(22)), now);
+            return self.packet(Some(address(22)));
         }
         let target = if frame[54] == 136 { self.vip(address(62)) } else { None };
-        match self.judge(Leaving::Neighbour, source, now) {
+        match self.judge(Leaving::Neighbour, source) {
             (Verdict::Drop(counter), vhid) => (Verdict::Drop(counter), vhid),
             by_source => match target {
-                Some(_) => self.judge(Leaving::Neighbour, target, now),
+                Some(_) => self.judge(Leaving::Neighbour, target),
                 None => by_source,
             },
         }
     }
 
-    fn virtual_mac(&self, frame: &[u8], now: Instant) -> Verdict {
+    fn virtual_mac(&self, frame: &[u8]) -> Verdict {
         let [0, 0, 0x5e, 0, 1, vhid] = frame[6..12] else { return Verdict::Pass };
-        let Some((_, window)) = self.hosts.iter().find(|(host, _)| *host == vhid) else {
+        let Some((_, serves)) = self.hosts.iter().find(|(host, _)| *host == vhid) else {
             return Verdict::Pass;
         };
         // What is too short to be an advert is not known to be none.
@@ -126,7 +126,7 @@ impl Maps {
         };
         match protocol.filter(|_| frame.len() >= header) {
             Some(112) | None => Verdict::Pass,
-            Some(_) => verdict::egress(Leaving::VirtualMac, Some(window), now),
+            Some(_) => verdict::egress(Leaving::VirtualMac, *serves),
         }
     }
 }

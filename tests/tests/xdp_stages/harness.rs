@@ -5,9 +5,10 @@ use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    ADVERTS, COUNTERS, Captured, Counter, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
+    ADVERTS, COUNTERS, Captured, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS,
+    Window,
 };
-use carp_user::io::bpf::{EGRESS_PROGRAM, OBJECT, PROGRAM};
+use carp_user::io::bpf::{EGRESS_PROGRAM, OBJECT, PROGRAM, Standing};
 use std::net::IpAddr;
 use zerocopy::FromBytes;
 
@@ -23,6 +24,9 @@ pub const TX: u32 = 3;
 /// Of the program for what leaves: the next program or filter decides; not sent.
 pub const NEXT: u32 = u32::MAX;
 pub const SHOT: u32 = 2;
+
+/// Slots that the tests use.
+pub const SLOTS: u32 = 3;
 
 pub struct Kernel {
     ebpf: Ebpf,
@@ -80,14 +84,19 @@ impl Kernel {
         let _absent = self.vips().remove(&VipKey::new(LINK, vip));
     }
 
-    pub fn set_window(&mut self, slot: u32, window: Window) {
+    pub fn set_window(&mut self, slot: u32, standing: Standing) {
         let map = self.ebpf.map_mut(WINDOWS).unwrap();
-        Array::<_, Window>::try_from(map).unwrap().set(slot, window, 0).unwrap();
+        Array::<_, Window>::try_from(map).unwrap().set(slot, standing.window, 0).unwrap();
+        let map = self.ebpf.map_mut(HEARD).unwrap();
+        Array::<_, u64>::try_from(map).unwrap().set(slot, standing.heard.nanos(), 0).unwrap();
     }
 
+    /// Of all slots together.
     pub fn counters(&self) -> Vec<u64> {
-        let map = PerCpuArray::<_, u64>::try_from(self.ebpf.map(COUNTERS).unwrap()).unwrap();
-        Counter::ALL.iter().map(|counter| map.get(&(*counter as u32), 0).unwrap().iter().sum()).collect()
+        let map = PerCpuArray::<_, Counts>::try_from(self.ebpf.map(COUNTERS).unwrap()).unwrap();
+        let slots: Vec<_> = (0..SLOTS).map(|slot| map.get(&slot, 0).unwrap()).collect();
+        let sum = |index: usize| slots.iter().flat_map(|cpus| cpus.iter()).map(|counts| counts[index]).sum();
+        (0..Counter::COUNT).map(sum).collect()
     }
 
     /// The adverts in the ring buffer.

@@ -1,15 +1,13 @@
 //! Cut frames and random frames.
 
 use crate::frames::*;
-use crate::harness::{DROP, Kernel, LINK, LINK_MAC, PASS, TX};
+use crate::harness::{DROP, Kernel, LINK, LINK_MAC, PASS, SLOTS, TX};
 use crate::model::Maps;
 use crate::serving::windows;
 use carp_common::map::{Counter, Host, Vip};
 use carp_common::verdict::Verdict;
 use carp_user::io::clock;
 use std::net::IpAddr;
-
-const SLOTS: u32 = 3;
 
 /// splitmix64.
 pub struct Random(pub u64);
@@ -91,7 +89,7 @@ fn a_hundred_thousand_random_frames_agree_with_the_model() {
         let before = kernel.counters();
         for _ in 0..500 {
             let frame = random_frame(&mut random);
-            let verdict = maps.verdict(&frame, clock::now());
+            let verdict = maps.verdict(&frame);
             let (action, out) = kernel.act(&frame);
             check(&frame, verdict, action, &out);
             actions[usize::try_from(action).unwrap()] += 1;
@@ -145,7 +143,7 @@ fn shuffle(kernel: &mut Kernel, random: &mut Random) -> Maps {
     for slot in 0..SLOTS {
         let (_, window) = random.pick(&choices);
         kernel.set_window(slot, window);
-        maps.windows.insert(slot, window);
+        maps.serves.insert(slot, window.is_open(clock::now()));
     }
     for vhid in [VHID, 8, 255] {
         kernel.remove_host(vhid);

@@ -2,8 +2,9 @@
 
 use crate::frames::*;
 use crate::harness::{DROP, Kernel, LINK, LINK_MAC, Outcome, PASS, TX};
-use carp_common::map::{CAPTURE_LEN, Counter, Host, Vip, Window};
+use carp_common::map::{ARMED_FOR, CAPTURE_LEN, Counter, Host, Vip, Window};
 use carp_common::time::{Instant, Span};
+use carp_user::io::bpf::Standing;
 use carp_user::io::clock;
 use etherparse::{
     ArpEthIpv4Packet, ArpOperation, Icmpv6Slice, LinkHeader, NetSlice, SlicedPacket, TransportSlice,
@@ -12,24 +13,40 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The windows that matter, by name.
 pub struct Windows {
-    pub open: Vec<(&'static str, Window)>,
-    pub closed: Vec<(&'static str, Window)>,
+    pub open: Vec<(&'static str, Standing)>,
+    /// Open, but not for longer than a few frames take.
+    pub taken_over: (&'static str, Standing),
+    pub closed: Vec<(&'static str, Standing)>,
+}
+
+/// A window that does not depend on what was heard.
+pub fn always(window: Window) -> Standing {
+    Standing { window, heard: Instant::ZERO }
 }
 
 pub fn windows() -> Windows {
-    let (now, hour) = (clock::now(), Span::secs(3600));
+    let (now, hour, dead) = (clock::now(), Span::secs(3600), Span::secs(3));
+    let armed = |until, silence| Standing { window: Window::armed(dead, until), heard: now - silence };
+    let lease = Window::new(Instant::ZERO, now + hour);
+    let of = |window| Standing { window, heard: now };
     Windows {
         open: vec![
-            ("a master's lease", Window::new(Instant::ZERO, now + hour)),
-            ("an armed backup's, begun", Window::new(now - Span::millis(1), now + hour)),
-            ("for ever", Window::new(Instant::ZERO, Instant::MAX)),
+            ("a master's lease", of(lease)),
+            ("a window that has begun", of(Window::new(now - Span::millis(1), now + hour))),
+            ("for ever", of(Window::new(Instant::ZERO, Instant::MAX))),
+            ("a lease while armed", of(Window { dead: 1, armed_until: u64::MAX, ..lease })),
         ],
+        taken_over: ("an armed backup's, begun", armed(now + hour, dead)),
         closed: vec![
-            ("zero", Window::CLOSED),
-            ("expired", Window::new(Instant::ZERO, now - Span::millis(1))),
-            ("not yet begun", Window::new(now + hour, now + hour + hour)),
-            ("never", Window::new(Instant::MAX, Instant::MAX)),
-            ("upside down", Window::new(now + hour, now - Span::millis(1))),
+            ("zero", of(Window::CLOSED)),
+            ("expired", of(Window::new(Instant::ZERO, now - Span::millis(1)))),
+            ("not yet begun", of(Window::new(now + hour, now + hour + hour))),
+            ("never", of(Window::new(Instant::MAX, Instant::MAX))),
+            ("upside down", of(Window::new(now + hour, now - Span::millis(1)))),
+            ("armed, master heard", armed(now + hour, Span::ZERO)),
+            ("armed, nobody ever heard", always(Window::armed(dead, now + hour))),
+            ("armed, taken over and not claimed", armed(now + hour, dead + ARMED_FOR)),
+            ("armed no longer", armed(now - Span::millis(1), dead)),
         ],
     }
 }
@@ -92,7 +109,8 @@ fn every_kind_of_frame_is_served_within_the_window_and_dropped_outside() {
     let mut kernel = Kernel::new();
     set_up(&mut kernel);
     for case in cases() {
-        for (window_name, window) in windows().open {
+        for which in 0..=windows().open.len() {
+            let (window_name, window) = windows().open.get(which).copied().unwrap_or(windows().taken_over);
             kernel.set_window(0, window);
             let outcome = kernel.run(&case.frame);
             expect(&outcome, case.open, &format!("{}, window {window_name}", case.name));

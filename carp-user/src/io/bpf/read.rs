@@ -5,16 +5,26 @@ use std::path::Path;
 
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
-use carp_common::map::{COUNTERS, Counter, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window};
+use carp_common::map::{
+    COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
+};
+use carp_common::time::Instant;
 
 use super::Error;
 use super::pins::{BPFFS, Found, Pins};
 
-const COUNT: usize = Counter::COUNT as usize;
-
-/// What the datapath did, by counter.
+/// What the datapath did for a virtual host, or for several, by counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters([u64; COUNT]);
+pub struct Counters(Counts);
+
+/// The window of a virtual host, and what else decides whether it is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The window.
+    pub window: Window,
+    /// When its master was heard last; zero is never.
+    pub heard: Instant,
+}
 
 /// The state of a datapath that no daemon looks after.
 #[derive(Clone, Debug)]
@@ -24,9 +34,9 @@ pub struct Pinned {
     /// Their addresses.
     pub vips: Vec<(VipKey, Vip)>,
     /// Their windows, by slot.
-    pub windows: BTreeMap<u32, Window>,
-    /// What was done since the maps were made.
-    pub counters: Counters,
+    pub windows: BTreeMap<u32, Standing>,
+    /// What was done for each since the maps were made, by slot.
+    pub counters: BTreeMap<u32, Counters>,
     /// Names of the interfaces that the program is attached to, by index.
     pub interfaces: BTreeMap<u32, String>,
 }
@@ -40,6 +50,22 @@ impl Counters {
     /// All of them, in the order of the map.
     pub fn iter(&self) -> impl Iterator<Item = (Counter, u64)> {
         Counter::ALL.into_iter().zip(self.0)
+    }
+
+    /// Of several virtual hosts together.
+    pub fn sum<'a>(of: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sum = Self::default();
+        for counters in of {
+            sum.0.iter_mut().zip(counters.0).for_each(|(sum, value)| *sum = sum.wrapping_add(value));
+        }
+        sum
+    }
+}
+
+impl Standing {
+    /// Whether the datapath serves at `now`.
+    pub const fn is_open(&self, now: Instant) -> bool {
+        self.window.is_open(self.heard, now)
     }
 }
 
@@ -61,13 +87,14 @@ pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
     let hosts = entries(&hosts).map_err(failed(HOSTS))?;
     let vips = HashMap::try_from(Map::HashMap(open(VIPS)?)).map_err(failed(VIPS))?;
     let slots = Array::try_from(Map::Array(open(WINDOWS)?)).map_err(failed(WINDOWS))?;
+    let heard = Array::try_from(Map::Array(open(HEARD)?)).map_err(failed(HEARD))?;
     let counts = PerCpuArray::try_from(Map::PerCpuArray(open(COUNTERS)?)).map_err(failed(COUNTERS))?;
     let attached = pins.links()?.into_iter().filter(|link| link.ifindex != 0);
     Ok(Pinned {
-        windows: windows(&hosts, &slots)?,
+        windows: windows(&hosts, &slots, &heard)?,
+        counters: counters(&hosts, &counts)?,
         vips: entries(&vips).map_err(failed(VIPS))?,
         hosts,
-        counters: counters(&counts)?,
         interfaces: attached.map(|link| (link.ifindex, link.name)).collect(),
     })
 }
@@ -103,17 +130,25 @@ pub(super) fn entries<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>) -> Result<Ve
 pub(super) fn windows(
     hosts: &[(HostKey, Host)],
     windows: &Array<MapData, Window>,
-) -> Result<BTreeMap<u32, Window>, Error> {
-    let read = |slot| Ok((slot, windows.get(&slot, 0).map_err(|error| Error::map(WINDOWS, &error))?));
+    heard: &Array<MapData, u64>,
+) -> Result<BTreeMap<u32, Standing>, Error> {
+    let read = |slot| {
+        let window = windows.get(&slot, 0).map_err(|error| Error::map(WINDOWS, &error))?;
+        let heard = heard.get(&slot, 0).map_err(|error| Error::map(HEARD, &error))?;
+        Ok((slot, Standing { window, heard: Instant::from_nanos(heard) }))
+    };
     hosts.iter().map(|(_, host)| read(host.slot)).collect()
 }
 
-/// Summed over the CPUs.
-pub(super) fn counters(map: &PerCpuArray<MapData, u64>) -> Result<Counters, Error> {
-    let mut counters = Counters::default();
-    for (counter, sum) in Counter::ALL.iter().zip(&mut counters.0) {
-        let values = map.get(&(*counter as u32), 0).map_err(|error| Error::map(COUNTERS, &error))?;
-        *sum = values.iter().fold(0, |sum: u64, value| sum.wrapping_add(*value));
-    }
-    Ok(counters)
+/// Of these hosts, by slot, each summed over the CPUs.
+pub(super) fn counters(
+    hosts: &[(HostKey, Host)],
+    map: &PerCpuArray<MapData, Counts>,
+) -> Result<BTreeMap<u32, Counters>, Error> {
+    let read = |slot| {
+        let values = map.get(&slot, 0).map_err(|error| Error::map(COUNTERS, &error))?;
+        let per_cpu: Vec<Counters> = values.iter().map(|counts| Counters(*counts)).collect();
+        Ok((slot, Counters::sum(&per_cpu)))
+    };
+    hosts.iter().map(|(_, host)| read(host.slot)).collect()
 }

@@ -1,18 +1,23 @@
 //! How a window is replaced while the datapath reads it.
 //!
-//! XDP reads the two words of a window one after the other, so during a write it may see one word
-//! of the old and one of the new window. A master's windows all start at zero, so only the end
-//! changes, and every mixture is one of the two. Where the start changes too, a mixture could be
-//! open when neither window is; then the window goes over a closed one.
+//! XDP reads the words of a window one after the other, so during a write it may see some words of
+//! the old and some of the new window. No mixture may be open when neither is; and where one opens
+//! while the other is still open, none may be closed. A master's leases all start at zero, so only the
+//! end changes, and every mixture is one of the two. Where the start changes too the lease goes over a
+//! closed one, and an armed backup that becomes a master is disarmed by a write of its own.
 
 use carp_common::map::Window;
 
 /// What is written, in this order, to get from one window to the other: one write as a rule.
 pub(super) fn steps(from: Window, to: Window) -> impl Iterator<Item = Window> {
-    let closed = |start| Window { serve_from: start, serve_until: 0 };
+    let closed = |start| Window { serve_from: start, serve_until: 0, ..to };
     let detour = [closed(from.serve_from), closed(to.serve_from)];
     let detour = if is_safe(from, to) { None } else { Some(detour) };
-    detour.into_iter().flatten().chain([to])
+    let rearmed = from.dead != 0 && to.dead != 0 && from.dead != to.dead;
+    let disarmed = rearmed.then_some(Window { dead: 0, armed_until: 0, ..from });
+    let takes_over = from.dead != 0 && to.dead == 0 && to.serve_from < to.serve_until;
+    let both = takes_over.then_some(Window { dead: from.dead, armed_until: from.armed_until, ..to });
+    disarmed.into_iter().chain(detour.into_iter().flatten()).chain(both).chain([to])
 }
 
 /// With the same start, or when the two overlap, every mixture lies within what the two cover.
@@ -29,8 +34,13 @@ mod tests {
     const MOMENTS: [u64; 7] = [0, 1, 2, 3, 4, 5, u64::MAX];
 
     fn windows() -> impl Iterator<Item = Window> {
-        let ends =
-            |from| MOMENTS.into_iter().map(move |until| Window { serve_from: from, serve_until: until });
+        let ends = |from| {
+            MOMENTS.into_iter().map(move |until| Window {
+                serve_from: from,
+                serve_until: until,
+                ..Window::CLOSED
+            })
+        };
         MOMENTS.into_iter().flat_map(ends)
     }
 
@@ -44,8 +54,8 @@ mod tests {
                         [(last.serve_from, next.serve_until), (next.serve_from, last.serve_until)]
                     {
                         for now in MOMENTS.map(Instant::from_nanos) {
-                            let seen = Window { serve_from, serve_until }.is_open(now);
-                            let allowed = from.is_open(now) || to.is_open(now);
+                            let seen = Window { serve_from, serve_until, ..Window::CLOSED }.is_leased(now);
+                            let allowed = from.is_leased(now) || to.is_leased(now);
                             assert!(!seen || allowed, "{from:?} to {to:?} at {now:?}");
                         }
                     }
@@ -58,9 +68,25 @@ mod tests {
 
     #[test]
     fn a_master_renews_with_one_write() {
-        let lease = |until| Window { serve_from: 0, serve_until: until };
+        let lease = |until| Window { serve_until: until, ..Window::CLOSED };
         assert_eq!(steps(lease(5), lease(9)).count(), 1);
         assert_eq!(steps(Window::CLOSED, lease(9)).count(), 1);
         assert_eq!(steps(lease(9), Window::CLOSED).count(), 1);
+    }
+
+    #[test]
+    fn an_armed_backup_that_takes_over_is_open_in_every_mixture() {
+        let armed = Window { dead: 3, armed_until: 9, ..Window::CLOSED };
+        let lease = Window { serve_until: 20, ..Window::CLOSED };
+        let steps: Vec<Window> = steps(armed, lease).collect();
+        assert_eq!(steps, [Window { dead: 3, armed_until: 9, ..lease }, lease]);
+    }
+
+    #[test]
+    fn another_dead_time_is_armed_by_way_of_none() {
+        let armed = |dead| Window { dead, armed_until: 9, ..Window::CLOSED };
+        assert_eq!(steps(armed(3), armed(4)).collect::<Vec<_>>(), [Window::CLOSED, armed(4)]);
+        assert_eq!(steps(Window::CLOSED, armed(4)).count(), 1);
+        assert_eq!(steps(armed(4), Window::CLOSED).count(), 1);
     }
 }
