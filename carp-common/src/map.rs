@@ -78,9 +78,9 @@ pub struct Vip {
     pub flags: u16,
 }
 
-/// When the datapath may serve: from one moment until another, which is a master's lease, or for
-/// [`ARMED_FOR`] once its master has been silent for so long, which is an armed backup's window. That
-/// one moves with every advert in [`HEARD`], so it opens with nobody's help. All zero is closed.
+/// When the datapath may serve: from one moment until another, which is a master's lease; or for
+/// [`ARMED_FOR`] once the master has been silent for so long, which is an armed backup's window. XDP
+/// moves that one with every advert ([`HEARD`]), so it opens with nobody's help. All zero is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Window {
@@ -92,6 +92,8 @@ pub struct Window {
     pub dead: u64,
     /// First moment at which it is not armed any more, whatever its daemon does.
     pub armed_until: u64,
+    /// Address of the master that it is armed for, as in [`VipKey::address`].
+    pub master: [u8; 16],
 }
 
 /// How long an armed backup serves without its daemon: long enough to wake one, short enough that
@@ -229,30 +231,66 @@ impl VipKey {
     /// For this address on this link.
     #[inline(always)]
     pub fn new(link: IfIndex, vip: IpAddr) -> Self {
-        let address = match vip {
-            // As `to_ipv6_mapped` does it, but in two stores: in BPF that one calls a byte loop.
-            IpAddr::V4(ip) => {
-                let [a, b, c, d] = ip.octets();
-                [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
-            }
-            IpAddr::V6(ip) => ip.octets(),
-        };
-        Self { ifindex: link.0, address }
+        Self { ifindex: link.0, address: mapped(vip) }
     }
+}
+
+/// IPv4 as `::ffff:a.b.c.d`. As `to_ipv6_mapped` does it, but in two stores: in BPF that one calls a
+/// byte loop.
+#[inline(always)]
+const fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+        }
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+#[inline(always)]
+const fn is_mapped(address: &[u8; 16]) -> bool {
+    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
 }
 
 impl Window {
     /// Never.
-    pub const CLOSED: Self = Self { serve_from: 0, serve_until: 0, dead: 0, armed_until: 0 };
+    pub const CLOSED: Self = Self { serve_from: 0, serve_until: 0, dead: 0, armed_until: 0, master: [0; 16] };
 
     /// From one moment until another.
     pub const fn new(from: Instant, until: Instant) -> Self {
         Self { serve_from: from.nanos(), serve_until: until.nanos(), ..Self::CLOSED }
     }
 
-    /// Once the master has been silent for this long, if that is before `until`.
-    pub const fn armed(dead: Span, until: Instant) -> Self {
-        Self { dead: dead.as_nanos(), armed_until: until.nanos(), ..Self::CLOSED }
+    /// Once this master has been silent for so long, if that is before `until`.
+    pub fn armed(dead: Span, until: Instant, master: IpAddr) -> Self {
+        let (dead, armed_until) = (dead.as_nanos(), until.nanos());
+        Self { dead, armed_until, master: mapped(master), ..Self::CLOSED }
+    }
+
+    /// Without its lease.
+    #[must_use]
+    pub const fn without_lease(self) -> Self {
+        Self { serve_from: 0, serve_until: 0, ..self }
+    }
+
+    /// Without being armed.
+    #[must_use]
+    pub const fn disarmed(self) -> Self {
+        Self { serve_from: self.serve_from, serve_until: self.serve_until, ..Self::CLOSED }
+    }
+
+    /// What an authenticated advert of a master, not one of its words, makes of this slot's entry in
+    /// [`HEARD`]. It moves with the master that the slot is armed for. With another's, or when that
+    /// one returns after `patience`, the longest lease, it is over: zero, until the daemon arms anew.
+    #[inline(always)]
+    pub fn hear(&self, heard: Instant, source: IpAddr, patience: Span, now: Instant) -> Instant {
+        let source = mapped(source);
+        if self.dead == 0 || is_mapped(&source) != is_mapped(&self.master) {
+            return heard;
+        }
+        let is_over = heard == Instant::ZERO || source != self.master || patience <= now.since(heard);
+        if is_over { Instant::ZERO } else { now }
     }
 
     /// Whether the datapath serves at `now`; `heard` is this slot's entry in [`HEARD`].
@@ -299,7 +337,7 @@ const _: () = {
     assert!(size_of::<Host>() == 12);
     assert!(size_of::<VipKey>() == 20);
     assert!(size_of::<Vip>() == 8);
-    assert!(size_of::<Window>() == 32);
+    assert!(size_of::<Window>() == 48);
     assert!(size_of::<Captured>() == 144);
 };
 

@@ -25,12 +25,19 @@ impl Pace {
     /// Sent to the group, any backup takes over at once; sent to one node, it is handed the role.
     pub const BOW_OUT: Self = Self { base: 255, skew: 255 };
     /// What a backup of ours sends to one master, to learn whether it confirms hand-overs. Every
-    /// master ignores it as it is worse than itself; one of ours answers. So with the next two.
+    /// master ignores it as it is worse than itself; one of ours answers. So with the next three.
     pub const GREETING: Self = Self { base: 255, skew: 254 };
     /// What a former master of ours sends to the one that it gave way to: it does not serve any more.
     pub const CONFIRMATION: Self = Self { base: 255, skew: 253 };
     /// What a master of ours sends to a backup that greeted it: it will confirm.
     pub const ANSWER: Self = Self { base: 255, skew: 252 };
+    /// The same, and more: the backup is its heir, and may take over without settling first.
+    pub const PROMISE: Self = Self { base: 255, skew: 251 };
+
+    /// Whether it is one of the words above, which no master advertises with.
+    pub const fn is_word(self) -> bool {
+        self.base == Self::PROMISE.base && self.skew >= Self::PROMISE.skew
+    }
 
     /// Time between two advertisements, in whole microseconds as FreeBSD counts them; 3906 µs for
     /// base 0 skew 0 (OpenBSD). `carp-protocol` section 3.2.

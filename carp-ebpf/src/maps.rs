@@ -61,6 +61,7 @@ pub fn serves(slot: u32, now: Instant) -> bool {
             serve_until: (&raw const (*window).serve_until).read_volatile(),
             dead: (&raw const (*window).dead).read_volatile(),
             armed_until: (&raw const (*window).armed_until).read_volatile(),
+            ..Window::CLOSED
         }
     };
     window.is_leased(now) || (window.is_armed(now) && window.is_open(heard(slot), now))

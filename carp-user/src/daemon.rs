@@ -77,6 +77,8 @@ impl Daemon {
         for (link, facts) in links {
             daemon.link(link, facts);
         }
+        // Also when it serves nothing: what an earlier daemon left has to go then.
+        daemon.publish();
         tracing::info!(node = daemon.config.node.name, hosts = daemon.hosts.len(), "started");
         Ok(daemon)
     }
@@ -221,6 +223,11 @@ impl Daemon {
         } else {
             self.serving.remove(&host);
         }
+        self.publish();
+        tracing::info!(virtual_host = self.label(host), serving, "serving");
+    }
+
+    fn publish(&self) {
         let held = |(index, host): (u32, &HostSetup)| {
             let link = host.link;
             let vips = if self.serving.contains(&HostId(index)) { host.vips.clone() } else { Vec::new() };
@@ -228,7 +235,6 @@ impl Daemon {
         };
         let wanted: BTreeSet<Held> = (0..).zip(&self.hosts).flat_map(held).collect();
         self.shells.wanted.send_replace(wanted);
-        tracing::info!(virtual_host = self.label(host), serving, "serving");
     }
 
     /// FreeBSD's form of the line, for those who search for it.

@@ -55,7 +55,7 @@ impl Shells {
         let vips: BTreeSet<IpAddr> =
             config.hosts.iter().flat_map(|host| &host.addresses).map(|vip| vip.ip).collect();
         let links = Links::open(&names, vips)?;
-        let setup = config.setup(|name| links.index(name), seed)?;
+        let mut setup = config.setup(|name| links.index(name), seed)?;
         for host in &setup.hosts {
             host.vips.iter().try_for_each(|vip| links.admits(host.link, *vip))?;
         }
@@ -67,6 +67,12 @@ impl Shells {
         let calls = control::listen(&instance.socket())
             .with_context(|| format!("opening the control socket {}", instance.socket().display()))?;
         let (shield, adverts) = raise(config, &links, &setup)?;
+        if let Some(shield) = &shield {
+            let leases = shield.leases();
+            for (slot, host) in (0..).zip(&mut setup.hosts) {
+                host.resume_until = leases.get(&slot).copied();
+            }
+        }
         let deaf: Vec<IfIndex> =
             if shield.is_some() { Vec::new() } else { link_set(&setup).into_iter().collect() };
         let opened = Ear::open(adverts, &deaf).map_err(anyhow::Error::from).and_then(|ear| {
@@ -140,7 +146,11 @@ fn start_applier(setup: &Setup, left: &[Mark]) -> Result<(watch::Sender<BTreeSet
     let configured = setup.hosts.iter().flat_map(|host| host.vips.iter().map(|vip| (host.link, *vip)));
     let left = left.iter().flat_map(|mark| mark.vips.iter().map(|vip| (mark.link(), *vip)));
     let known = configured.chain(left).map(|(link, address)| Held { link, address });
-    let (wanted, receiver) = watch::channel(BTreeSet::new());
+    // What a killed daemon held and this one goes on with stays where it is.
+    let resumed = setup.hosts.iter().filter(|host| host.resume_until.is_some());
+    let resumed =
+        resumed.flat_map(|host| host.vips.iter().map(|vip| Held { link: host.link, address: *vip }));
+    let (wanted, receiver) = watch::channel(resumed.collect());
     let addresses = Addresses::open(&known.collect())?;
     for stranger in addresses.strangers() {
         tracing::warn!(address = %stranger.address, "the VIP is on its link already, put there by somebody \

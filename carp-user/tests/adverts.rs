@@ -5,7 +5,7 @@ use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
-use carp_user::proto::event::{Action, Event, Family, HostSetup, LinkState, Setup};
+use carp_user::proto::event::{Action, Event, Family, Flavour, HostSetup, LinkState, Setup};
 use carp_user::proto::node::Node;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -26,10 +26,12 @@ fn adverts(
         vips: vips.iter().map(|vip| vip.parse().expect("an address")).collect(),
         pace: Pace { base: 1, skew: 0 },
         preempt: true,
+        flavour: Flavour::Freebsd,
         key: Key([7; 20]),
         digest: Variant::Freebsd,
         accept: vec![Variant::Freebsd],
         tos: 0xe0,
+        resume_until: None,
     };
     let start = Instant::ZERO + Span::secs(100);
     let mut node = Node::new(Setup { hosts: vec![host], seed: 1 }, start);
@@ -41,8 +43,10 @@ fn adverts(
     loop {
         while !todo.is_empty() {
             let Action::Advertise { host, family, frame, .. } = todo.remove(0) else { continue };
-            let source = Heard::parse(frame.bytes()).expect("protocol 112").expect("well-formed").source;
-            heard.push((now.since(start).as_millis(), family, source));
+            let advert = Heard::parse(frame.bytes()).expect("protocol 112").expect("well-formed");
+            if !advert.is_announcement() {
+                heard.push((now.since(start).as_millis(), family, advert.source));
+            }
             todo.extend(node.handle(Event::Sent { host, family, at: now, ok: true }, now));
         }
         now = match node.deadline() {

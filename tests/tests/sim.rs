@@ -132,6 +132,47 @@ fn a_frozen_master_falls_silent_before_the_backup_serves() {
     }
 }
 
+/// Invariant 4 of the architecture: the datapath takes over by itself, whatever its daemon does.
+#[test]
+fn the_kernel_of_a_frozen_backup_takes_over_at_the_dead_time_and_closes_again() {
+    for seed in 0..20 {
+        let killed = Span::millis(10_000 + seed * 50);
+        let scenario = pair_at_start()
+            .at(secs(10), Fault::Pause(1, secs(20)))
+            .at(killed, Fault::Crash { node: 0, ring: true });
+        let mut world = played(scenario, seed, secs(10));
+        world.run_until(Instant::ZERO + killed);
+        let last = *adverts(&world, 0).last().expect("it advertised");
+        let opens = last + Span::micros(100) + Pace { base: 1, skew: 100 }.dead();
+        for (after, serves) in [(0, false), (2, true), (98, true), (102, false)] {
+            world.run_until(opens - Span::millis(1) + Span::millis(after));
+            assert_eq!(world.serves(1, 0), serves, "seed {seed}, {after} ms");
+        }
+        world.run_until(Instant::ZERO + secs(40));
+        assert!(world.failure().is_none(), "seed {seed}: {:?}", world.failure());
+        assert!(world.serves(1, 0), "seed {seed}: its daemon has woken");
+    }
+}
+
+#[test]
+fn a_daemon_that_starts_within_its_lease_goes_on_without_a_gap() {
+    for after in (100..2_800).step_by(300) {
+        let killed = secs(10);
+        let scenario = pair_at_start()
+            .at(killed, Fault::Crash { node: 0, ring: true })
+            .at(killed + Span::millis(after), Fault::Start(0));
+        let mut world = played(scenario, after, killed);
+        let last = *adverts(&world, 0).last().expect("it advertised");
+        let in_time =
+            killed + Span::millis(after) < last.since(Instant::ZERO) + Pace { base: 1, skew: 0 }.lease();
+        for step in 0..700 {
+            world.run_until(Instant::ZERO + killed + Span::millis(step * 10));
+            assert!(!in_time || world.serves(0, 0), "{after} ms: a gap at {step}");
+        }
+        assert!(world.failure().is_none(), "{after} ms: {:?}", world.failure());
+    }
+}
+
 #[test]
 fn a_node_that_cannot_send_serves_no_longer_than_its_lease() {
     let scenario = pair_at_start().at(Span::millis(10_500), Fault::SendErrors(0, 1000));

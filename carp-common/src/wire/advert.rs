@@ -57,6 +57,14 @@ impl Envelope {
         }
     }
 
+    /// To nodes of ours only, wherever on the segment: for what is not to be taken for an advert.
+    pub const fn to_ours(source: IpAddr, tos: u8) -> Self {
+        match source {
+            IpAddr::V4(source) => Self::V4 { source, destination: ip::OUR_GROUP_V4, tos },
+            IpAddr::V6(source) => Self::V6 { source, destination: ip::OUR_GROUP_V6, class: tos },
+        }
+    }
+
     /// To one node; `None` when the families differ.
     pub const fn to_node(source: IpAddr, destination: IpAddr, tos: u8) -> Option<Self> {
         match (source, destination) {
@@ -68,8 +76,8 @@ impl Envelope {
         }
     }
 
-    /// The whole frame: from the virtual MAC, to the group's MAC also when one node is addressed
-    /// (the others drop it at IP; no neighbour has to be resolved first).
+    /// The whole frame: from the virtual MAC, to the group's MAC whoever is addressed (the others drop
+    /// it at IP; no neighbour has to be resolved first).
     pub fn seal(&self, advert: &Advert) -> Frame {
         self.seal_from(advert, virtual_mac(advert.vhid))
     }
@@ -103,6 +111,14 @@ impl Heard {
             eth::IPV4 => Self::parse_v4(rest),
             eth::IPV6 => Self::parse_v6(rest),
             _ => None,
+        }
+    }
+
+    /// Whether it is for nodes of ours only ([`Envelope::to_ours`]): a claim that is announced, not made.
+    pub fn is_announcement(&self) -> bool {
+        match self.destination {
+            IpAddr::V4(group) => group == ip::OUR_GROUP_V4,
+            IpAddr::V6(group) => group == ip::OUR_GROUP_V6,
         }
     }
 

@@ -15,6 +15,11 @@ pub const UNROUTED: u8 = 255;
 pub const CARP_GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 /// The IPv6 group that advertisements are sent to.
 pub const CARP_GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+/// What only nodes of ours listen to: no other implementation is a member of this group, which is for
+/// experiments (RFC 4727 section 2.4.2) and flooded by every switch.
+pub const OUR_GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
+/// The same for IPv6 (RFC 4727 section 3.4).
+pub const OUR_GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114);
 /// All nodes of the link.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// Don't fragment.

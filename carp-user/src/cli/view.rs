@@ -151,7 +151,7 @@ mod tests {
         let ended = MapWindow { ended_ms: Some(1_000), ..MapWindow::default() };
         assert_eq!(window(now - Span::secs(1)), ended);
         assert_eq!(map_window(&standing(Window::CLOSED), now), MapWindow::default());
-        let armed = standing(Window::armed(Span::secs(3), now + Span::secs(9)));
+        let armed = standing(Window::armed(Span::secs(3), now + Span::secs(9), [10, 0, 0, 2].into()));
         assert_eq!(map_window(&armed, now), MapWindow { opens_in_ms: Some(2_000), ..MapWindow::default() });
         let takes_over = MapWindow { open: true, opens_in_ms: Some(0), ..MapWindow::default() };
         assert_eq!(map_window(&armed, now + Span::secs(2)), takes_over);

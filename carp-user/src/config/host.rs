@@ -4,6 +4,7 @@ use super::fields::{At, Fields};
 use super::mistake::{File, Mistake, Place};
 use super::node::device_problem;
 use super::{Document, HostConfig, Node, Secret, Vip, address, password, reference};
+use crate::proto::event::Flavour;
 use carp_common::auth::Variant;
 use carp_common::id::Vhid;
 use carp_common::map::{MAX_HOSTS, MAX_VIPS};
@@ -72,6 +73,7 @@ fn read(
     let base = fields.number("base", mistakes);
     let skew = fields.number("skew", mistakes).and_then(|skew| total_skew(&skew, node, mistakes));
     let preempt = fields.flag("preempt", node.is_none_or(|node| node.preempt), mistakes);
+    let flavour = fields.choice("flavour", mistakes).and_then(|name| Flavour::from_name(name.value));
     let digest = digest(fields, addresses.as_ref(), mistakes);
     let tos = fields.number("tos", mistakes);
     let digest = digest?;
@@ -84,6 +86,7 @@ fn read(
         secret: secret?,
         pace: Pace { base: base?.value, skew: skew? },
         preempt: preempt?,
+        flavour: flavour?,
         digest,
         accept: accepted(digest),
         tos: tos?.value,

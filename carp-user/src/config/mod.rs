@@ -15,7 +15,7 @@ pub use mistake::{File, Mistake, Mistakes, Source};
 pub use password::Secret;
 pub use reference::reference;
 
-use crate::proto::event::{HostSetup, Setup};
+use crate::proto::event::{Flavour, HostSetup, Setup};
 use carp_common::auth::Variant;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::pace::Pace;
@@ -88,6 +88,8 @@ pub struct HostConfig {
     pub pace: Pace,
     /// Whether a backup takes over from a worse master.
     pub preempt: bool,
+    /// Whose timers and rules the election follows.
+    pub flavour: Flavour,
     /// Digest variant that is sent.
     pub digest: Variant,
     /// Digest variants that are accepted.
@@ -193,10 +195,12 @@ impl HostConfig {
             vips: self.addresses.iter().map(|vip| vip.ip).collect(),
             pace: self.pace,
             preempt: self.preempt,
+            flavour: self.flavour,
             key: self.secret.key().clone(),
             digest: self.digest,
             accept: self.accept.clone(),
             tos: self.tos,
+            resume_until: None,
         }
     }
 }

@@ -45,6 +45,9 @@ pub const DIGESTS: &[&str] =
 /// Names of the ways to attach XDP.
 pub const XDP_MODES: &[&str] = &["auto", "native", "generic", "off"];
 
+/// Names of the flavours of the election.
+pub const FLAVOURS: &[&str] = &["freebsd", "openbsd"];
+
 /// Keys of the table `[node]`.
 pub const NODE: &[Key] = &[
     Key {
@@ -163,6 +166,17 @@ pub const VIRTUAL_HOST: &[Key] = &[
         default: "that of the node",
         example: "true",
         meaning: "Whether a backup takes over from a master that is worse than itself.",
+    },
+    Key {
+        name: "flavour",
+        kind: Kind::Choice(FLAVOURS),
+        range: "",
+        unit: "",
+        default: r#""freebsd""#,
+        example: r#""openbsd""#,
+        meaning: "Whose timers and rules the election follows. `freebsd` (pfSense, OPNsense, ucarp): a demotion is \
+                  added to the skew. `openbsd`, for groups with OpenBSD: it is told apart from the skew and compares \
+                  first, and the dead time is three whole intervals. All nodes of a group should have the same.",
     },
     Key {
         name: "digest",

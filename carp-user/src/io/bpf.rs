@@ -29,7 +29,7 @@ use carp_common::map::{
 };
 use zerocopy::FromBytes;
 
-use super::privilege;
+use super::{clock, privilege};
 
 pub use error::Error;
 pub use pins::is_bpffs_mounted;
@@ -189,8 +189,8 @@ impl Datapath {
         Ok(())
     }
 
-    /// Says from when until when a slot may serve: one map write, three when the start changes
-    /// to a window that does not overlap (see `shift`).
+    /// Says from when until when a slot may serve: one map write as a rule (see `shift`). One that is
+    /// armed anew counts its master's silence from now on.
     ///
     /// # Errors
     /// A slot of `MAX_HOSTS` or more; the kernel's.
@@ -200,6 +200,10 @@ impl Datapath {
             Some(current) => *current,
             None => self.windows.get(&slot, 0).map_err(failed)?,
         };
+        if window.dead != 0 && (window.dead, window.master) != (current.dead, current.master) {
+            let now = clock::now().nanos();
+            self.heard.set(slot, now, 0).map_err(|error| Error::map(HEARD, &error))?;
+        }
         for step in shift::steps(current, window) {
             self.windows.set(slot, step, 0).map_err(failed)?;
             self.shadow.insert(slot, step);

@@ -1,12 +1,14 @@
 //! XDP and what belongs to it: the programs and maps, and the virtual MACs that the links receive.
 
 use super::bpf::{Adverts, Attached, Counters, Datapath, Port};
+use super::clock;
 use super::fdb::VirtualMacs;
 use super::instance;
 use super::link::Links;
 use crate::proto::event::{HostId, HostSetup};
 use carp_common::id::{IfIndex, virtual_mac};
 use carp_common::map::{Host, HostKey, Vip, VipKey, Window};
+use carp_common::time::Instant;
 use std::collections::BTreeMap;
 
 /// The datapath of one daemon, filled with its virtual hosts. Dropping it leaves it at work, as a
@@ -62,6 +64,17 @@ impl Shield {
     /// What the kernel says.
     pub fn set_window(&mut self, host: HostId, window: Window) -> Result<(), super::bpf::Error> {
         self.datapath.set_window(host.0, window)
+    }
+
+    /// Leases of an earlier daemon that still run, by slot. What cannot be read has none.
+    pub fn leases(&self) -> BTreeMap<u32, Instant> {
+        let now = clock::now();
+        let windows = self.datapath.windows().unwrap_or_else(|error| {
+            tracing::warn!(%error, "reading the windows of an earlier daemon");
+            BTreeMap::new()
+        });
+        let running = windows.into_iter().filter(|(_, standing)| standing.window.is_leased(now));
+        running.map(|(slot, standing)| (slot, Instant::from_nanos(standing.window.serve_until))).collect()
     }
 
     /// How it is attached to a link: `native` or `generic`.

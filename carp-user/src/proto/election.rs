@@ -1,7 +1,7 @@
-//! Who is master: the CARP state machine of one virtual host, with FreeBSD's timers and rules
-//! (`carp-protocol` sections 3.2 to 3.4). It knows nothing of packets, keys or windows.
+//! Who is master: the CARP state machine of one virtual host, with the timers and rules of FreeBSD or
+//! of OpenBSD (`carp-protocol` sections 3.2 to 3.4). It knows nothing of packets, keys or windows.
 
-use super::event::{Family, Reason, Role};
+use super::event::{Family, Flavour, Reason, Role};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use std::cmp::Ordering;
@@ -16,6 +16,7 @@ pub struct Election {
     configured: Pace,
     demotion: i32,
     preempt: bool,
+    flavour: Flavour,
     families: Families,
     state: State,
 }
@@ -57,13 +58,22 @@ pub enum Input {
         at: Instant,
         /// What its sender competes with.
         pace: Pace,
+        /// Byte 4, its sender's demotion in OpenBSD's sense.
+        demote: u8,
         /// Who leads when both are equal.
         tie: Tie,
         /// A backup may preempt this sender now.
         may_preempt: bool,
     },
+    /// The claim that was announced against a worse master has settled.
+    Preempt,
     /// The old master gave the role to this node.
-    HandedOver,
+    HandedOver {
+        /// When the kernel got that message.
+        at: Instant,
+    },
+    /// The daemon before this one was master, and its lease still runs.
+    Resume,
     /// This node's lease is over, so others may have taken over.
     LeaseLapsed,
     /// Somebody asked for a role.
@@ -114,10 +124,27 @@ impl Families {
     }
 }
 
+impl Input {
+    /// When what it tells of happened, if that is known to be earlier than it is told.
+    pub const fn happened_at(self) -> Option<Instant> {
+        match self {
+            Self::Heard { at, .. } | Self::HandedOver { at } => Some(at),
+            Self::Up(_)
+            | Self::Down(_)
+            | Self::Preempt
+            | Self::Resume
+            | Self::LeaseLapsed
+            | Self::Force { .. }
+            | Self::Demotion(_)
+            | Self::Tick => None,
+        }
+    }
+}
+
 impl Election {
     /// In INIT.
-    pub const fn new(configured: Pace, preempt: bool, families: Families) -> Self {
-        Self { configured, demotion: 0, preempt, families, state: State::Init }
+    pub const fn new(configured: Pace, preempt: bool, flavour: Flavour, families: Families) -> Self {
+        Self { configured, demotion: 0, preempt, flavour, families, state: State::Init }
     }
 
     /// The role now.
@@ -129,16 +156,63 @@ impl Election {
         }
     }
 
-    /// What is advertised and compared: the configured pace with demotion folded in.
+    /// What is advertised and compared: FreeBSD folds demotion into it, OpenBSD tells of it apart.
     pub fn effective(&self) -> Pace {
-        self.configured.demoted(self.demotion)
+        match self.flavour {
+            Flavour::Freebsd => self.configured.demoted(self.demotion),
+            Flavour::Openbsd => self.configured,
+        }
+    }
+
+    /// Silence after which this backup takes the master for dead.
+    pub fn dead(&self) -> Span {
+        match self.flavour {
+            Flavour::Freebsd => self.configured.dead(),
+            Flavour::Openbsd => self.configured.interval().times(3),
+        }
+    }
+
+    /// Whether this node, as a backup, leaves a master of that rank alone.
+    pub fn yields_to(&self, pace: Pace, demote: u8) -> bool {
+        !self.outranks(pace, demote)
+    }
+
+    /// How this node's demotion compares with a peer's byte 4: FreeBSD does not look at it.
+    fn demotion_to(&self, demote: u8) -> Ordering {
+        match self.flavour {
+            Flavour::Freebsd => Ordering::Equal,
+            Flavour::Openbsd => demote_byte(self.demotion).cmp(&demote),
+        }
+    }
+
+    /// How a peer's rank compares with this node's: less leads.
+    pub fn compare(&self, pace: Pace, demote: u8) -> Ordering {
+        self.demotion_to(demote).reverse().then(pace.cmp(&self.effective()))
+    }
+
+    /// When this backup takes the master for dead.
+    pub fn dead_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Backup { v4_dead_at, v6_dead_at } => earlier(v4_dead_at, v6_dead_at),
+            State::Init | State::Master { .. } => None,
+        }
+    }
+
+    /// Whether this backup preempts a master of that rank. By OpenBSD's rule one that is demoted more
+    /// is preempted in any case, and one that is demoted less in none.
+    fn outranks(&self, pace: Pace, demote: u8) -> bool {
+        match self.demotion_to(demote) {
+            Ordering::Less => true,
+            Ordering::Equal => self.preempt && self.effective() < pace,
+            Ordering::Greater => false,
+        }
     }
 
     /// When to come back with a `Tick`.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Init => None,
-            State::Backup { v4_dead_at, v6_dead_at } => earlier(v4_dead_at, v6_dead_at),
+            State::Backup { .. } => self.dead_at(),
             State::Master { advertise_at } => Some(advertise_at),
         }
     }
@@ -154,13 +228,22 @@ impl Election {
                 Output { change: Some((Role::Init, reason)), ..Output::default() }
             }
             (State::Init, Input::Heard { .. } | Input::Force { .. } | Input::Tick) => Output::default(),
-            (State::Init, Input::HandedOver | Input::LeaseLapsed) => Output::default(),
-            (State::Backup { .. }, Input::Heard { family, at, pace, may_preempt, .. }) => {
-                self.backup_heard(family, at, pace, may_preempt, now)
+            (State::Init, Input::Preempt | Input::HandedOver { .. } | Input::Resume | Input::LeaseLapsed) => {
+                Output::default()
             }
-            (State::Master { .. }, Input::Heard { pace, tie, .. }) => self.master_heard(pace, tie, now),
-            (State::Backup { .. }, Input::HandedOver) => self.promote(now, Reason::HandedOver),
-            (State::Master { .. }, Input::HandedOver) => Output::default(),
+            (State::Backup { .. }, Input::Heard { family, at, pace, demote, may_preempt, .. }) => {
+                let preempts = may_preempt && self.outranks(pace, demote);
+                self.backup_heard(family, at, pace, preempts, now)
+            }
+            (State::Master { .. }, Input::Heard { pace, demote, tie, .. }) => {
+                self.master_heard(pace, demote, tie, now)
+            }
+            (State::Backup { .. }, Input::Resume) => self.promote(now, Reason::Resumed),
+            (State::Master { .. }, Input::Resume) => Output::default(),
+            (State::Backup { .. }, Input::Preempt) => self.promote(now, Reason::Preempted),
+            (State::Master { .. }, Input::Preempt) => Output::default(),
+            (State::Backup { .. }, Input::HandedOver { .. }) => self.promote(now, Reason::HandedOver),
+            (State::Master { .. }, Input::HandedOver { .. }) => Output::default(),
             (State::Backup { .. }, Input::LeaseLapsed) => Output::default(),
             (State::Master { .. }, Input::LeaseLapsed) => self.listen(now, Reason::LeaseLapsed),
             (State::Backup { .. }, Input::Force { master: true }) => self.promote(now, Reason::Forced),
@@ -183,7 +266,7 @@ impl Election {
 
     /// Enters BACKUP with full master-down timers.
     fn listen(&mut self, now: Instant, reason: Reason) -> Output {
-        let dead_at = now + self.configured.dead();
+        let dead_at = now + self.dead();
         self.state = State::Backup {
             v4_dead_at: self.families.v4.then_some(dead_at),
             v6_dead_at: self.families.v6.then_some(dead_at),
@@ -204,9 +287,13 @@ impl Election {
 
     /// A master tells of its new rank at once (item 89).
     fn redemote(&mut self, sum: i32, now: Instant) -> Output {
-        let before = self.effective();
+        let told = |election: &Self| match election.flavour {
+            Flavour::Freebsd => (election.effective(), 0),
+            Flavour::Openbsd => (election.effective(), demote_byte(election.demotion)),
+        };
+        let before = told(self);
         self.demotion = sum;
-        if self.effective() == before { Output::default() } else { self.advertise(now) }
+        if told(self) == before { Output::default() } else { self.advertise(now) }
     }
 
     fn backup_heard(
@@ -214,30 +301,31 @@ impl Election {
         family: Family,
         at: Instant,
         pace: Pace,
-        may_preempt: bool,
+        preempts: bool,
         now: Instant,
     ) -> Output {
         let fresh = now.since(at) <= LATE;
-        if fresh && self.preempt && may_preempt && self.effective() < pace {
+        if fresh && preempts {
             return self.promote(now, Reason::Preempted);
         }
         if fresh && pace.outlasts(self.effective()) {
             return self.promote(now, Reason::MasterWillTimeOut);
         }
+        let dead = self.dead();
         if let State::Backup { v4_dead_at, v6_dead_at } = &mut self.state {
             let timer = match family {
                 Family::V4 => v4_dead_at,
                 Family::V6 => v6_dead_at,
             };
             if timer.is_some() {
-                *timer = Some(at + self.configured.dead());
+                *timer = Some(at + dead);
             }
         }
         Output::default()
     }
 
-    fn master_heard(&mut self, pace: Pace, tie: Tie, now: Instant) -> Output {
-        match (pace.cmp(&self.effective()), tie) {
+    fn master_heard(&mut self, pace: Pace, demote: u8, tie: Tie, now: Instant) -> Output {
+        match (self.compare(pace, demote), tie) {
             (Ordering::Less, _) => self.listen(now, Reason::BetterMaster),
             (Ordering::Equal, Tie::Theirs) => self.listen(now, Reason::LowerAddress),
             (Ordering::Equal, Tie::Ours) | (Ordering::Greater, _) => {
@@ -257,6 +345,11 @@ impl Election {
             Some(_) | None => Output::default(),
         }
     }
+}
+
+/// Byte 4 of an advert: OpenBSD ranks by it, the others ignore it.
+pub fn demote_byte(demotion: i32) -> u8 {
+    u8::try_from(demotion.max(0)).unwrap_or(u8::MAX)
 }
 
 /// The earlier of two timers, of which either may not run.

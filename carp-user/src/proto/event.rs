@@ -47,6 +47,8 @@ pub struct HostSetup {
     pub pace: Pace,
     /// Whether a backup takes over from a worse master.
     pub preempt: bool,
+    /// Whose timers and rules it follows.
+    pub flavour: Flavour,
     /// The shared secret.
     pub key: Key,
     /// Digest variant that is sent.
@@ -55,6 +57,19 @@ pub struct HostSetup {
     pub accept: Vec<Variant>,
     /// TOS and traffic class of the adverts.
     pub tos: u8,
+    /// End of the lease that an earlier daemon left in the datapath, when it still runs.
+    pub resume_until: Option<Instant>,
+}
+
+/// Whose election it is. Both are understood by every implementation; groups of one kind agree best.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flavour {
+    /// Demotion is folded into the skew, and byte 4 of a peer is not looked at. pfSense, OPNsense.
+    #[default]
+    Freebsd,
+    /// Demotion is told in byte 4 and compares before base and skew; the skew counts three times in
+    /// the dead time (OpenBSD since 2025).
+    Openbsd,
 }
 
 /// Something happened.
@@ -232,6 +247,8 @@ pub enum Reason {
     MasterTimedOut,
     /// The master handed over to this node.
     HandedOver,
+    /// The daemon before this one was master, and its lease still runs.
+    Resumed,
     /// This master's lease ran out before it could advertise again: it was late, and looks first.
     LeaseLapsed,
     /// Somebody asked for it.
@@ -265,6 +282,24 @@ impl Family {
     }
 }
 
+impl Flavour {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Freebsd, Self::Openbsd];
+
+    /// Its name in configuration and output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Freebsd => "freebsd",
+            Self::Openbsd => "openbsd",
+        }
+    }
+
+    /// The flavour of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|flavour| flavour.name() == name)
+    }
+}
+
 impl Role {
     /// As pfSense and the BSDs write it.
     pub const fn name(self) -> &'static str {
@@ -290,6 +325,7 @@ impl Reason {
             Self::MasterWillTimeOut => "master will time out",
             Self::MasterTimedOut => "master timed out",
             Self::HandedOver => "master handed over",
+            Self::Resumed => "resuming the lease of the daemon before",
             Self::LeaseLapsed => "own lease lapsed, looking before speaking",
             Self::Forced => "user requested",
             Self::Stopping => "daemon stopping",

@@ -3,48 +3,110 @@
 use super::election::{Input, LATE, Tie};
 use super::event::{Action, Family, Role, Warning};
 use super::host::Host;
+use super::intent::Intent;
 use super::outgoing;
+use super::tenure::SETTLE;
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
 use carp_common::wire::{Heard, Refusal};
+use std::cmp::Ordering;
 use std::net::IpAddr;
+
+/// Whom an advert is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Addressee {
+    /// Everybody.
+    Group,
+    /// Nodes of ours.
+    Ours,
+    /// This node alone.
+    Us,
+}
 
 impl Host {
     /// A well-formed advert for this link and vhid. `at`: arrival in the kernel.
     pub fn heard(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
-        let to_us = match self.admit(heard) {
-            Ok(to_us) => to_us,
+        let addressee = match self.admit(heard) {
+            Ok(addressee) => addressee,
             Err(refusal) => return self.refuse(refusal, Some(heard.source), now, actions),
         };
         self.tally.accepted += 1;
         let pace = heard.advert.pace;
         let fresh = now.since(at) <= LATE;
-        match (pace, to_us) {
-            (Pace::GREETING | Pace::ANSWER, true) => self.greeted(heard, at, actions),
-            (Pace::CONFIRMATION, true) => {
+        match (pace, addressee) {
+            (_, Addressee::Ours) => self.claim_announced(heard, now, actions),
+            (Pace::GREETING, Addressee::Us) => self.greeted(heard, at, now, actions),
+            (Pace::ANSWER | Pace::PROMISE, Addressee::Us) => self.answered(heard, at),
+            (Pace::CONFIRMATION, Addressee::Us) => {
                 self.peers.released(heard.source, &heard.advert, at);
             }
-            (Pace::GREETING | Pace::ANSWER | Pace::CONFIRMATION, false) => {}
-            (Pace::BOW_OUT, true) => {
+            (Pace::GREETING | Pace::ANSWER | Pace::PROMISE | Pace::CONFIRMATION, Addressee::Group) => {}
+            (Pace::BOW_OUT, Addressee::Us) => {
                 if self.peers.released(heard.source, &heard.advert, at) && fresh {
-                    self.elect(Input::HandedOver, now, actions);
+                    self.elect(Input::HandedOver { at }, now, actions);
                 }
             }
-            (Pace::BOW_OUT, false) => {
+            (Pace::BOW_OUT, Addressee::Group) => {
                 self.peers.released(heard.source, &heard.advert, at);
                 self.compete(heard, at, now, actions);
             }
             _ => {
                 self.peers.heard(heard.source, &heard.advert, at);
+                self.expectation.heard(heard.source, self.setup.pace, self.election.dead(), at);
                 self.warn_of_rank(heard, now, actions);
-                let listens = self.election.role() == Role::Backup;
-                if listens && fresh && self.peers.greet(heard.source, now) {
-                    self.greet(heard.source, actions);
+                if fresh && self.election.role() == Role::Backup {
+                    self.acquaint(heard.source, now, actions);
                 }
                 self.compete(heard, at, now, actions);
+                self.master_rank = Some((pace, heard.advert.demote));
             }
         }
         self.open(now, actions);
+        self.arm(now, actions);
+    }
+
+    /// Another backup will claim. One that is better, and will claim too, objects by saying so; one that
+    /// is worse waits for it.
+    fn claim_announced(&mut self, heard: &Heard, now: Instant, actions: &mut Vec<Action>) {
+        let pace = self.setup.pace;
+        self.expectation.contest(heard.source, now + SETTLE + pace.interval().times(3), now);
+        if self.election.role() == Role::Init {
+            return;
+        }
+        let theirs = self.election.compare(heard.advert.pace, heard.advert.demote);
+        let they_lead =
+            theirs == Ordering::Less || (theirs == Ordering::Equal && self.tie(heard.source) == Tie::Theirs);
+        if they_lead {
+            self.intent = Intent::Void(now);
+        } else if self.election.role() == Role::Master {
+            // It has not heard this master.
+            self.advertise(actions);
+        } else if self.will_claim(now) {
+            self.intent.plan(pace, now);
+        }
+    }
+
+    /// Greets a master that is not known yet, and asks the one that may make this node its heir.
+    fn acquaint(&mut self, master: IpAddr, now: Instant, actions: &mut Vec<Action>) {
+        let asks = self.is_courted(master) && self.expectation.is_due(master, self.setup.pace, now);
+        // Both are told by one greeting, so neither question may keep the other from being put.
+        let greets = self.peers.greet(master, now);
+        if greets || asks {
+            self.greet(master, actions);
+        }
+        if self.is_courted(master) {
+            if greets || asks {
+                self.expectation.asked(master, now);
+            }
+            if self.peers.is_alone_under(master) {
+                self.expectation.presume(master, self.setup.pace, now);
+            }
+        }
+    }
+
+    /// Promises are given and asked for in one family only, so that a node is one node.
+    fn is_courted(&self, peer: IpAddr) -> bool {
+        self.families.list().next() == Some(Family::of(peer))
     }
 
     /// Counts a refused frame, and warns where a person should look.
@@ -68,12 +130,14 @@ impl Host {
     /// Puts a heard advert to the election, and confirms to the sender when this master gave way.
     fn compete(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
         let was_master = self.election.role() == Role::Master;
+        let may_preempt = self.may_preempt(heard, at, now);
         let input = Input::Heard {
             family: Family::of(heard.source),
             at,
             pace: heard.advert.pace,
+            demote: heard.advert.demote,
             tie: self.tie(heard.source),
-            may_preempt: now >= self.knows_all_at() && self.peers.is_acquainted(heard.source),
+            may_preempt,
         };
         self.elect(input, now, actions);
         if was_master && self.election.role() == Role::Backup {
@@ -86,17 +150,50 @@ impl Host {
         }
     }
 
-    /// A node of ours: it confirms. A master tells one that asks that it does so, too.
-    fn greeted(&mut self, heard: &Heard, at: Instant, actions: &mut Vec<Action>) {
-        self.peers.confirms(heard.source, &heard.advert, at);
-        if heard.advert.pace == Pace::GREETING && self.election.role() == Role::Master {
-            self.send_to(heard.source, Pace::ANSWER, actions);
+    /// Whether this backup may preempt that master now: it knows everybody, and is the heir or has
+    /// announced its claim. It does that now, if it will want to.
+    fn may_preempt(&mut self, heard: &Heard, at: Instant, now: Instant) -> bool {
+        let Heard { source, advert, .. } = heard;
+        if self.election.yields_to(advert.pace, advert.demote) {
+            // Whatever claim was announced, the master is alive.
+            self.intent = Intent::None;
+            return false;
         }
+        let is_fresh = now.since(at) <= LATE;
+        if !is_fresh || now < self.knows_all_at() || !self.peers.is_acquainted(*source) {
+            return false;
+        }
+        if self.expectation.promised(now).is_some() {
+            return true;
+        }
+        let pace = self.setup.pace;
+        self.intent.plan(pace, now);
+        self.intent.settled_at(pace, now).is_some_and(|settled_at| settled_at <= now)
     }
 
-    /// Judges what needs the virtual host: family, key, own adverts, addressee. Whether it is
-    /// addressed to this node alone.
-    fn admit(&mut self, heard: &Heard) -> Result<bool, Refusal> {
+    /// A node of ours asks: it confirms. A master tells it that it does so, too, and that it is the
+    /// heir if there is no other.
+    fn greeted(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
+        self.peers.confirms(heard.source, &heard.advert, at);
+        if self.election.role() != Role::Master {
+            return;
+        }
+        let promises = self.is_courted(heard.source)
+            && self.tenure.is_serving()
+            && self.promise.ask(heard.source, self.setup.pace, now);
+        self.send_to(heard.source, if promises { Pace::PROMISE } else { Pace::ANSWER }, actions);
+    }
+
+    /// A master of ours answers. A promise that is not newer than its last advert is late, or a replay.
+    fn answered(&mut self, heard: &Heard, at: Instant) {
+        let promises =
+            heard.advert.pace == Pace::PROMISE && self.peers.is_news(heard.source, heard.advert.counter);
+        self.peers.confirms(heard.source, &heard.advert, at);
+        self.expectation.answered(heard.source, promises, self.setup.pace);
+    }
+
+    /// Judges what needs the virtual host: family, key, own adverts, addressee.
+    fn admit(&mut self, heard: &Heard) -> Result<Addressee, Refusal> {
         if !self.families.has(Family::of(heard.source)) {
             return Err(Refusal::BadVhid);
         }
@@ -109,8 +206,9 @@ impl Host {
         };
         match (ours(heard.source), to_group, ours(heard.destination)) {
             (true, _, _) => Err(Refusal::Loop),
-            (false, true, _) => Ok(false),
-            (false, false, true) => Ok(true),
+            (false, true, _) if heard.is_announcement() => Ok(Addressee::Ours),
+            (false, true, _) => Ok(Addressee::Group),
+            (false, false, true) => Ok(Addressee::Us),
             (false, false, false) => Err(Refusal::NotForUs),
         }
     }

@@ -1,13 +1,15 @@
 //! A virtual host: an election with its keys, peers, link and tenure, and what it sends.
 
-use super::election::{Election, Families, Input, Output};
+use super::election::{self, Election, Families, Input, Output};
 use super::event::{Action, Family, HostId, HostSetup, LinkState, Reason, Role, Transition};
+use super::intent::Intent;
 use super::keyring::Keyring;
 use super::outgoing;
 use super::peers::Peers;
 use super::status::HostStatus;
+use super::succession::{Expectation, Promise};
 use super::tally::{Tally, Warned};
-use super::tenure::{SETTLE, Tenure};
+use super::tenure::{LATENCY, SETTLE, Tenure};
 use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
@@ -26,11 +28,13 @@ pub struct Host {
     pub(super) keys: Keyring,
     pub(super) peers: Peers,
     pub(super) link: Option<LinkState>,
-    tenure: Tenure,
+    pub(super) tenure: Tenure,
     window: Window,
-    /// The datapath may still serve for the daemon before this one: until that lease ends, or until
-    /// the role here changes.
-    inherited: bool,
+    pub(super) promise: Promise,
+    pub(super) expectation: Expectation,
+    pub(super) intent: Intent,
+    /// What the master heard last competes with: pace and byte 4.
+    pub(super) master_rank: Option<(Pace, u8)>,
     /// When it began to hear others.
     listens_since: Instant,
     pub(super) demotion: i32,
@@ -50,14 +54,17 @@ impl Host {
         Self {
             id,
             families,
-            election: Election::new(setup.pace, setup.preempt, families),
+            election: Election::new(setup.pace, setup.preempt, setup.flavour, families),
             keys: Keyring::new(&setup, seed),
             setup,
             peers: Peers::default(),
             link: None,
             tenure: Tenure::None,
             window: Window::CLOSED,
-            inherited: true,
+            promise: Promise::default(),
+            expectation: Expectation::default(),
+            intent: Intent::None,
+            master_rank: None,
             listens_since: now,
             demotion: 0,
             since: now,
@@ -76,12 +83,28 @@ impl Host {
     /// The link is as described.
     pub fn link(&mut self, state: LinkState, now: Instant, actions: &mut Vec<Action>) {
         let first = self.link.replace(state).is_none();
+        if first {
+            self.inherit(now, actions);
+        }
         let input = match self.obstacle() {
             Some(obstacle) => Input::Down(obstacle),
             None if first => Input::Up(Reason::Initialized),
             None => Input::Up(Reason::LinkUp),
         };
         self.elect(input, now, actions);
+        // Nobody else serves while this lease runs: to go on with it is no take-over (item 67).
+        if first && self.window.is_leased(now) {
+            self.elect(Input::Resume, now, actions);
+        }
+    }
+
+    /// What the daemon before this one left in the datapath: a lease goes on, anything else ends.
+    fn inherit(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let lease = self.setup.resume_until.map(|until| Window::new(Instant::ZERO, until));
+        match lease.filter(|lease| lease.is_leased(now) && self.obstacle().is_none()) {
+            Some(lease) => self.window = lease,
+            None => actions.push(Action::Window { host: self.id, window: Window::CLOSED }),
+        }
     }
 
     /// Why this virtual host cannot run, or that it can: its link is up and has an address to
@@ -99,7 +122,7 @@ impl Host {
             self.peers.forget_greetings();
         }
         if self.election.role() != Role::Master {
-            return;
+            return self.intent.sent(ok, now);
         }
         self.tally.sent(ok, SEND_ERRORS);
         if ok {
@@ -133,6 +156,12 @@ impl Host {
             self.advertise(actions);
         }
         self.elect(Input::Tick, now, actions);
+        if self.preempt_at().is_some_and(|at| at <= now) {
+            self.elect(Input::Preempt, now, actions);
+        }
+        if self.intent_at().is_some_and(|at| at <= now) {
+            self.announce_claim(actions);
+        }
     }
 
     /// When to come back with a tick.
@@ -152,13 +181,15 @@ impl Host {
             }
             Tenure::Claim { .. } | Tenure::None | Tenure::Serving { .. } => None,
         };
-        [self.election.deadline(), lease, opening, retry].into_iter().flatten().min()
+        let announced = [self.intent_at(), self.preempt_at()];
+        [self.election.deadline(), lease, opening, retry].into_iter().chain(announced).flatten().min()
     }
 
     /// The sum of the node's demotions.
     pub fn demote(&mut self, sum: i32, now: Instant, actions: &mut Vec<Action>) {
         self.demotion = sum;
         self.elect(Input::Demotion(sum), now, actions);
+        self.arm(now, actions);
     }
 
     /// Somebody asks for a role. A master that has to go tells the others.
@@ -194,21 +225,23 @@ impl Host {
     }
 
     /// The one way to the election: closes the window before anything else is done when the role
-    /// is lost, and advertises a claim when it is won.
+    /// is lost, and advertises a claim when it is won. The window of an armed backup that wins it stays
+    /// open, or opens, until its lease takes its place.
     pub(super) fn elect(&mut self, input: Input, now: Instant, actions: &mut Vec<Action>) {
         let from = self.election.role();
+        // Of what waited longer to be read, others may have made something already.
+        let is_news = input.happened_at().is_none_or(|at| now.since(at) <= LATENCY);
         let Output { change, advertise, contested } = self.election.handle(input, now);
         if let Some((to, reason)) = change {
             if from == Role::Init {
                 self.listens_since = now;
+                self.expectation = Expectation::default();
             }
-            if from != Role::Init || to != Role::Backup {
-                self.fence(actions);
-            }
-            if to == Role::Master {
-                self.tenure = Tenure::claim(now);
-                self.tenure.settle_at(self.knows_all_at());
-                self.confirms_until = Instant::ZERO;
+            match to {
+                Role::Master => self.claim(reason, is_news, now),
+                // A lease that is to be resumed goes on.
+                Role::Backup if from == Role::Init => {}
+                Role::Init | Role::Backup => self.fence(actions),
             }
             self.since = now;
             self.reason = reason;
@@ -225,13 +258,14 @@ impl Host {
     /// Gives up the role on this node's own account. `leave`: tell the others, if master.
     fn relinquish(&mut self, leave: bool, input: Input, now: Instant, actions: &mut Vec<Action>) {
         // Nobody may take over at once from a claimant that was itself still waiting for another.
-        let served = matches!(self.tenure, Tenure::Serving { .. });
+        let served = self.tenure.is_serving();
+        let heir = self.heir(now);
         self.elect(input, now, actions);
         if !(leave && served) {
             return;
         }
         let families: Vec<Family> = self.families.list().collect();
-        if let Some(heir) = families.first().and_then(|family| self.peers.heir(*family)) {
+        if let Some(heir) = heir {
             self.send_to(heir, Pace::BOW_OUT, actions);
         }
         for family in families {
@@ -250,6 +284,7 @@ impl Host {
             return;
         }
         self.tenure = Tenure::serve(sent, now);
+        self.expectation.end();
         self.renew(actions);
         self.announce(actions);
         actions.push(Action::Serving { host: self.id, serving: true });
@@ -260,22 +295,23 @@ impl Host {
         if let (Tenure::Serving { .. }, Some(until)) = (&self.tenure, self.lease_until()) {
             let window = Window::new(Instant::ZERO, until);
             if window.serve_until > self.window.serve_until {
-                self.window = window;
-                actions.push(Action::Window { host: self.id, window });
+                self.set_window(window, actions);
             }
+        }
+    }
+
+    pub(super) fn set_window(&mut self, window: Window, actions: &mut Vec<Action>) {
+        if self.window != window {
+            self.window = window;
+            actions.push(Action::Window { host: self.id, window });
         }
     }
 
     /// Stops serving, before anything else is done.
     fn fence(&mut self, actions: &mut Vec<Action>) {
         self.tally.forget_errors();
-        self.tenure = Tenure::None;
-        let inherited = std::mem::take(&mut self.inherited);
-        if self.window != Window::CLOSED || inherited {
-            actions.push(Action::Window { host: self.id, window: Window::CLOSED });
-        }
-        if self.window != Window::CLOSED {
-            self.window = Window::CLOSED;
+        self.set_window(Window::CLOSED, actions);
+        if std::mem::replace(&mut self.tenure, Tenure::None).is_serving() {
             actions.push(Action::Serving { host: self.id, serving: false });
         }
     }
@@ -291,7 +327,7 @@ impl Host {
     }
 
     /// IPv4 first, then IPv6 (item 14).
-    fn advertise(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn advertise(&mut self, actions: &mut Vec<Action>) {
         let pace = self.election.effective();
         for family in self.families.list() {
             if let Some(frame) = self.frame_to_group(family, pace) {
@@ -310,13 +346,8 @@ impl Host {
     }
 
     fn frame_to_group(&mut self, family: Family, pace: Pace) -> Option<Frame> {
-        let demote = self.demote_byte();
+        let demote = election::demote_byte(self.demotion);
         outgoing::to_group(&self.setup, self.link.as_ref()?, &mut self.keys, family, pace, demote)
-    }
-
-    /// Byte 4: OpenBSD ranks by it, the others ignore it.
-    fn demote_byte(&self) -> u8 {
-        u8::try_from(self.demotion.max(0)).unwrap_or(u8::MAX)
     }
 
     /// Sends to one node; nothing depends on it.

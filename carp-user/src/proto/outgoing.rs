@@ -30,6 +30,19 @@ pub fn to_group(
     Some(envelope.seal_from(&keys.sign(pace, demote), from))
 }
 
+/// To nodes of ours alone, from the link's own MAC: a claim that is announced.
+pub fn to_ours(
+    setup: &HostSetup,
+    state: &LinkState,
+    keys: &mut Keyring,
+    family: Family,
+    pace: Pace,
+    demote: u8,
+) -> Option<Frame> {
+    let envelope = Envelope::to_ours(source(state, family)?, setup.tos);
+    Some(envelope.seal_from(&keys.sign(pace, demote), state.mac))
+}
+
 /// To one node, from the link's own MAC: a farewell, a greeting, or what answers them. For OpenBSD it
 /// is worse than any advert by byte 4 too.
 pub fn to_node(

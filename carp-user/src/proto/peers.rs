@@ -21,6 +21,9 @@ use std::net::IpAddr;
 const MOST: usize = 8;
 /// Greetings sent to a master before it counts as one that does not confirm.
 const GREETINGS: u8 = 2;
+/// Unanswered greetings after which it is of another make beyond doubt: a path that is blocked one way
+/// for so long is not to be expected.
+const STRANGER: u8 = 15;
 /// An answer to a greeting comes within this time, or not at all.
 const ANSWER_WITHIN: Span = Span::millis(300);
 
@@ -40,8 +43,8 @@ struct Peer {
     advertised_at: Option<Instant>,
     /// End of the longest lease that its last advert can have given it.
     may_serve_until: Instant,
-    /// Counter of its last advert.
-    counter: u64,
+    /// The newest of its counters: frames may overtake each other.
+    counter: Option<u64>,
     custom: Custom,
 }
 
@@ -50,7 +53,7 @@ struct Peer {
 enum Custom {
     Unknown { greetings: u8, last: Option<Instant> },
     Confirms,
-    Silent,
+    Silent { greetings: u8 },
 }
 
 impl Peers {
@@ -60,9 +63,10 @@ impl Peers {
         let peer = self.entry(address, pace, at);
         if at.since(peer.heard_at) > peer.pace.longest_lease().times(2) {
             peer.custom = Custom::UNKNOWN;
+            peer.counter = None;
         }
         peer.pace = pace;
-        peer.counter = advert.counter;
+        peer.count(advert.counter);
         peer.heard_at = peer.heard_at.max(at);
         peer.advertised_at = Some(at);
         peer.may_serve_until = at + pace.longest_lease();
@@ -73,7 +77,7 @@ impl Peers {
     /// else it is late, or a replay, and tells of the past. Whether it is believed.
     pub fn released(&mut self, address: IpAddr, advert: &Advert, at: Instant) -> bool {
         let Some(peer) = self.known.iter().find(|peer| peer.address == address) else { return false };
-        if peer.custom != Custom::Silent && !is_ahead(advert.counter, peer.counter) {
+        if !peer.custom.is_silent() && !peer.is_news(advert.counter) {
             return false;
         }
         for peer in self.known.iter_mut().filter(|peer| peer.address == address) {
@@ -85,7 +89,7 @@ impl Peers {
     /// This is a node of ours: it greeted, or answered.
     pub fn confirms(&mut self, address: IpAddr, advert: &Advert, at: Instant) {
         let peer = self.entry(address, advert.pace, at);
-        peer.counter = advert.counter;
+        peer.count(advert.counter);
         peer.custom = Custom::Confirms;
         peer.heard_at = at;
     }
@@ -100,11 +104,14 @@ impl Peers {
                 *last = Some(now);
                 true
             }
-            Custom::Unknown { .. } => {
-                peer.custom = Custom::Silent;
+            Custom::Unknown { greetings, .. } => {
+                peer.custom = Custom::Silent { greetings: *greetings };
                 true
             }
-            Custom::Silent => true,
+            Custom::Silent { greetings } => {
+                *greetings = greetings.saturating_add(1);
+                true
+            }
             Custom::Confirms => false,
         }
     }
@@ -122,25 +129,37 @@ impl Peers {
             peer.address == address
                 && match peer.custom {
                     Custom::Unknown { .. } => false,
-                    Custom::Confirms | Custom::Silent => true,
+                    Custom::Confirms | Custom::Silent { .. } => true,
                 }
         })
     }
 
     /// Until when some other node may be serving, in the worst case.
     pub fn may_serve_until(&self) -> Instant {
-        let waiting = self.known.iter().filter(|peer| peer.custom != Custom::Silent);
+        let waiting = self.known.iter().filter(|peer| !peer.custom.is_silent());
         waiting.map(|peer| peer.may_serve_until).max().unwrap_or(Instant::ZERO)
     }
 
-    /// The one node that confirms, when there is exactly one: it can be handed the role.
-    pub fn heir(&self, family: Family) -> Option<IpAddr> {
+    /// The node of ours that was heard last: it can be handed the role.
+    pub fn confirming(&self, family: Family) -> Option<IpAddr> {
         let confirming = |peer: &&Peer| peer.custom == Custom::Confirms && Family::of(peer.address) == family;
-        let mut heirs = self.known.iter().filter(confirming);
-        match (heirs.next(), heirs.next()) {
-            (Some(heir), None) => Some(heir.address),
-            (Some(_), Some(_)) | (None, _) => None,
-        }
+        let latest = self.known.iter().filter(confirming).max_by_key(|peer| peer.heard_at);
+        latest.map(|peer| peer.address)
+    }
+
+    /// Whether this master is of another make beyond doubt, and nobody of ours was ever heard.
+    pub fn is_alone_under(&self, master: IpAddr) -> bool {
+        self.known.iter().all(|peer| peer.custom != Custom::Confirms)
+            && self.known.iter().any(|peer| {
+                peer.address == master
+                    && matches!(peer.custom, Custom::Silent { greetings } if greetings >= STRANGER)
+            })
+    }
+
+    /// Whether this counter is newer than that of the last advert of this node.
+    pub fn is_news(&self, address: IpAddr, counter: u64) -> bool {
+        let known = self.known.iter().find(|peer| peer.address == address);
+        known.is_some_and(|peer| peer.is_news(counter))
     }
 
     /// The one whose advert was heard last, for people.
@@ -171,7 +190,7 @@ impl Peers {
                     heard_at: at,
                     advertised_at: None,
                     may_serve_until: Instant::ZERO,
-                    counter: 0,
+                    counter: None,
                     custom: Custom::UNKNOWN,
                 };
                 self.known.push(peer);
@@ -182,6 +201,22 @@ impl Peers {
     }
 }
 
+impl Peer {
+    fn is_news(&self, counter: u64) -> bool {
+        self.counter.is_none_or(|known| is_ahead(counter, known))
+    }
+
+    fn count(&mut self, counter: u64) {
+        if self.is_news(counter) {
+            self.counter = Some(counter);
+        }
+    }
+}
+
 impl Custom {
     const UNKNOWN: Self = Self::Unknown { greetings: 0, last: None };
+
+    const fn is_silent(self) -> bool {
+        matches!(self, Self::Silent { .. })
+    }
 }

@@ -3,13 +3,17 @@
 
 use super::election::Families;
 use super::event::Family;
+use carp_common::map::ARMED_FOR;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 
-/// A claim is advertised first and served this much later, so that of two nodes that claim within
-/// one network latency of each other (equal skews, a bow-out heard by several backups) one gives
-/// way before it has served. It has to be longer than two latencies of the segment.
-pub const SETTLE: Span = Span::millis(5);
+/// A claim is announced, or advertised, first and served this much later, unless it is the heir's: so
+/// that of two nodes that claim within one network latency of each other (equal skews, a bow-out heard
+/// by several backups) one gives way before it has served; and that a sleeping heir's window is over.
+/// Latencies of [`LATENCY`] are allowed for.
+pub const SETTLE: Span = Span::nanos(ARMED_FOR.as_nanos() + LATENCY.as_nanos() + Span::millis(5).as_nanos());
+/// Longest time that a frame may take to the other nodes, its sending and reading included.
+pub const LATENCY: Span = Span::millis(50);
 /// A claim that an old master has not confirmed is advertised again after this time, as the advert
 /// or the confirmation may have been lost.
 const RETRY: Span = Span::millis(100);
@@ -25,6 +29,8 @@ pub enum Tenure {
     None,
     /// Elected and advertising, not yet serving.
     Claim {
+        /// When it was made.
+        since: Instant,
         /// Before this moment it does not serve.
         settled_at: Instant,
         /// When to advertise again, and how often still.
@@ -51,14 +57,19 @@ pub struct Sent {
 }
 
 impl Tenure {
-    /// A fresh claim.
-    pub fn claim(now: Instant) -> Self {
-        Self::Claim { settled_at: now + SETTLE, retry: (now + RETRY, RETRIES), sent: Sent::default() }
+    /// A fresh claim that has settled by then.
+    pub fn claim(settled_at: Instant, now: Instant) -> Self {
+        Self::Claim { since: now, settled_at, retry: (now + RETRY, RETRIES), sent: Sent::default() }
     }
 
     /// Starts to serve, the VIPs being announced now.
     pub fn serve(sent: Sent, now: Instant) -> Self {
         Self::Serving { sent, repeat_in: REPEAT_AFTER, announced_at: now }
+    }
+
+    /// Whether it serves under a lease.
+    pub const fn is_serving(&self) -> bool {
+        matches!(self, Self::Serving { .. })
     }
 
     /// A claim does not serve before this moment.
@@ -71,10 +82,10 @@ impl Tenure {
     /// An advert of this family was sent, of which this node learns now. A claim settles anew when
     /// that took long: this process slept, and others may have claimed meanwhile.
     pub fn sent(&mut self, family: Family, at: Instant, now: Instant) {
-        if let Self::Claim { settled_at, sent: Sent { v4: None, v6: None }, .. } = self
-            && now.since(*settled_at) > Span::ZERO
+        if let Self::Claim { since, settled_at, sent: Sent { v4: None, v6: None }, .. } = self
+            && now.since(*since) > LATENCY
         {
-            *settled_at = now + SETTLE;
+            *settled_at = (now + SETTLE).max(*settled_at);
         }
         match self {
             Self::None => {}

@@ -7,5 +7,6 @@ mod handover;
 mod refusals;
 #[cfg(test)]
 mod scale;
+mod succession;
 #[cfg(test)]
 mod wire;

@@ -3,6 +3,7 @@
 use super::wire::setup;
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::time::{Instant, Span};
+use carp_common::wire::Heard;
 use carp_user::proto::event::{Action, Event, LinkState, Setup};
 use carp_user::proto::node::Node;
 use std::collections::BTreeMap;
@@ -13,8 +14,10 @@ const START: Instant = Instant::from_nanos(1_000_000_000_000);
 fn tell(node: &mut Node, event: Event<'_>, now: Instant, sent: &mut BTreeMap<u32, Vec<Instant>>) {
     let mut actions = node.handle(event, now);
     while let Some(action) = actions.pop() {
-        if let Action::Advertise { host, family, .. } = action {
-            sent.entry(host.0).or_default().push(now);
+        if let Action::Advertise { host, family, frame, .. } = action {
+            if !Heard::parse(frame.bytes()).unwrap().unwrap().is_announcement() {
+                sent.entry(host.0).or_default().push(now);
+            }
             actions.extend(node.handle(Event::Sent { host, family, at: now, ok: true }, now));
         }
     }

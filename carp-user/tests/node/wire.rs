@@ -6,7 +6,7 @@ use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
-use carp_user::proto::event::{Action, Event, HostId, HostSetup, LinkState, Role, Setup, Warning};
+use carp_user::proto::event::{Action, Event, Flavour, HostId, HostSetup, LinkState, Role, Setup, Warning};
 use carp_user::proto::node::Node;
 use carp_user::proto::status::HostStatus;
 use std::net::IpAddr;
@@ -46,10 +46,12 @@ pub fn setup(skew: u8, v6: bool) -> HostSetup {
         vips,
         pace: Pace { base: 1, skew },
         preempt: true,
+        flavour: Flavour::Freebsd,
         key: Key::from_password(b"secret").unwrap(),
         digest: Variant::Freebsd,
         accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
         tos: 0xe0,
+        resume_until: None,
     }
 }
 
@@ -114,15 +116,21 @@ impl Wire {
     }
 
     /// The link of one node goes up or down.
-    pub fn link(&mut self, index: usize, up: bool) {
+    pub fn link(&mut self, index: usize, up: bool) -> Vec<Action> {
         self.nodes[index].state.up = up;
         let state = self.nodes[index].state;
-        self.tell(index, Event::Link { link: LINK, state });
+        self.tell(index, Event::Link { link: LINK, state })
     }
 
     /// The daemon is gone, its window is not.
     pub fn kill(&mut self, index: usize) {
         self.nodes[index].alive = false;
+    }
+
+    /// Another daemon in its place, which is to be told of its link.
+    pub fn restart(&mut self, index: usize, node: Node) {
+        self.nodes[index].node = node;
+        self.nodes[index].alive = true;
     }
 
     /// Tells one node, and does what it says.

@@ -99,10 +99,12 @@ fn setup() -> Setup {
         vips,
         pace: Pace { base: 1, skew: 100 },
         preempt: true,
+        flavour: Flavour::Freebsd,
         key: Key(*b"a secret of 20 bytes"),
         digest: Variant::Freebsd,
         accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
         tos: 0xe0,
+        resume_until: None,
     };
     let (v4, v6) = (Ipv4Addr::new(10, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
     Setup { hosts: vec![host(1, vec![v4.into(), v6.into()]), host(2, vec![v6.into()])], seed: 1 }

@@ -27,7 +27,8 @@ pub struct Seen {
     pub heard: Result<Heard, Refusal>,
 }
 
-/// Listens at some ports from its start until it is dropped.
+/// Listens at some ports from its start until it is dropped. Claims that are announced to nodes of
+/// ours are no advertisements.
 pub struct Listener {
     stop: Arc<AtomicBool>,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -114,7 +115,8 @@ fn listen(mut socket: Socket, port: &'static str, stop: &AtomicBool, seen: &Mute
         let Ok(len) = socket.read(&mut bytes) else { continue };
         let at = sys::arrival(&socket).map_or_else(|_| clock::now(), clock::from_wall);
         let frame = bytes.get(..len).unwrap_or_default().to_vec();
-        if let Some(heard) = Heard::parse(&frame) {
+        let is_announcement = |heard: &Result<Heard, _>| heard.is_ok_and(|heard| heard.is_announcement());
+        if let Some(heard) = Heard::parse(&frame).filter(|heard| !is_announcement(heard)) {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.push(Seen { at, port, frame, heard });
         }

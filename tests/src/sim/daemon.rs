@@ -170,8 +170,7 @@ impl World {
                 self.ask(node, Event::Sent { host, family, at, ok })
             }
             Todo::Act(Action::Window { host, window: after }) => {
-                if let Some(window) = self.machines[node].kernel.windows.get_mut(slot(host)) {
-                    let before = std::mem::replace(window, after);
+                if let Some(before) = self.machines[node].kernel.write(slot(host), after, local) {
                     self.tell(What::Window { node, host: slot(host), before, after, local });
                 }
                 Vec::new()

@@ -7,8 +7,7 @@ use super::scenario::{Manners, link};
 use super::story::What;
 use super::world::Happening;
 use super::world::World;
-use carp_common::map::Window;
-use carp_common::time::Span;
+use carp_common::time::{Instant, Span};
 use carp_user::proto::event::{Command, Event};
 use carp_user::proto::node::Node;
 use std::collections::VecDeque;
@@ -35,7 +34,7 @@ impl World {
             Fault::PowerOff(node) => {
                 self.crash(node, false);
                 self.machines[node].powered = false;
-                self.machines[node].kernel.windows.fill(Window::CLOSED);
+                self.machines[node].kernel.forget();
             }
             Fault::Stop(node) => self.notify(node, News::Stop),
             Fault::Port { node, segment, up, refuses } => self.port(node, segment, up, refuses),
@@ -53,7 +52,11 @@ impl World {
     fn start(&mut self, node: usize) {
         let local = self.local(node);
         let seed = self.rng.draw();
-        let setup = self.scenario.setup(node, seed);
+        let mut setup = self.scenario.setup(node, seed);
+        for (host, window) in setup.hosts.iter_mut().zip(&self.machines[node].kernel.windows) {
+            let until = Instant::from_nanos(window.serve_until);
+            host.resume_until = window.is_leased(local).then_some(until);
+        }
         let machine = &mut self.machines[node];
         if machine.node().is_some() {
             return;

@@ -4,12 +4,13 @@
 use super::clock::Clock;
 use super::post::Origin;
 use carp_common::id::IfIndex;
-use carp_common::map::Window;
+use carp_common::map::{ARMED_FOR, Window};
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Frame;
 use carp_user::proto::event::{Action, Command, Family, HostId, LinkState};
 use carp_user::proto::node::Node;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 /// Frames that a kernel keeps for a daemon that does not fetch them, as many as fit the ring
 /// buffer of adverts. Policy when full: the newest is lost.
@@ -54,6 +55,8 @@ pub struct Machine {
 pub struct Kernel {
     /// The windows, by slot.
     pub windows: Vec<Window>,
+    /// When the master that a slot is armed for was heard, as XDP keeps it.
+    pub heard: Vec<Instant>,
     /// Frames that the daemon has not fetched yet.
     pub queue: VecDeque<Arrival>,
     /// News that the daemon has not fetched yet.
@@ -136,7 +139,11 @@ impl Machine {
         Self {
             clock,
             powered: false,
-            kernel: Kernel { windows: vec![Window::CLOSED; hosts], ..Kernel::default() },
+            kernel: Kernel {
+                windows: vec![Window::CLOSED; hosts],
+                heard: vec![Instant::ZERO; hosts],
+                ..Kernel::default()
+            },
             ports: (0..segments).map(|_| Port { up: true, refuses: false }).collect(),
             daemon: Daemon::Absent,
             life: 0,
@@ -202,12 +209,51 @@ impl Machine {
     }
 
     /// From when until when, in world time, the datapath may serve if nothing else happens.
-    pub fn service(&self, host: usize, segment: usize) -> Option<(Instant, Instant)> {
-        let window = self.kernel.windows[host];
-        if !self.powered || !self.ports[segment].up || window.serve_from >= window.serve_until {
+    pub fn service(&self, host: usize, segment: usize, now: Instant) -> Option<(Instant, Instant)> {
+        if !self.powered || !self.ports[segment].up {
             return None;
         }
-        let moment = |local: u64| self.clock.when(Instant::from_nanos(local));
-        Some((moment(window.serve_from), moment(window.serve_until)))
+        let (window, local) = (self.kernel.windows[host], self.clock.read(now));
+        let [from, until] = [window.serve_from, window.serve_until].map(Instant::from_nanos);
+        let lease = (from < until).then_some((from, until));
+        let armed = window.opening(self.kernel.heard[host]).map(|from| {
+            let until = from + ARMED_FOR;
+            (from, until.min(Instant::from_nanos(window.armed_until)))
+        });
+        let mut spells = [lease, armed].into_iter().flatten().filter(|(_, until)| local < *until);
+        // A master that takes its own armed window over has both for a moment.
+        let first = spells.next()?;
+        let (from, until) = match spells.next() {
+            Some(second) if second.0 <= first.1 && first.0 <= second.1 => {
+                (first.0.min(second.0), first.1.max(second.1))
+            }
+            Some(second) => first.min(second),
+            None => first,
+        };
+        Some((self.clock.when(from), self.clock.when(until)))
+    }
+}
+
+impl Kernel {
+    /// The daemon writes a window, as `io::bpf::Datapath::set_window` does; what was there.
+    pub fn write(&mut self, host: usize, window: Window, local: Instant) -> Option<Window> {
+        let before = std::mem::replace(self.windows.get_mut(host)?, window);
+        if window.dead != 0 && (window.dead, window.master) != (before.dead, before.master) {
+            *self.heard.get_mut(host)? = local;
+        }
+        Some(before)
+    }
+
+    /// XDP has authenticated an advert of a master.
+    pub fn hear(&mut self, host: usize, source: IpAddr, patience: Span, local: Instant) {
+        if let (Some(window), Some(heard)) = (self.windows.get(host), self.heard.get_mut(host)) {
+            *heard = window.hear(*heard, source, patience, local);
+        }
+    }
+
+    /// Power fails.
+    pub fn forget(&mut self) {
+        self.windows.fill(Window::CLOSED);
+        self.heard.fill(Instant::ZERO);
     }
 }

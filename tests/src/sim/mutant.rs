@@ -34,6 +34,8 @@ pub enum Mutant {
     Hasty,
     /// Nobody hears anything.
     Deaf,
+    /// No advert moves an armed window.
+    DeafShield,
     /// Failed sends are reported as done.
     Boastful,
     /// Digests are not checked: what is forged looks as if it were signed.
@@ -42,7 +44,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DeadHalved,
         Self::NoTieBreak,
         Self::LeaseIgnored,
@@ -50,6 +52,7 @@ impl Mutant {
         Self::LateFence,
         Self::Hasty,
         Self::Deaf,
+        Self::DeafShield,
         Self::Boastful,
         Self::Credulous,
     ];
@@ -64,6 +67,7 @@ impl Mutant {
             Self::LateFence => "late-fence",
             Self::Hasty => "hasty",
             Self::Deaf => "deaf",
+            Self::DeafShield => "deaf-shield",
             Self::Boastful => "boastful",
             Self::Credulous => "credulous",
         }
@@ -91,6 +95,7 @@ impl Mutant {
             | Self::LateFence
             | Self::Hasty
             | Self::Deaf
+            | Self::DeafShield
             | Self::Boastful
             | Self::Credulous => {}
         }
@@ -116,6 +121,7 @@ impl Mutant {
             | Self::NoFence
             | Self::LateFence
             | Self::Hasty
+            | Self::DeafShield
             | Self::Boastful => Some(frame),
         }
     }
@@ -145,6 +151,7 @@ impl Mutant {
             | Self::NoTieBreak
             | Self::LeaseIgnored
             | Self::Deaf
+            | Self::DeafShield
             | Self::Boastful
             | Self::Credulous => {}
         }

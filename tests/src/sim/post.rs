@@ -2,6 +2,7 @@
 
 use super::fault::{Way, Weather};
 use super::machine::{Arrival, Daemon, QUEUE};
+use super::mutant::Mutant;
 use super::oracle::{LATE, Rule};
 use super::scenario::{KEY, Manners, link};
 use super::story::What;
@@ -104,6 +105,9 @@ impl World {
             }
             return;
         }
+        if self.mutant != Some(Mutant::DeafShield) {
+            self.shield(segment, to, origin, frame);
+        }
         let arrival = Arrival { segment, at: self.local(to), frame, origin };
         match &self.machines[to].daemon {
             Daemon::Running(_) => self.hear(to, &arrival),
@@ -113,6 +117,22 @@ impl World {
                     queue.push_back(arrival);
                 }
             }
+        }
+    }
+
+    /// What XDP makes of a frame before anybody else sees it: an advert to the group that is
+    /// authenticated, and not the machine's own, moves an armed window.
+    fn shield(&mut self, segment: usize, to: usize, origin: Origin, frame: Frame) {
+        let Some(Ok(heard)) = Heard::parse(frame.bytes()) else { return };
+        let state = self.scenario.link_state(to, segment, true);
+        let own = [state.source_v4.map(IpAddr::V4), state.source_v6.map(IpAddr::V6)];
+        if origin == Origin::Forger || heard.advert.pace.is_word() || own.contains(&Some(heard.source)) {
+            return;
+        }
+        if let Some(host) = self.host_of(link(segment), heard.advert.vhid) {
+            let patience = self.scenario.machines[to].paces[host].longest_lease();
+            let local = self.local(to);
+            self.machines[to].kernel.hear(host, heard.source, patience, local);
         }
     }
 
@@ -244,7 +264,7 @@ impl World {
 
     fn tell_advert(&mut self, node: usize, segment: usize, heard: &Heard, ok: bool) {
         let family = Family::of(heard.source);
-        let to = Some(heard.destination).filter(|to| !to.is_multicast());
+        let to = Some(heard.destination).filter(|to| !to.is_multicast() || heard.is_announcement());
         self.tell(What::Advert { node, segment, pace: heard.advert.pace, family, to, ok });
     }
 }

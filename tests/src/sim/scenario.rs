@@ -7,7 +7,7 @@ use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
-use carp_user::proto::event::{HostSetup, LinkState, Setup};
+use carp_user::proto::event::{Flavour, HostSetup, LinkState, Setup};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The secret of every run; an attacker does not know it.
@@ -140,10 +140,12 @@ impl Scenario {
             vips: host.vips(),
             pace: *pace,
             preempt: spec.preempt,
+            flavour: Flavour::Freebsd,
             key: KEY,
             digest: Variant::Freebsd,
             accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
             tos: 0xe0,
+            resume_until: None,
         };
         Setup { hosts: self.hosts.iter().zip(&spec.paces).map(host).collect(), seed }
     }

@@ -144,9 +144,12 @@ struct Opening(Window, Instant);
 
 impl fmt::Display for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(Window { serve_from, serve_until, .. }, local) = *self;
+        let Self(Window { serve_from, serve_until, dead, armed_until, .. }, local) = *self;
         let (from, until) = (Instant::from_nanos(serve_from), Instant::from_nanos(serve_until));
-        if from >= until || until <= local {
+        if dead != 0 {
+            let left = Instant::from_nanos(armed_until).since(local);
+            write!(f, "armed for {left}, to open after {} of silence", Span::nanos(dead))
+        } else if from >= until || until <= local {
             f.write_str("closed")
         } else if from <= local {
             write!(f, "open for {}", until.since(local))

@@ -182,7 +182,7 @@ impl World {
     }
 
     pub(super) fn service(&self, node: usize, host: usize) -> Option<Spell> {
-        let spell = self.machines[node].service(host, self.scenario.hosts[host].segment);
+        let spell = self.machines[node].service(host, self.scenario.hosts[host].segment, self.now);
         let endless = self.mutant == Some(Mutant::LeaseIgnored);
         spell.map(|(from, until)| (from, if endless { Instant::MAX } else { until }))
     }

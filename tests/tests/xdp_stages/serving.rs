@@ -26,7 +26,8 @@ pub fn always(window: Window) -> Standing {
 
 pub fn windows() -> Windows {
     let (now, hour, dead) = (clock::now(), Span::secs(3600), Span::secs(3));
-    let armed = |until, silence| Standing { window: Window::armed(dead, until), heard: now - silence };
+    let armed_window = |until| Window::armed(dead, until, CLIENT4.into());
+    let armed = |until, silence| Standing { window: armed_window(until), heard: now - silence };
     let lease = Window::new(Instant::ZERO, now + hour);
     let of = |window| Standing { window, heard: now };
     Windows {
@@ -44,7 +45,7 @@ pub fn windows() -> Windows {
             ("never", of(Window::new(Instant::MAX, Instant::MAX))),
             ("upside down", of(Window::new(now + hour, now - Span::millis(1)))),
             ("armed, master heard", armed(now + hour, Span::ZERO)),
-            ("armed, nobody ever heard", always(Window::armed(dead, now + hour))),
+            ("armed, nobody ever heard", always(armed_window(now + hour))),
             ("armed, taken over and not claimed", armed(now + hour, dead + ARMED_FOR)),
             ("armed no longer", armed(now - Span::millis(1), dead)),
         ],

@@ -13,10 +13,11 @@ pub(super) fn steps(from: Window, to: Window) -> impl Iterator<Item = Window> {
     let closed = |start| Window { serve_from: start, serve_until: 0, ..to };
     let detour = [closed(from.serve_from), closed(to.serve_from)];
     let detour = if is_safe(from, to) { None } else { Some(detour) };
-    let rearmed = from.dead != 0 && to.dead != 0 && from.dead != to.dead;
-    let disarmed = rearmed.then_some(Window { dead: 0, armed_until: 0, ..from });
+    let is_other = (from.dead, from.master) != (to.dead, to.master);
+    let disarmed = (from.dead != 0 && to.dead != 0 && is_other).then_some(from.disarmed());
     let takes_over = from.dead != 0 && to.dead == 0 && to.serve_from < to.serve_until;
-    let both = takes_over.then_some(Window { dead: from.dead, armed_until: from.armed_until, ..to });
+    let both =
+        takes_over.then_some(Window { serve_from: to.serve_from, serve_until: to.serve_until, ..from });
     disarmed.into_iter().chain(detour.into_iter().flatten()).chain(both).chain([to])
 }
 

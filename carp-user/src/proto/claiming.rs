@@ -1,0 +1,96 @@
+//! What a virtual host does about taking over: when it announces a claim, whether a claim has to
+//! settle, when its kernel may take over by itself, and whom it hands the role to.
+
+use super::election;
+use super::event::{Action, Reason, Role};
+use super::host::Host;
+use super::intent::Intent;
+use super::outgoing;
+use super::succession::Promise;
+use super::tenure::{SETTLE, Tenure};
+use carp_common::map::Window;
+use carp_common::time::Instant;
+use std::net::IpAddr;
+
+impl Host {
+    /// Begins a claim. One that resumes, was handed the role, or is the heir's need not settle; one
+    /// that was announced has begun to.
+    pub(super) fn claim(&mut self, reason: Reason, is_news: bool, now: Instant) {
+        self.tally.forget_errors();
+        let is_young = now < self.knows_all_at();
+        // A command may come before what the daemon has not read yet.
+        let is_heir = reason == Reason::HandedOver
+            || (reason != Reason::Forced && self.expectation.promised(now).is_some());
+        let is_sole =
+            reason == Reason::Resumed || (is_heir && is_news && !self.expectation.is_contested(now));
+        let announced = std::mem::take(&mut self.intent).settled_at(self.setup.pace, now).filter(|_| is_news);
+        let settled_at = if is_sole { now } else { announced.unwrap_or(now + SETTLE) };
+        self.tenure = Tenure::claim(settled_at, now);
+        if reason != Reason::Resumed {
+            self.tenure.settle_at(self.knows_all_at());
+        }
+        if is_young {
+            self.promise = Promise::forgotten(self.setup.pace, now);
+        }
+        self.confirms_until = Instant::ZERO;
+    }
+
+    /// Whom the role can be handed to: the heir; if there is and can be none, any node of ours.
+    pub(super) fn heir(&self, now: Instant) -> Option<IpAddr> {
+        let family = self.families.list().next()?;
+        let anybody = || self.peers.confirming(family).filter(|_| self.promise.is_free(now));
+        self.promise.heir(now).or_else(anybody)
+    }
+
+    /// Arms a backup that is the heir of the master, and has nothing against taking over from it; or
+    /// disarms it.
+    pub(super) fn arm(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.election.role() != Role::Backup {
+            return;
+        }
+        let may =
+            self.demotion == 0 && self.link.is_some_and(|link| link.shielded) && !self.outranks_master();
+        let armed = self.expectation.promised(now).filter(|_| may);
+        let window = armed.map(|(master, until)| Window::armed(self.election.dead(), until, master));
+        self.set_window(window.unwrap_or(Window::CLOSED), actions);
+    }
+
+    /// When a claim is to be announced: one that is planned at once, and that against a silent master
+    /// in time to have settled when it is made. The heir of a master need not.
+    pub(super) fn intent_at(&self) -> Option<Instant> {
+        let at = self.election.dead_at()? - SETTLE;
+        if self.intent.is_planned() {
+            return Some(Instant::ZERO);
+        }
+        let needless = self.expectation.promised(at).is_some() || self.intent.stands(self.setup.pace, at);
+        (!needless).then_some(at)
+    }
+
+    /// When to preempt the master, as was announced.
+    pub(super) fn preempt_at(&self) -> Option<Instant> {
+        let listens = self.election.role() == Role::Backup;
+        self.intent.told_at().filter(|_| listens && self.outranks_master()).map(|at| at + SETTLE)
+    }
+
+    pub(super) fn announce_claim(&mut self, actions: &mut Vec<Action>) {
+        let Some(family) = self.families.list().next() else { return };
+        let (pace, demote) = (self.election.effective(), election::demote_byte(self.demotion));
+        let Some(link) = &self.link else { return };
+        let frame = outgoing::to_ours(&self.setup, link, &mut self.keys, family, pace, demote);
+        if let Some(frame) = frame {
+            self.intent = Intent::Asked;
+            actions.push(Action::Advertise { host: self.id, link: self.setup.link, family, frame });
+        }
+    }
+
+    /// Whether this backup takes over soon: because the master is worse, or about to count as dead.
+    pub(super) fn will_claim(&self, now: Instant) -> bool {
+        let dies = self.election.dead_at().is_some_and(|at| at <= now + SETTLE.times(2));
+        dies || self.outranks_master()
+    }
+
+    /// Whether the master heard last is one that this node preempts.
+    pub(super) fn outranks_master(&self) -> bool {
+        self.master_rank.is_some_and(|(pace, demote)| !self.election.yields_to(pace, demote))
+    }
+}
