@@ -19,6 +19,19 @@ pub enum Verdict {
     Drop(Counter),
 }
 
+impl Verdict {
+    /// What is counted.
+    #[inline(always)]
+    pub const fn counter(self) -> Option<Counter> {
+        match self {
+            Self::Pass => None,
+            Self::Answer(counter) | Self::Rewrite(counter) | Self::Serve(counter) | Self::Drop(counter) => {
+                Some(counter)
+            }
+        }
+    }
+}
+
 /// What kind of question a frame puts about a VIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {

@@ -9,22 +9,20 @@ use carp_common::wire::arp::{self, Arp};
 use carp_common::wire::eth::{self, Ethernet};
 use core::net::Ipv4Addr;
 
-use crate::entry::Judged;
-use crate::maps;
-use crate::parse::{Packet, now};
+use crate::world::{Judged, Maps, Packet};
 
 const ARP: usize = 14;
 
 /// `None` when it is no request for a VIP of this link.
 #[inline(always)]
-pub fn asked(packet: &mut Packet) -> Option<Judged> {
+pub fn asked(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     let request = *packet.load::<Arp>(ARP)?;
     if !request.is_question() {
         return None;
     }
     let key = VipKey::new(packet.link(), Ipv4Addr::from_octets(request.target_ip).into());
-    let vip = maps::vip(&key)?;
-    let verdict = verdict::vip(Ask::Arp, maps::serves(vip.slot, now()));
+    let vip = maps.vip(&key)?;
+    let verdict = verdict::vip(Ask::Arp, maps.serves(vip.slot));
     if let Verdict::Answer(_) = verdict {
         let mac = virtual_mac(Vhid::new(u8::try_from(vip.vhid).ok()?)?);
         answer(packet, &request, mac)?;
@@ -34,7 +32,7 @@ pub fn asked(packet: &mut Packet) -> Option<Judged> {
 
 /// In place, back to the port that it came from: whoever sent the frame gets the answer.
 #[inline(always)]
-fn answer(packet: &mut Packet, request: &Arp, mac: Mac) -> Option<()> {
+fn answer(packet: &mut impl Packet, request: &Arp, mac: Mac) -> Option<()> {
     let asker = Mac(packet.load::<Ethernet>(0)?.source);
     let reply = Arp::new(arp::REPLY, (mac, request.target_ip), (Mac(request.sender_mac), request.sender_ip));
     packet.store(0, Ethernet::new(asker, mac, eth::ARP))?;
