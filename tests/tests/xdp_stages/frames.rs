@@ -18,7 +18,15 @@ pub const IPV4: u16 = 0x0800;
 pub const ARP: u16 = 0x0806;
 pub const IPV6: u16 = 0x86dd;
 
-pub fn virtual_mac(vhid: u8) -> [u8; 6] {
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+pub const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+
+/// Flags of an advertisement.
+pub const ROUTER: u8 = 0x80;
+pub const SOLICITED: u8 = 0x40;
+pub const OVERRIDE: u8 = 0x20;
+
+pub const fn virtual_mac(vhid: u8) -> [u8; 6] {
     [0, 0, 0x5e, 0, 1, vhid]
 }
 
@@ -74,6 +82,61 @@ pub fn source_option() -> Vec<u8> {
 /// Nonce option of enhanced duplicate address detection (RFC 7527).
 pub fn nonce_option() -> Vec<u8> {
     vec![14, 1, 1, 2, 3, 4, 5, 6]
+}
+
+/// The answer to the client's ARP request for the VIP.
+pub fn arp_answer(to: Ipv4Addr) -> Vec<u8> {
+    let ours = virtual_mac(VHID);
+    let body = [&[0, 1, 8, 0, 6, 4, 0, 2], &ours[..], &VIP4.octets(), &CLIENT_MAC, &to.octets()].concat();
+    from(ours, ethernet(CLIENT_MAC, ARP, &body))
+}
+
+/// The advertisement for the VIP with its one option.
+pub fn advertisement(to: [u8; 6], destination: Ipv6Addr, flags: u8) -> Vec<u8> {
+    let ours = virtual_mac(VHID);
+    let mut message = [&[136, 0, 0, 0, flags, 0, 0, 0], &VIP6.octets()[..], &[2, 1], &ours].concat();
+    let sum = icmpv6_checksum(VIP6, destination, &message);
+    message[2..4].copy_from_slice(&sum);
+    from(ours, ethernet(to, IPV6, &ipv6(58, 255, VIP6, destination, &message)))
+}
+
+/// With this Ethernet source.
+pub fn from(source: [u8; 6], mut frame: Vec<u8>) -> Vec<u8> {
+    frame[6..12].copy_from_slice(&source);
+    frame
+}
+
+/// With a VLAN tag in its bytes.
+pub fn tagged(ethertype: [u8; 2], frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &ethertype, &[0, 5], &frame[12..]].concat()
+}
+
+/// With one byte changed.
+pub fn with_byte(mut frame: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
+    frame[at] = byte;
+    frame
+}
+
+/// An IPv4 packet, more fragments of which follow, and which is not the first.
+pub fn fragment(packet: Vec<u8>) -> Vec<u8> {
+    with_byte(with_byte(packet, 6, 0x20), 7, 0x10)
+}
+
+/// With the pseudo-header, by adding up one word after the other.
+pub fn icmpv6_checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> [u8; 2] {
+    let len = u8::try_from(message.len()).unwrap();
+    checksum(&[&source.octets()[..], &destination.octets(), &[0, len, 0, 58], message].concat())
+}
+
+/// The Internet checksum of these bytes.
+pub fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words =
+        bytes.chunks(2).map(|word| u64::from(word[0]) << 8 | word.get(1).map_or(0, |byte| u64::from(*byte)));
+    let mut sum: u64 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!u16::try_from(sum).unwrap()).to_be_bytes()
 }
 
 /// 36 bytes that look like CARP (or VRRPv2 with five addresses).

@@ -1,5 +1,5 @@
-//! What the program should do, said once more on the host, in another way: slices and offsets
-//! around the same pure verdicts.
+//! What the programs should do, said once more, in another way: slices and offsets around the same
+//! pure verdicts. Here what comes in; what leaves in `egress_model`.
 
 use carp_common::map::{Counter, Host, Vip};
 use carp_common::verdict::{self, Ask, Verdict};
@@ -15,7 +15,7 @@ pub struct Maps {
 }
 
 impl Maps {
-    pub fn verdict(&self, frame: &[u8]) -> Verdict {
+    pub fn comes_in(&self, frame: &[u8]) -> Verdict {
         let ethertype = field(frame, 12).map(u16::from_be_bytes);
         let asked = match ethertype {
             Some(0x0800) => self.advert(frame, ipv4_payload(frame, 112)),
@@ -27,6 +27,13 @@ impl Maps {
         asked.or_else(|| self.virtual_mac(frame)).or_else(|| self.packet(frame)).unwrap_or(Verdict::Pass)
     }
 
+    /// The vhid of a VIP, and whether it is served.
+    pub fn vip(&self, address: IpAddr) -> Option<(u16, bool)> {
+        // The map's key has IPv4 addresses mapped into IPv6.
+        let vip = self.vips.get(&address.to_canonical()).filter(|vip| vip.vhid != 0)?;
+        Some((vip.vhid, self.serves[&vip.slot]))
+    }
+
     fn advert(&self, frame: &[u8], payload: Option<usize>) -> Option<Verdict> {
         let [_, vhid] = field::<2>(frame, payload?)?;
         self.hosts.get(&vhid).map(|_| Verdict::Serve(Counter::Advert))
@@ -35,14 +42,14 @@ impl Maps {
     fn arp(&self, frame: &[u8]) -> Option<Verdict> {
         let (head, sender, target) = (field(frame, 14)?, field::<4>(frame, 28)?, field::<4>(frame, 38)?);
         let is_question = head == [0, 1, 8, 0, 6, 4, 0, 1] && sender != target;
-        if is_question { self.vip(Ask::Arp, target.into()) } else { None }
+        if is_question { self.asked(Ask::Arp, target.into()) } else { None }
     }
 
     fn ndp(&self, frame: &[u8]) -> Option<Verdict> {
         let at = ipv6_payload(frame, 58)?;
         let target: [u8; 16] = field(frame, at + 8)?;
         let is_question = frame[21] == 255 && field(frame, at) == Some([135, 0]);
-        if is_question { self.vip(Ask::Solicitation, target.into()) } else { None }
+        if is_question { self.asked(Ask::Solicitation, target.into()) } else { None }
     }
 
     fn virtual_mac(&self, frame: &[u8]) -> Option<Verdict> {
@@ -57,13 +64,11 @@ impl Maps {
             ([0x86, 0xdd], 6) => field::<16>(frame, 38)?.into(),
             _ => return None,
         };
-        self.vip(Ask::Packet, destination)
+        self.asked(Ask::Packet, destination)
     }
 
-    fn vip(&self, ask: Ask, address: IpAddr) -> Option<Verdict> {
-        // The map's key has IPv4 addresses mapped into IPv6.
-        let vip = self.vips.get(&address.to_canonical()).filter(|vip| vip.vhid != 0)?;
-        Some(verdict::vip(ask, self.serves[&vip.slot]))
+    fn asked(&self, ask: Ask, address: IpAddr) -> Option<Verdict> {
+        self.vip(address).map(|(_, serves)| verdict::vip(ask, serves))
     }
 }
 
