@@ -2,8 +2,7 @@
 //! silence. Replies and gratuitous requests pass: they are how the kernel here learns where a VIP
 //! is that the other node serves.
 
-use carp_common::id::{Mac, Vhid, virtual_mac};
-use carp_common::map::VipKey;
+use carp_common::id::{Mac, virtual_mac};
 use carp_common::verdict::{self, Ask, Verdict};
 use carp_common::wire::arp::{self, Arp};
 use carp_common::wire::eth::{self, Ethernet};
@@ -20,11 +19,10 @@ pub fn asked(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     if !request.is_question() {
         return None;
     }
-    let key = VipKey::new(packet.link(), Ipv4Addr::from_octets(request.target_ip).into());
-    let vip = maps.vip(&key)?;
+    let vip = maps.vip_at(packet.link(), Ipv4Addr::from_octets(request.target_ip).into())?;
     let verdict = verdict::vip(Ask::Arp, maps.serves(vip.slot));
     if let Verdict::Answer(_) = verdict {
-        let mac = virtual_mac(Vhid::new(u8::try_from(vip.vhid).ok()?)?);
+        let mac = virtual_mac(vip.vhid()?);
         answer(packet, &request, mac)?;
     }
     Some(Judged { slot: vip.slot, verdict })

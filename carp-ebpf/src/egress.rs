@@ -5,8 +5,8 @@
 //! Adverts leave always: a claimant advertises before it serves. Gratuitous ARP and advertisements
 //! of the daemon pass by here too, once the window is open, and carry the virtual MAC already.
 
-use carp_common::id::{Mac, Vhid, virtual_mac};
-use carp_common::map::{Vip, VipKey};
+use carp_common::id::{Mac, virtual_mac};
+use carp_common::map::Vip;
 use carp_common::verdict::{self, Leaving, Verdict};
 use carp_common::wire::arp::Arp;
 use carp_common::wire::eth::{self, Ethernet};
@@ -61,7 +61,7 @@ fn arp(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     let vip = known(frame, maps, Ipv4Addr::from_octets(message.sender_ip).into())?;
     let said = judged(maps, Leaving::Arp, vip.slot);
     if let Verdict::Rewrite(_) = said.verdict {
-        let mac = mac_of(&vip)?;
+        let mac = virtual_mac(vip.vhid()?);
         frame.store(SOURCE, mac.0)?;
         frame.store(NET + offset_of!(Arp, sender_mac), mac.0)?;
     }
@@ -121,7 +121,7 @@ fn neighbour(frame: &mut impl Packet, maps: &impl Maps, source: Option<Vip>) -> 
     let vip = subject?;
     let said = judged(maps, Leaving::Neighbour, vip.slot);
     if let Verdict::Rewrite(_) = said.verdict {
-        let mac = mac_of(&vip)?;
+        let mac = virtual_mac(vip.vhid()?);
         frame.store(SOURCE, mac.0)?;
         rewrite_option(frame, option, mac, message.checksum.get());
     }
@@ -166,15 +166,10 @@ fn from_virtual_mac(frame: &impl Packet, maps: &impl Maps, ethernet: &Ethernet) 
 
 #[inline(always)]
 fn known(frame: &impl Packet, maps: &impl Maps, address: IpAddr) -> Option<Vip> {
-    maps.vip(&VipKey::new(frame.link(), address))
+    maps.vip_at(frame.link(), address)
 }
 
 #[inline(always)]
 fn judged(maps: &impl Maps, leaving: Leaving, slot: u32) -> Judged {
     Judged { slot, verdict: verdict::egress(leaving, maps.serves(slot)) }
-}
-
-#[inline(always)]
-fn mac_of(vip: &Vip) -> Option<Mac> {
-    Some(virtual_mac(Vhid::new(u8::try_from(vip.vhid).ok()?)?))
 }

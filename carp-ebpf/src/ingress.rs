@@ -4,11 +4,12 @@ use carp_common::verdict::Verdict;
 use carp_common::wire::eth::{self, Ethernet};
 
 use crate::world::{Judged, Maps, Packet, counted};
-use crate::{advert, arp, ndp, vip};
+use crate::{advert, arp, echo, ndp, vip};
 
 /// What is in front of everything that a stage looks at: an Ethernet header and ...
 const ARP: u32 = 14 + 28;
-const IPV4: u32 = 14 + 20;
+/// ... with the head of an ICMP message behind it, or ...
+const IPV4: u32 = 14 + 20 + 4;
 /// ... with a neighbour solicitation behind it.
 const IPV6: u32 = 14 + 40 + 24;
 
@@ -32,11 +33,13 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     let judged = match packet.load::<Ethernet>(0)?.ethertype.get() {
         eth::IPV4 => {
             packet.reach(IPV4);
-            advert::heard_v4(packet, maps)
+            advert::heard_v4(packet, maps).or_else(|| echo::asked_v4(packet, maps))
         }
         eth::IPV6 => {
             packet.reach(IPV6);
-            advert::heard_v6(packet, maps).or_else(|| ndp::solicited(packet, maps))
+            advert::heard_v6(packet, maps)
+                .or_else(|| ndp::solicited(packet, maps))
+                .or_else(|| echo::asked_v6(packet, maps))
         }
         eth::ARP => {
             packet.reach(ARP);

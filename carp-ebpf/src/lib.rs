@@ -1,5 +1,5 @@
 //! The stages of the datapath at every link with virtual hosts. In front of it: adverts to the
-//! daemon, answers to ARP and neighbour solicitations, the virtual MAC, and the fence around the
+//! daemon, answers to ARP, neighbour solicitations and pings, the virtual MAC, and the fence around the
 //! VIPs. Behind it: the same fence for what leaves.
 //!
 //! Every stage is a pure verdict of [`carp_common::verdict`] with a thin loader around it, over a
@@ -9,6 +9,7 @@
 
 mod advert;
 mod arp;
+mod echo;
 pub mod egress;
 pub mod ingress;
 mod ndp;

@@ -1,8 +1,8 @@
 //! Neighbour solicitations for a VIP: answered with the virtual MAC while this node serves it,
 //! otherwise silence (RFC 4861 section 7.2).
 
-use carp_common::id::{Mac, Vhid, virtual_mac};
-use carp_common::map::{Vip, VipKey};
+use carp_common::id::{Mac, virtual_mac};
+use carp_common::map::Vip;
 use carp_common::verdict::{self, Ask, Verdict};
 use carp_common::wire::eth::{self, Ethernet};
 use carp_common::wire::ip::{self, Ipv6};
@@ -28,7 +28,7 @@ pub fn solicited(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
         return None;
     }
     let target = Ipv6Addr::from_octets(question.target);
-    let vip = maps.vip(&VipKey::new(packet.link(), target.into()))?;
+    let vip = maps.vip_at(packet.link(), target.into())?;
     let verdict = verdict::vip(Ask::Solicitation, maps.serves(vip.slot));
     if let Verdict::Answer(_) = verdict
         && answer(packet, target, header.source, vip).is_none()
@@ -42,7 +42,7 @@ pub fn solicited(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
 /// In place. A probe by a node that has no address yet is answered to all nodes (section 7.2.4).
 #[inline(always)]
 fn answer(packet: &mut impl Packet, vip: Ipv6Addr, source: [u8; 16], entry: Vip) -> Option<()> {
-    let mac = virtual_mac(Vhid::new(u8::try_from(entry.vhid).ok()?)?);
+    let mac = virtual_mac(entry.vhid()?);
     let asker = Mac(packet.load::<Ethernet>(0)?.source);
     let is_probe = source == [0; 16];
     let (to, destination, solicited) = match is_probe {

@@ -3,7 +3,6 @@
 //! kernel still believes about the addresses.
 
 use carp_common::id::Mac;
-use carp_common::map::VipKey;
 use carp_common::verdict::{self, Ask, Verdict};
 use carp_common::wire::eth::{self, Ethernet};
 use carp_common::wire::ip::{Ipv4, Ipv6};
@@ -31,8 +30,7 @@ pub fn virtual_mac(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged>
 /// do not matter: the destination has its fixed place.
 #[inline(always)]
 pub fn packet(packet: &impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let key = VipKey::new(packet.link(), destination(packet)?);
-    let vip = maps.vip(&key)?;
+    let vip = maps.vip_at(packet.link(), destination(packet)?)?;
     Some(Judged { slot: vip.slot, verdict: verdict::vip(Ask::Packet, maps.serves(vip.slot)) })
 }
 

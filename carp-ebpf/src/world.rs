@@ -5,6 +5,7 @@ use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::{Captured, Counter, Host, Vip, VipKey, Window};
 use carp_common::time::Instant;
 use carp_common::verdict::Verdict;
+use core::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// What can lie in a frame: any bytes at any place.
@@ -51,7 +52,7 @@ pub trait Maps {
     /// The virtual host with this vhid on this link.
     fn host(&self, link: IfIndex, vhid: Vhid) -> Option<Host>;
 
-    /// The VIP with this address on this link; a zero entry is none.
+    /// The VIP with this key; a zero entry is none.
     fn vip(&self, key: &VipKey) -> Option<Vip>;
 
     /// The window of this slot; `None` for a slot that cannot be.
@@ -67,10 +68,20 @@ pub trait Maps {
     /// Adds one to a counter of a virtual host.
     fn count(&self, slot: u32, counter: Counter);
 
+    /// The VIP with this address on this link. An IPv4 address in IPv6's clothes is none, although the
+    /// map's keys look like it: no such packet is to be on a wire (RFC 4291 section 2.5.5.2).
+    #[inline(always)]
+    fn vip_at(&self, link: IfIndex, address: IpAddr) -> Option<Vip> {
+        match address {
+            IpAddr::V6(ip) if ip.to_bits() >> 32 == 0xffff => None,
+            IpAddr::V4(_) | IpAddr::V6(_) => self.vip(&VipKey::new(link, address)),
+        }
+    }
+
     /// Whether this slot's window is open; that of a slot that cannot be never is.
     #[inline(always)]
     fn serves(&self, slot: u32) -> bool {
-        let Some(window) = self.window(slot) else { return false };
+        let Some(window) = self.window(slot).filter(|window| !window.is_shut()) else { return false };
         let now = self.now();
         window.is_leased(now) || (window.is_armed(now) && window.is_open(self.heard(slot), now))
     }

@@ -73,6 +73,7 @@ fn read(
     let skew = fields.number("skew", mistakes).and_then(|skew| total_skew(&skew, node, mistakes));
     let preempt = fields.flag("preempt", node.is_none_or(|node| node.preempt), mistakes);
     let digest = digest(fields, addresses.as_ref(), mistakes);
+    let answer_ping = fields.flag("answer_ping", false, mistakes);
     let tos = fields.number("tos", mistakes);
     let digest = digest?;
     Some(HostConfig {
@@ -86,6 +87,7 @@ fn read(
         preempt: preempt?,
         digest,
         accept: accepted(digest),
+        answer_ping: answer_ping?,
         tos: tos?.value,
     })
 }

@@ -100,6 +100,53 @@ pub fn advertisement(to: [u8; 6], destination: Ipv6Addr, flags: u8) -> Vec<u8> {
     from(ours, ethernet(to, IPV6, &ipv6(58, 255, VIP6, destination, &message)))
 }
 
+/// An echo request of the client, and the answer from the VIP.
+pub struct Ping {
+    pub request: Vec<u8>,
+    pub answer: Vec<u8>,
+}
+
+pub fn ping4(to: [u8; 6], ttl: u8, message: &[u8]) -> Ping {
+    let packet = |kind, ttl, source: Ipv4Addr, destination| {
+        let message = icmp([kind, 0], message, checksum);
+        let packet = with_byte(ipv4(1, destination, &message), 8, ttl);
+        with_header_checksum([&packet[..12], &source.octets(), &packet[16..]].concat())
+    };
+    Ping {
+        request: ethernet(to, IPV4, &packet(8, ttl, CLIENT4, VIP4)),
+        answer: from(virtual_mac(VHID), ethernet(CLIENT_MAC, IPV4, &packet(0, 64, VIP4, CLIENT4))),
+    }
+}
+
+pub fn ping6(to: [u8; 6], hops: u8, message: &[u8]) -> Ping {
+    let packet = |kind, hops, source, destination| {
+        let message = icmp([kind, 0], message, |message| icmpv6_checksum(source, destination, message));
+        ipv6(58, hops, source, destination, &message)
+    };
+    Ping {
+        request: ethernet(to, IPV6, &packet(128, hops, CLIENT6, VIP6)),
+        answer: from(virtual_mac(VHID), ethernet(CLIENT_MAC, IPV6, &packet(129, 64, VIP6, CLIENT6))),
+    }
+}
+
+/// Type and code, checksum, and the rest. A checksum of zero may be written in two ways: an answer's
+/// is carried over from the request's and has the one that is right for all zeros too.
+fn icmp(head: [u8; 2], rest: &[u8], checksum: impl Fn(&[u8]) -> [u8; 2]) -> Vec<u8> {
+    let sum = match checksum(&[&head, &[0, 0], rest].concat()) {
+        [0, 0] => [0xff, 0xff],
+        sum => sum,
+    };
+    [&head, &sum, rest].concat()
+}
+
+/// An IPv4 packet with its header's checksum.
+pub fn with_header_checksum(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[10..12].copy_from_slice(&[0, 0]);
+    let sum = checksum(&packet[..usize::from(packet[0] & 15) * 4]);
+    packet[10..12].copy_from_slice(&sum);
+    packet
+}
+
 /// With this Ethernet source.
 pub fn from(source: [u8; 6], mut frame: Vec<u8>) -> Vec<u8> {
     frame[6..12].copy_from_slice(&source);
@@ -124,8 +171,8 @@ pub fn fragment(packet: Vec<u8>) -> Vec<u8> {
 
 /// With the pseudo-header, by adding up one word after the other.
 pub fn icmpv6_checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> [u8; 2] {
-    let len = u8::try_from(message.len()).unwrap();
-    checksum(&[&source.octets()[..], &destination.octets(), &[0, len, 0, 58], message].concat())
+    let len = u32::try_from(message.len()).unwrap().to_be_bytes();
+    checksum(&[&source.octets()[..], &destination.octets(), &len, &[0, 0, 0, 58], message].concat())
 }
 
 /// The Internet checksum of these bytes.

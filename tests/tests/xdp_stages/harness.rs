@@ -163,7 +163,7 @@ impl Kernel {
     /// As `run`, without looking at the counters.
     pub fn act(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
         let on_host = self.twin.act(self.hook, LINK, frame, clock::now());
-        let mut out = vec![0; 2048];
+        let mut out = vec![0; 4096];
         let (code, len, _) = self.test_run(frame, Some(&mut out), 1);
         out.truncate(usize::try_from(len).unwrap());
         let in_kernel = (self.hook.action(code), out);

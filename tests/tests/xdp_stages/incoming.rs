@@ -18,7 +18,7 @@ fn the_table_of_what_comes_in() {
 }
 
 pub fn rows() -> Vec<Row> {
-    [questions(), adverts(), packets(), strangers()].into_iter().flatten().collect()
+    [questions(), adverts(), pings(), kernels_pings(), packets(), strangers()].into_iter().flatten().collect()
 }
 
 #[test]
@@ -81,6 +81,87 @@ fn adverts() -> Vec<Row> {
         heard("an IPv6 advert", advert6(VHID)),
         heard("an advert with options, to the virtual MAC", with(15, 36)),
         heard("VRRPv2 of our number", with(5, 20)),
+    ]
+}
+
+/// Echo requests that are answered here.
+fn pings() -> Vec<Row> {
+    let asked = |name, Ping { request, answer }, closed| Row {
+        flags: Host::ANSWER_PING,
+        ..row(name, request, answers(answer, Counter::PingAnswered), drops(closed))
+    };
+    let to_us = |name, ping| asked(name, ping, Counter::VirtualMacFenced);
+    let to_link = |name, ping| asked(name, ping, Counter::VipFenced);
+    let padded = |Ping { request, answer }| Ping {
+        request: [&request[..], &[0x5a; 18]].concat(),
+        answer: [&answer[..], &[0x5a; 18]].concat(),
+    };
+    let message: Vec<u8> = (0..60).collect();
+    vec![
+        to_us("a ping", ping4(US, 64, &message)),
+        to_link("one to the link's own MAC", ping4(LINK_MAC, 64, &message)),
+        to_us("one at the end of its way", ping4(US, 1, &message)),
+        to_us("one of odd length", ping4(US, 255, &message[..59])),
+        to_us("one with nothing but zeros", ping4(US, 64, &[0; 12])),
+        to_us("one with nothing but ones", ping4(US, 64, &[0xff; 12])),
+        to_us("the shortest, padded", padded(ping4(US, 64, &[1, 2, 3, 4]))),
+        to_us("a long one", ping4(US, 64, &[7; 1476])),
+        to_us("a ping by IPv6", ping6(US, 64, &message)),
+        to_link("one by IPv6 to the link's own MAC", ping6(LINK_MAC, 1, &message[..59])),
+        to_us("one by IPv6 with nothing but zeros", ping6(US, 64, &[0; 12])),
+        to_us("the shortest by IPv6, padded", padded(ping6(US, 64, &[1, 2, 3, 4]))),
+        to_us("a long one by IPv6", ping6(US, 64, &[7; 1456])),
+    ]
+}
+
+/// Pings that the kernel answers, or nobody.
+fn kernels_pings() -> Vec<Row> {
+    let kernels = |name, frame| Row {
+        flags: Host::ANSWER_PING,
+        ..row(name, frame, passes(Counter::VipServed), drops(Counter::VipFenced))
+    };
+    let ping4 = |to| ping4(to, 64, &[7; 44]).request;
+    let ping6 = |to| ping6(to, 64, &[7; 44]).request;
+    let from_ip4 = |ip: [u8; 4]| [&ping4(LINK_MAC)[..26], &ip, &ping4(LINK_MAC)[30..]].concat();
+    let from_ip6 = |ip: Ipv6Addr| [&ping6(LINK_MAC)[..22], &ip.octets(), &ping6(LINK_MAC)[38..]].concat();
+    let with4 = |at, byte| with_byte(ping4(LINK_MAC), at, byte);
+    let with6 = |at, byte| with_byte(ping6(LINK_MAC), at, byte);
+    let another = [2, 0, 0, 0, 0, 0x99];
+    let options = ethernet(LINK_MAC, IPV4, &ipv4_with(6, 1, VIP4, &ping4(LINK_MAC)[34..]));
+    let extended = |first: u8, header: [u8; 8]| {
+        let payload = [&header[..], &ping6(LINK_MAC)[54..]].concat();
+        ethernet(LINK_MAC, IPV6, &ipv6(first, 64, CLIENT6, VIP6, &payload))
+    };
+    vec![
+        Row { flags: 0, ..kernels("a ping without answer_ping", ping4(LINK_MAC)) },
+        Row { flags: Host::ROUTER, ..kernels("one by IPv6 without answer_ping", ping6(LINK_MAC)) },
+        kernels("a ping to another station", ping4(another)),
+        kernels("one by IPv6 to another station", ping6(another)),
+        kernels("a ping to all stations", ping4(BROADCAST)),
+        kernels("a ping from a group of stations", from(ALL_NODES_MAC, ping4(LINK_MAC))),
+        kernels("a ping with options", options),
+        kernels("the first fragment of a ping", with4(20, 0x20)),
+        kernels("another fragment of a ping", with4(21, 1)),
+        kernels("a ping that says it is longer than it is", with4(17, 73)),
+        kernels("a ping that says it is shorter than its head", with4(17, 27)),
+        kernels("a ping with a code", with4(35, 1)),
+        kernels("an answer to a ping", with4(34, 0)),
+        kernels("a ping of another protocol", with4(23, 58)),
+        kernels("a ping from the VIP", from_ip4(VIP4.octets())),
+        kernels("a ping from nowhere", from_ip4([0; 4])),
+        kernels("a ping from ourselves", from_ip4([127, 0, 0, 1])),
+        kernels("a ping from a group", from_ip4([224, 0, 0, 1])),
+        kernels("a ping from everybody", from_ip4([255; 4])),
+        kernels("a ping by IPv6 behind hop-by-hop options", extended(0, [58, 0, 1, 4, 0, 0, 0, 0])),
+        kernels("a ping by IPv6 in a fragment", extended(44, [58, 0, 0, 1, 0, 0, 0, 9])),
+        kernels("one by IPv6 that says it is longer than it is", with6(19, 49)),
+        kernels("one by IPv6 that says it is shorter than its head", with6(19, 7)),
+        kernels("one by IPv6 with a code", with6(55, 1)),
+        kernels("an answer to a ping by IPv6", with6(54, 129)),
+        kernels("a ping by IPv6 from the VIP", from_ip6(VIP6)),
+        kernels("a ping by IPv6 from nowhere", from_ip6(Ipv6Addr::UNSPECIFIED)),
+        kernels("a ping by IPv6 from ourselves", from_ip6(Ipv6Addr::LOCALHOST)),
+        kernels("a ping by IPv6 from a group", from_ip6(ALL_NODES)),
     ]
 }
 
@@ -157,6 +238,9 @@ fn strangers() -> Vec<Row> {
         ("protocol 112 with a short header", {
             with_byte(ethernet(LINK_MAC, IPV4, &ipv4(112, group, &carp_payload(VHID))), 14, 0x44)
         }),
+        ("an IPv6 packet to the IPv4 address", udp6(LINK_MAC, VIP4.to_ipv6_mapped())),
+        ("a solicitation for the IPv4 address", solicitation(CLIENT6, VIP4.to_ipv6_mapped(), &[])),
+        ("a ping to another address", with_byte(ping4(LINK_MAC, 64, &[7; 44]).request, 33, 9)),
         ("a packet to another address", udp4(LINK_MAC, OTHER4)),
         ("an IPv6 packet to another address", udp6(LINK_MAC, CLIENT6)),
         ("a broadcast", udp4(BROADCAST, Ipv4Addr::BROADCAST)),

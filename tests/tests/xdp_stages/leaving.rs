@@ -130,6 +130,7 @@ fn others() -> Vec<Row> {
         ("IPv4 to the VIP", udp4(CLIENT_MAC, VIP4)),
         ("IPv6 to the VIP", udp6(CLIENT_MAC, VIP6)),
         ("a VLAN's frame from the VIP", tagged([0x81, 0], &packet4(VIP4, 17))),
+        ("IPv6 from the IPv4 address", packet6(VIP4.to_ipv6_mapped(), 17)),
         ("something else", ethernet(CLIENT_MAC, 0x88cc, &[7; 50])),
     ];
     let row = |(name, frame)| Row { name, flags: 0, frame, open: untouched(), closed: untouched() };

@@ -66,7 +66,7 @@ fn kernel_host_and_model_agree_about_random_frames_that_leave() {
 
 fn cut(hook: Hook, rows: &[Row]) {
     let mut kernel = Kernel::at(hook);
-    set_up(&mut kernel, Host::ROUTER);
+    set_up(&mut kernel, Host::ANSWER_PING);
     for standing in [open(), Standing::default()] {
         kernel.set_window(0, standing);
         let maps = Maps::one_host(standing.is_open(clock::now()));
@@ -118,7 +118,7 @@ impl Maps {
     /// As `set_up` does it.
     fn one_host(serves: bool) -> Self {
         let host = Host { slot: 0, link_mac: LINK_MAC, flags: 0 };
-        let vip = Vip { slot: 0, vhid: u16::from(VHID), flags: 0 };
+        let vip = Vip { slot: 0, vhid: u16::from(VHID), flags: Host::ANSWER_PING };
         Self {
             hosts: [(VHID, host)].into(),
             vips: VIPS.map(|address| (address, vip)).into(),
@@ -149,7 +149,11 @@ impl Maps {
             if !random.one_in(3) {
                 // A zero entry means the same as none.
                 let vhid = random.pick(&[0, 7, 8, 255]);
-                let entry = Vip { slot: slot(random), vhid, flags: random.pick(&[0, Host::ROUTER]) };
+                let entry = Vip {
+                    slot: slot(random),
+                    vhid,
+                    flags: random.pick(&[0, Host::ROUTER, Host::ANSWER_PING]),
+                };
                 kernel.set_vip(vip, entry);
                 maps.vips.insert(vip, entry);
             }
