@@ -21,9 +21,11 @@ pub fn asked(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     }
     let vip = maps.vip_at(packet.link(), Ipv4Addr::from_octets(request.target_ip).into())?;
     let verdict = verdict::vip(Ask::Arp, maps.serves(vip.slot));
-    if let Verdict::Answer(_) = verdict {
-        let mac = virtual_mac(vip.vhid()?);
-        answer(packet, &request, mac)?;
+    if let Verdict::Answer(_) = verdict
+        && answer(packet, &request, virtual_mac(vip.vhid()?)).is_none()
+    {
+        // The window is open: the kernel may answer.
+        return Some(Judged { slot: vip.slot, verdict: Verdict::Pass });
     }
     Some(Judged { slot: vip.slot, verdict })
 }
@@ -31,6 +33,9 @@ pub fn asked(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
 /// In place, back to the port that it came from: whoever sent the frame gets the answer.
 #[inline(always)]
 fn answer(packet: &mut impl Packet, request: &Arp, mac: Mac) -> Option<()> {
+    if !packet.can_go_back() {
+        return None;
+    }
     let asker = Mac(packet.load::<Ethernet>(0)?.source);
     let reply = Arp::new(arp::REPLY, (mac, request.target_ip), (Mac(request.sender_mac), request.sender_ip));
     packet.store(0, Ethernet::new(asker, mac, eth::ARP))?;

@@ -3,7 +3,7 @@
 //! answers it, or the fence drops it.
 //!
 //! Answered is what there is no doubt about: to our virtual MAC or the link's own, from one host,
-//! whole, without options, extension headers or fragments. Checksums are carried over, not verified:
+//! whole, in one buffer, without options, extension headers or fragments. Checksums are carried over, not verified:
 //! the answer to a damaged request is damaged in the same way.
 
 use carp_common::id::{Mac, virtual_mac};
@@ -62,7 +62,7 @@ fn judge(
     (start, end): (usize, usize),
 ) -> Option<(Judged, Ethernet)> {
     let vip = maps.vip_at(packet.link(), address).filter(|vip| vip.answers_ping())?;
-    if start + icmp::SHORTEST > end || end > packet.wire_len() {
+    if start + icmp::SHORTEST > end || end > packet.wire_len() || !packet.can_go_back() {
         return None;
     }
     let ethernet = packet.load::<Ethernet>(0)?;

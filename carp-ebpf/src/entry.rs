@@ -10,10 +10,22 @@ use carp_ebpf::{egress, ingress};
 use crate::maps::Pinned;
 use crate::parse::{Buffer, Skb};
 
-/// The XDP program, by this name in the object and in `bpftool prog`.
-#[xdp]
+/// The XDP program, by this name in the object and in `bpftool prog`: for Linux 5.18 and newer, which
+/// know frames of more than one buffer. So links with a large MTU take it in the driver.
+#[xdp(frags)]
 pub fn carp(context: XdpContext) -> u32 {
-    match ingress::decide(&mut Buffer::new(&context), &Pinned) {
+    comes_in(Buffer::<true>::new(&context))
+}
+
+/// The same for older kernels.
+#[xdp]
+pub fn carp_one_buffer(context: XdpContext) -> u32 {
+    comes_in(Buffer::<false>::new(&context))
+}
+
+#[inline(always)]
+fn comes_in<const MORE: bool>(mut frame: Buffer<MORE>) -> u32 {
+    match ingress::decide(&mut frame, &Pinned) {
         Verdict::Pass | Verdict::Serve(_) | Verdict::Rewrite(_) => XDP_PASS,
         Verdict::Answer(_) => XDP_TX,
         Verdict::Drop(_) => XDP_DROP,

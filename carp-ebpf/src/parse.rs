@@ -2,13 +2,15 @@
 #![expect(unsafe_code, reason = "packet memory is reached through the context's raw addresses")]
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
-use aya_ebpf::helpers::{bpf_skb_change_tail, bpf_skb_pull_data, bpf_xdp_adjust_tail};
+use aya_ebpf::helpers::{bpf_skb_change_tail, bpf_skb_pull_data, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use carp_common::id::{IfIndex, Mac};
 use carp_ebpf::world::{Packet, Wire};
 
-/// A frame as XDP sees it, before the kernel has made a packet of it.
-pub struct Buffer {
+/// A frame as XDP sees it, before the kernel has made a packet of it. It lies in one buffer, or, if
+/// `MORE`, begins in one and may go on in others: Linux 5.18 hands out such frames to programs that
+/// say so, and has the helper that tells their length.
+pub struct Buffer<const MORE: bool> {
     context: *mut xdp_md,
 }
 
@@ -17,7 +19,7 @@ pub struct Skb {
     context: TcContext,
 }
 
-impl Buffer {
+impl<const MORE: bool> Buffer<MORE> {
     /// The frame that the kernel calls us for.
     #[inline(always)]
     pub fn new(context: &XdpContext) -> Self {
@@ -35,9 +37,15 @@ impl Buffer {
         // SAFETY: as above.
         unsafe { (*self.context).data_end as usize }
     }
+
+    /// Bytes in the first buffer.
+    #[inline(always)]
+    fn first_len(&self) -> usize {
+        self.end() - self.start()
+    }
 }
 
-impl Packet for Buffer {
+impl<const MORE: bool> Packet for Buffer<MORE> {
     #[inline(always)]
     fn link(&self) -> IfIndex {
         // SAFETY: as in `start`.
@@ -52,7 +60,18 @@ impl Packet for Buffer {
 
     #[inline(always)]
     fn wire_len(&self) -> usize {
-        self.end() - self.start()
+        if !MORE {
+            return self.first_len();
+        }
+        // SAFETY: the context is the kernel's own; the helper only reads it.
+        let len = unsafe { bpf_xdp_get_buff_len(self.context) };
+        usize::try_from(len).unwrap_or(usize::MAX)
+    }
+
+    /// A driver that receives frames in several buffers need not be able to send them so.
+    #[inline(always)]
+    fn can_go_back(&self) -> bool {
+        self.wire_len() == self.first_len()
     }
 
     /// It is as it is.
@@ -89,7 +108,10 @@ impl Packet for Buffer {
 
     #[inline(always)]
     fn resize(&mut self, len: usize) -> Option<()> {
-        let delta = i32::try_from(len).ok()? - i32::try_from(self.wire_len()).ok()?;
+        if !self.can_go_back() {
+            return None;
+        }
+        let delta = i32::try_from(len).ok()? - i32::try_from(self.first_len()).ok()?;
         if delta == 0 {
             return Some(());
         }
@@ -134,6 +156,12 @@ impl Packet for Skb {
     #[inline(always)]
     fn wire_len(&self) -> usize {
         self.context.len() as usize
+    }
+
+    /// The kernel has put together whatever it was received in.
+    #[inline(always)]
+    fn can_go_back(&self) -> bool {
+        true
     }
 
     /// Nearly always they are in one piece already.

@@ -25,6 +25,9 @@ pub trait Packet {
     /// Bytes on the wire, wherever they lie.
     fn wire_len(&self) -> usize;
 
+    /// Whether the link can send it, as long as it is.
+    fn can_go_back(&self) -> bool;
+
     /// Brings as many of the first `len` bytes as there are into one piece.
     fn reach(&mut self, len: u32);
 

@@ -10,7 +10,7 @@ use carp_common::map::{
     ADVERTS, COUNTERS, Captured, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS,
     Window,
 };
-use carp_user::io::bpf::{EGRESS_PROGRAM, OBJECT, PROGRAM, Standing};
+use carp_user::io::bpf::{EGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, program_of_this_kernel};
 use carp_user::io::clock;
 use std::net::IpAddr;
 use zerocopy::{FromBytes, IntoBytes};
@@ -22,6 +22,9 @@ pub const LINK_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
 
 pub const DROP: Action = Action::Drop;
 pub const PASS: Action = Action::Pass;
+
+/// The longest frame that a test run puts into one buffer: a page without the room before and behind.
+pub const ONE_BUFFER: usize = 4096 - 256 - 320;
 
 /// Slots that the tests use.
 pub const SLOTS: u32 = 3;
@@ -37,6 +40,8 @@ pub struct Kernel {
 pub enum Hook {
     /// What comes in.
     Xdp,
+    /// The same on kernels that know no frames of more than one buffer.
+    OneBuffer,
     /// What leaves.
     Egress,
 }
@@ -73,7 +78,7 @@ impl Kernel {
     pub fn at(hook: Hook) -> Self {
         let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads (as root)");
         let loaded = match hook {
-            Hook::Xdp => xdp(&mut ebpf).load(),
+            Hook::Xdp | Hook::OneBuffer => xdp(&mut ebpf, hook).load(),
             Hook::Egress => tc(&mut ebpf).load(),
         };
         loaded.expect("the verifier accepts the program");
@@ -83,7 +88,7 @@ impl Kernel {
     /// Instructions that the verifier went through, where the kernel tells.
     pub fn verified_instructions(&mut self) -> Option<u32> {
         let info = match self.hook {
-            Hook::Xdp => xdp(&mut self.ebpf).info(),
+            Hook::Xdp | Hook::OneBuffer => xdp(&mut self.ebpf, self.hook).info(),
             Hook::Egress => tc(&mut self.ebpf).info(),
         };
         info.ok()?.verified_instruction_count()
@@ -163,7 +168,7 @@ impl Kernel {
     /// As `run`, without looking at the counters.
     pub fn act(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
         let on_host = self.twin.act(self.hook, LINK, frame, clock::now());
-        let mut out = vec![0; 4096];
+        let mut out = vec![0; frame.len() + 64];
         let (code, len, _) = self.test_run(frame, Some(&mut out), 1);
         out.truncate(usize::try_from(len).unwrap());
         let in_kernel = (self.hook.action(code), out);
@@ -189,7 +194,7 @@ impl Kernel {
     fn test_run(&mut self, frame: &[u8], out: Option<&mut [u8]>, repeat: u32) -> (u32, u32, u128) {
         let options = TestRunOptions { data_in: Some(frame), data_out: out, repeat, ..TestRunOptions::new() };
         let result = match self.hook {
-            Hook::Xdp => xdp(&mut self.ebpf).test_run(options),
+            Hook::Xdp | Hook::OneBuffer => xdp(&mut self.ebpf, self.hook).test_run(options),
             Hook::Egress => tc(&mut self.ebpf).test_run(options),
         };
         let result = result.expect("BPF_PROG_TEST_RUN works");
@@ -211,16 +216,17 @@ impl Hook {
         /// "The next program or filter decides."
         const UNSPEC: u32 = u32::MAX;
         match (self, code) {
-            (Self::Xdp, 1) | (Self::Egress, 2) => Action::Drop,
-            (Self::Xdp, 2) | (Self::Egress, UNSPEC) => Action::Pass,
-            (Self::Xdp, 3) => Action::Back,
-            (Self::Xdp | Self::Egress, _) => panic!("{self:?} says {code}"),
+            (Self::Xdp | Self::OneBuffer, 1) | (Self::Egress, 2) => Action::Drop,
+            (Self::Xdp | Self::OneBuffer, 2) | (Self::Egress, UNSPEC) => Action::Pass,
+            (Self::Xdp | Self::OneBuffer, 3) => Action::Back,
+            (Self::Xdp | Self::OneBuffer | Self::Egress, _) => panic!("{self:?} says {code}"),
         }
     }
 }
 
-fn xdp(ebpf: &mut Ebpf) -> &mut Xdp {
-    ebpf.program_mut(PROGRAM).unwrap().try_into().unwrap()
+fn xdp(ebpf: &mut Ebpf, hook: Hook) -> &mut Xdp {
+    let name = if hook == Hook::OneBuffer { ONE_BUFFER_PROGRAM } else { program_of_this_kernel() };
+    ebpf.program_mut(name).unwrap().try_into().unwrap()
 }
 
 fn tc(ebpf: &mut Ebpf) -> &mut SchedClassifier {

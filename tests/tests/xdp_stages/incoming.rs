@@ -6,6 +6,7 @@ use crate::table::{Fate, Row, answers, becomes, check, drops, passes, untouched}
 use crate::windows::windows;
 use carp_common::id::IfIndex;
 use carp_common::map::{Counter, Host};
+use carp_user::io::bpf::{PROGRAM, program_of_this_kernel};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 const US: [u8; 6] = virtual_mac(VHID);
@@ -14,11 +15,22 @@ const US: [u8; 6] = virtual_mac(VHID);
 fn the_table_of_what_comes_in() {
     let rows = rows();
     check(Hook::Xdp, &rows);
+    check(Hook::OneBuffer, &rows);
     println!("{} rows", rows.len());
 }
 
 pub fn rows() -> Vec<Row> {
     [questions(), adverts(), pings(), kernels_pings(), packets(), strangers()].into_iter().flatten().collect()
+}
+
+/// With an MTU of 9000 bytes, and a buffer of less. Linux before 5.18 hands out no such frames.
+#[test]
+fn the_table_of_frames_in_more_than_one_buffer() {
+    if program_of_this_kernel() != PROGRAM {
+        println!("this kernel hands out no frames of more than one buffer");
+        return;
+    }
+    check(Hook::Xdp, &jumbos());
 }
 
 #[test]
@@ -58,6 +70,17 @@ fn questions() -> Vec<Row> {
         asked("an ARP request", arp_request(VIP4), CLIENT4),
         asked("an ARP probe", arp(BROADCAST, 1, nobody4, VIP4), nobody4),
         asked("an ARP request to the virtual MAC", arp(US, 1, CLIENT4, VIP4), CLIENT4),
+        row(
+            "an ARP request with padding",
+            [&arp_request(VIP4)[..], &[0x5a; 18]].concat(),
+            answers([&arp_answer(CLIENT4)[..], &[0x5a; 18]].concat(), Counter::ArpAnswered),
+            drops(Counter::ArpSilent),
+        ),
+        solicited(
+            "one with padding",
+            [&solicitation(CLIENT6, VIP6, &[])[..], &[0x5a; 40]].concat(),
+            answer(),
+        ),
         solicited("a solicitation", solicitation(CLIENT6, VIP6, &option), answer()),
         solicited("one without option", solicitation(CLIENT6, VIP6, &[]), answer()),
         solicited("one with two options", solicitation(CLIENT6, VIP6, &both), answer()),
@@ -185,6 +208,8 @@ fn packets() -> Vec<Row> {
         to_vip("IPv4 to the VIP", udp4(LINK_MAC, VIP4)),
         to_vip("IPv6 to the VIP", udp6(LINK_MAC, VIP6)),
         to_vip("IPv4 with options to the VIP", ipv4_of(&ipv4_with(15, 17, VIP4, &[9; 40]))),
+        to_vip("IPv4 to the VIP that says it is longer than it is", with_byte(udp4(LINK_MAC, VIP4), 16, 9)),
+        to_vip("IPv4 to the VIP that says it is shorter than it is", with_byte(udp4(LINK_MAC, VIP4), 17, 20)),
         to_vip("a fragment to the VIP, with options", ipv4_of(&fragment(ipv4_with(8, 6, VIP4, &[9; 40])))),
         to_vip("an IPv6 fragment to the VIP", {
             ethernet(LINK_MAC, IPV6, &ipv6(44, 64, CLIENT6, VIP6, &[17, 0, 0, 1, 0, 0, 0, 9, 1, 2, 3, 4]))
@@ -193,6 +218,44 @@ fn packets() -> Vec<Row> {
             let message = solicitation_message(135, 0, CLIENT6, &source_option());
             ethernet(LINK_MAC, IPV6, &ipv6(58, 255, CLIENT6, VIP6, &message))
         }),
+    ]
+}
+
+/// What goes back goes back in one buffer; all else is as with short frames.
+fn jumbos() -> Vec<Row> {
+    let long = |mut frame: Vec<u8>| {
+        frame.resize(9014, 0x5a);
+        frame
+    };
+    let ping4 = ping4(US, 64, &[7; 8976]).request;
+    let ping6 = ping6(LINK_MAC, 64, &[7; 8956]).request;
+    let through = |name, frame: Vec<u8>| {
+        let readdressed = [&LINK_MAC[..], &frame[6..]].concat();
+        let open = becomes(readdressed, Counter::VirtualMacServed);
+        Row { flags: Host::ANSWER_PING, ..row(name, frame, open, drops(Counter::VirtualMacFenced)) }
+    };
+    let to_vip = |name, frame| Row {
+        flags: Host::ANSWER_PING,
+        ..row(name, frame, passes(Counter::VipServed), drops(Counter::VipFenced))
+    };
+    let heard = passes(Counter::Advert);
+    vec![
+        through("IPv4 through the virtual MAC", long(udp4(US, CLIENT4))),
+        through("IPv6 through the virtual MAC", long(udp6(US, CLIENT6))),
+        through("a ping", ping4),
+        to_vip("a ping by IPv6", ping6),
+        to_vip("IPv4 to the VIP", long(udp4(LINK_MAC, VIP4))),
+        to_vip("IPv6 to the VIP", long(udp6(LINK_MAC, VIP6))),
+        row("a solicitation", long(solicitation(CLIENT6, VIP6, &[])), untouched(), drops(Counter::NdpSilent)),
+        row("an ARP request", long(arp_request(VIP4)), untouched(), drops(Counter::ArpSilent)),
+        row("an advert", long(advert4(VHID)), heard.clone(), heard),
+        row("IPv4 to another", long(udp4(LINK_MAC, OTHER4)), untouched(), untouched()),
+        row(
+            "a tagged packet to the VIP",
+            long(tagged([0x81, 0], &udp4(LINK_MAC, VIP4))),
+            untouched(),
+            untouched(),
+        ),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! The same stages on the host, over a frame in a vector and maps in memory.
 
-use crate::harness::{Action, Hook};
+use crate::harness::{Action, Hook, ONE_BUFFER};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::{Captured, Counter, Counts, Host, HostKey, RING_BYTES, Vip, VipKey, Window};
 use carp_common::time::Instant;
@@ -29,7 +29,7 @@ impl Twin {
         self.now = now;
         let mut frame = Slice { link, bytes: frame.to_vec() };
         let verdict = match hook {
-            Hook::Xdp => ingress::decide(&mut frame, self),
+            Hook::Xdp | Hook::OneBuffer => ingress::decide(&mut frame, self),
             Hook::Egress => egress::decide(&mut frame, self),
         };
         (Action::of(verdict), frame.bytes)
@@ -98,7 +98,7 @@ impl Maps for Twin {
     }
 }
 
-/// A frame in one piece.
+/// A frame of which the first buffer can be seen.
 struct Slice {
     link: IfIndex,
     bytes: Vec<u8>,
@@ -117,10 +117,15 @@ impl Packet for Slice {
         self.bytes.len()
     }
 
+    fn can_go_back(&self) -> bool {
+        self.bytes.len() <= ONE_BUFFER
+    }
+
     fn reach(&mut self, _len: u32) {}
 
     fn load<T: Wire>(&self, at: usize) -> Option<&T> {
-        T::ref_from_prefix(self.bytes.get(at..)?).ok().map(|(value, _)| value)
+        let first = self.bytes.len().min(ONE_BUFFER);
+        T::ref_from_prefix(self.bytes.get(at..first)?).ok().map(|(value, _)| value)
     }
 
     fn copy<T: Wire>(&self, at: usize) -> Option<T> {
@@ -132,8 +137,7 @@ impl Packet for Slice {
     }
 
     fn resize(&mut self, len: usize) -> Option<()> {
-        self.bytes.resize(len, 0);
-        Some(())
+        self.can_go_back().then(|| self.bytes.resize(len, 0))
     }
 
     fn readdress(&mut self, link_mac: Mac) -> Option<()> {
