@@ -42,6 +42,12 @@ impl Mac {
     /// ff:ff:ff:ff:ff:ff.
     pub const BROADCAST: Self = Self([0xff; 6]);
 
+    /// Whether it is no single station's.
+    #[inline(always)]
+    pub const fn is_group(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
     /// The vhid, when this is a virtual MAC.
     pub fn vhid(self) -> Option<Vhid> {
         let [prefix @ .., vhid] = self.0;

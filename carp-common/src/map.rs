@@ -9,7 +9,7 @@ use core::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts; pinned maps of another version are not adopted.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// Most virtual hosts of one instance; the size of [`WINDOWS`]. Policy when full: the
 /// configuration is refused.
@@ -52,7 +52,7 @@ pub struct Host {
     pub slot: u32,
     /// The link's own MAC, which frames to the virtual MAC are rewritten to while serving.
     pub link_mac: [u8; 6],
-    /// [`Host::ROUTER`].
+    /// [`Host::ROUTER`], [`Host::ANSWER_PING`].
     pub flags: u16,
 }
 
@@ -74,7 +74,7 @@ pub struct Vip {
     pub slot: u32,
     /// The vhid, hence the virtual MAC; 0 in an absent entry.
     pub vhid: u16,
-    /// [`Host::ROUTER`].
+    /// [`Host::ROUTER`], [`Host::ANSWER_PING`].
     pub flags: u16,
 }
 
@@ -156,11 +156,13 @@ pub enum Counter {
     EgressVipFenced = 13,
     /// Frames from a virtual MAC that this node does not serve, not sent. Never adverts.
     EgressVirtualMacFenced = 14,
+    /// Echo requests to a VIP answered.
+    PingAnswered = 15,
 }
 
 impl Counter {
     /// Every counter, in the order of the map.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Advert,
         Self::RingFull,
         Self::ArpAnswered,
@@ -176,6 +178,7 @@ impl Counter {
         Self::EgressNdpFenced,
         Self::EgressVipFenced,
         Self::EgressVirtualMacFenced,
+        Self::PingAnswered,
     ];
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
@@ -198,6 +201,7 @@ impl Counter {
             Self::EgressNdpFenced => "egress-ndp-fenced",
             Self::EgressVipFenced => "egress-vip-fenced",
             Self::EgressVirtualMacFenced => "egress-vmac-fenced",
+            Self::PingAnswered => "ping-answered",
         }
     }
 }
@@ -212,6 +216,8 @@ impl HostKey {
 impl Host {
     /// The node forwards: its neighbour advertisements carry the router flag.
     pub const ROUTER: u16 = 1;
+    /// Echo requests to its VIPs are answered here, not by the kernel.
+    pub const ANSWER_PING: u16 = 2;
 
     /// The link's MAC as its type.
     pub const fn mac(&self) -> Mac {
@@ -224,6 +230,18 @@ impl Vip {
     #[inline(always)]
     pub const fn is_router(&self) -> bool {
         self.flags & Host::ROUTER != 0
+    }
+
+    /// Whether echo requests to it are answered here.
+    #[inline(always)]
+    pub const fn answers_ping(&self) -> bool {
+        self.flags & Host::ANSWER_PING != 0
+    }
+
+    /// The virtual host's number; `None` in an absent entry.
+    #[inline(always)]
+    pub fn vhid(&self) -> Option<Vhid> {
+        Vhid::new(u8::try_from(self.vhid).ok()?)
     }
 }
 
@@ -291,6 +309,12 @@ impl Window {
         }
         let is_over = heard == Instant::ZERO || source != self.master || patience <= now.since(heard);
         if is_over { Instant::ZERO } else { now }
+    }
+
+    /// Whether it is closed at any time, whatever is heard.
+    #[inline(always)]
+    pub const fn is_shut(&self) -> bool {
+        self.serve_until == 0 && self.dead == 0
     }
 
     /// Whether the datapath serves at `now`; `heard` is this slot's entry in [`HEARD`].

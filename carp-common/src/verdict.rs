@@ -19,6 +19,19 @@ pub enum Verdict {
     Drop(Counter),
 }
 
+impl Verdict {
+    /// What is counted.
+    #[inline(always)]
+    pub const fn counter(self) -> Option<Counter> {
+        match self {
+            Self::Pass => None,
+            Self::Answer(counter) | Self::Rewrite(counter) | Self::Serve(counter) | Self::Drop(counter) => {
+                Some(counter)
+            }
+        }
+    }
+}
+
 /// What kind of question a frame puts about a VIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -26,6 +39,8 @@ pub enum Ask {
     Arp,
     /// A neighbour solicitation for it.
     Solicitation,
+    /// An echo request to it, which we are to answer.
+    Echo,
     /// An IP packet to it, over the link's own MAC.
     Packet,
 }
@@ -51,6 +66,9 @@ pub const fn vip(ask: Ask, serves: bool) -> Verdict {
         (Ask::Arp, false) => Verdict::Drop(Counter::ArpSilent),
         (Ask::Solicitation, true) => Verdict::Answer(Counter::NdpAnswered),
         (Ask::Solicitation, false) => Verdict::Drop(Counter::NdpSilent),
+        (Ask::Echo, true) => Verdict::Answer(Counter::PingAnswered),
+        // Then it is a packet like any other.
+        (Ask::Echo, false) => Verdict::Pass,
         (Ask::Packet, true) => Verdict::Serve(Counter::VipServed),
         (Ask::Packet, false) => Verdict::Drop(Counter::VipFenced),
     }

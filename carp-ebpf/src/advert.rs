@@ -7,43 +7,45 @@ use carp_common::map::{CAPTURE_LEN, Counter};
 use carp_common::verdict::Verdict;
 use carp_common::wire::ip::{self, Ipv4, Ipv6};
 
-use crate::entry::Judged;
-use crate::maps;
-use crate::parse::{Packet, now};
+use crate::world::{Judged, Maps, Packet};
 
 const IP: usize = 14;
+/// How much of the frame is looked at, and copied.
+const CAPTURED: u32 = 128;
+const _: () = assert!(CAPTURED as usize == CAPTURE_LEN);
 /// Bytes that are copied at a time.
 const CHUNK: usize = 8;
 
 /// `None` when it is no IPv4 packet of protocol 112 for a vhid of this link.
 #[inline(always)]
-pub fn heard_v4(packet: &Packet) -> Option<Judged> {
-    let header = packet.load::<Ipv4>(IP)?;
+pub fn heard_v4(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
+    let header = *packet.load::<Ipv4>(IP)?;
     if header.version() != 4 || header.protocol != ip::CARP || header.header_len() < size_of::<Ipv4>() {
         return None;
     }
-    hand_over(packet, IP + header.header_len())
+    hand_over(packet, maps, IP + header.header_len())
 }
 
 /// `None` when it is no IPv6 packet with next header 112 for a vhid of this link.
 #[inline(always)]
-pub fn heard_v6(packet: &Packet) -> Option<Judged> {
+pub fn heard_v6(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     let header = packet.load::<Ipv6>(IP)?;
     if header.version() != 6 || header.next_header != ip::CARP {
         return None;
     }
-    hand_over(packet, IP + size_of::<Ipv6>())
+    hand_over(packet, maps, IP + size_of::<Ipv6>())
 }
 
 /// CARP's and VRRP's second byte is the vhid or VRID.
 #[inline(always)]
-fn hand_over(packet: &Packet, payload: usize) -> Option<Judged> {
+fn hand_over(packet: &mut impl Packet, maps: &impl Maps, payload: usize) -> Option<Judged> {
+    packet.reach(CAPTURED);
     let [_, vhid] = packet.load::<[u8; 2]>(payload)?;
-    let host = maps::host(packet.link(), Vhid::new(*vhid)?)?;
-    let captured = maps::capture(|record| {
-        record.at = now().nanos();
+    let host = maps.host(packet.link(), Vhid::new(*vhid)?)?;
+    let captured = maps.capture(|record| {
+        record.at = maps.now().nanos();
         record.ifindex = packet.link().0;
-        record.frame_len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+        record.frame_len = u32::try_from(packet.wire_len()).unwrap_or(u32::MAX);
         copy(packet, &mut record.frame);
     });
     let counter = if captured.is_some() { Counter::Advert } else { Counter::RingFull };
@@ -53,7 +55,7 @@ fn hand_over(packet: &Packet, payload: usize) -> Option<Judged> {
 /// The Ethernet header, which is there; then whole chunks as far as they go, then the last bytes.
 /// (Offset zero stays out of the loops: of "address < end" the verifier learns nothing there.)
 #[inline(always)]
-fn copy(packet: &Packet, frame: &mut [u8; CAPTURE_LEN]) {
+fn copy(packet: &impl Packet, frame: &mut [u8; CAPTURE_LEN]) {
     let mut at = IP;
     if let (Some(to), Some(header)) = (frame.first_chunk_mut(), packet.load::<[u8; IP]>(0)) {
         *to = *header;

@@ -2,39 +2,40 @@
 //! silence. Replies and gratuitous requests pass: they are how the kernel here learns where a VIP
 //! is that the other node serves.
 
-use carp_common::id::{Mac, Vhid, virtual_mac};
-use carp_common::map::VipKey;
+use carp_common::id::{Mac, virtual_mac};
 use carp_common::verdict::{self, Ask, Verdict};
 use carp_common::wire::arp::{self, Arp};
 use carp_common::wire::eth::{self, Ethernet};
 use core::net::Ipv4Addr;
 
-use crate::entry::Judged;
-use crate::maps;
-use crate::parse::{Packet, now};
+use crate::world::{Judged, Maps, Packet};
 
 const ARP: usize = 14;
 
 /// `None` when it is no request for a VIP of this link.
 #[inline(always)]
-pub fn asked(packet: &mut Packet) -> Option<Judged> {
+pub fn asked(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     let request = *packet.load::<Arp>(ARP)?;
     if !request.is_question() {
         return None;
     }
-    let key = VipKey::new(packet.link(), Ipv4Addr::from_octets(request.target_ip).into());
-    let vip = maps::vip(&key)?;
-    let verdict = verdict::vip(Ask::Arp, maps::serves(vip.slot, now()));
-    if let Verdict::Answer(_) = verdict {
-        let mac = virtual_mac(Vhid::new(u8::try_from(vip.vhid).ok()?)?);
-        answer(packet, &request, mac)?;
+    let vip = maps.vip_at(packet.link(), Ipv4Addr::from_octets(request.target_ip).into())?;
+    let verdict = verdict::vip(Ask::Arp, maps.serves(vip.slot));
+    if let Verdict::Answer(_) = verdict
+        && answer(packet, &request, virtual_mac(vip.vhid()?)).is_none()
+    {
+        // The window is open: the kernel may answer.
+        return Some(Judged { slot: vip.slot, verdict: Verdict::Pass });
     }
     Some(Judged { slot: vip.slot, verdict })
 }
 
 /// In place, back to the port that it came from: whoever sent the frame gets the answer.
 #[inline(always)]
-fn answer(packet: &mut Packet, request: &Arp, mac: Mac) -> Option<()> {
+fn answer(packet: &mut impl Packet, request: &Arp, mac: Mac) -> Option<()> {
+    if !packet.can_go_back() {
+        return None;
+    }
     let asker = Mac(packet.load::<Ethernet>(0)?.source);
     let reply = Arp::new(arp::REPLY, (mac, request.target_ip), (Mac(request.sender_mac), request.sender_ip));
     packet.store(0, Ethernet::new(asker, mac, eth::ARP))?;

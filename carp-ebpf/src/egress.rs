@@ -5,11 +5,8 @@
 //! Adverts leave always: a claimant advertises before it serves. Gratuitous ARP and advertisements
 //! of the daemon pass by here too, once the window is open, and carry the virtual MAC already.
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
-use aya_ebpf::macros::classifier;
-use aya_ebpf::programs::TcContext;
-use carp_common::id::{Mac, Vhid, virtual_mac};
-use carp_common::map::{Vip, VipKey};
+use carp_common::id::{Mac, virtual_mac};
+use carp_common::map::Vip;
 use carp_common::verdict::{self, Leaving, Verdict};
 use carp_common::wire::arp::Arp;
 use carp_common::wire::eth::{self, Ethernet};
@@ -19,9 +16,7 @@ use carp_common::wire::sum;
 use core::mem::offset_of;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::entry::Judged;
-use crate::maps;
-use crate::parse::{Outgoing, now};
+use crate::world::{Judged, Maps, Packet, counted};
 
 const SOURCE: usize = offset_of!(Ethernet, source);
 const NET: usize = 14;
@@ -31,52 +26,42 @@ const OPTIONS: usize = ICMP + size_of::<Solicitation>();
 /// Options that are looked at. The kernel sends one, or two with a nonce.
 const MOST_OPTIONS: usize = 4;
 
-/// The program, by this name in the object and in `bpftool prog`. What it lets pass, other programs
-/// and filters of the link see next.
-#[classifier]
-pub fn carp_egress(context: TcContext) -> i32 {
-    let Some(Judged { slot, verdict }) = judge(&mut Outgoing::new(context)) else { return TC_ACT_UNSPEC };
-    let (action, counter) = match verdict {
-        Verdict::Pass => return TC_ACT_UNSPEC,
-        Verdict::Serve(counter) | Verdict::Rewrite(counter) | Verdict::Answer(counter) => {
-            (TC_ACT_UNSPEC, counter)
-        }
-        Verdict::Drop(counter) => (TC_ACT_SHOT, counter),
-    };
-    maps::count(slot, counter);
-    action
+/// Decides about a frame, changes it so, and counts it.
+#[inline(always)]
+pub fn decide(frame: &mut impl Packet, maps: &impl Maps) -> Verdict {
+    counted(judge(frame, maps), maps)
 }
 
 /// By what it says, then by its Ethernet source. A tagged frame is a VLAN link's, and has passed the
 /// program there.
 #[inline(always)]
-fn judge(frame: &mut Outgoing) -> Option<Judged> {
+fn judge(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     if frame.is_tagged() {
         return None;
     }
     let ethernet = *frame.load::<Ethernet>(0)?;
     let said = match ethernet.ethertype.get() {
-        eth::IPV4 => from_ipv4(frame),
-        eth::IPV6 => from_ipv6(frame),
-        eth::ARP => arp(frame),
+        eth::IPV4 => from_ipv4(frame, maps),
+        eth::IPV6 => from_ipv6(frame, maps),
+        eth::ARP => arp(frame, maps),
         eth::VLAN | eth::SERVICE_VLAN => return None,
         _ => None,
     };
-    said.filter(|said| said.verdict != Verdict::Pass).or_else(|| from_virtual_mac(frame, &ethernet))
+    said.filter(|said| said.verdict != Verdict::Pass).or_else(|| from_virtual_mac(frame, maps, &ethernet))
 }
 
 /// `None` when the sender is no VIP of this link.
 #[inline(always)]
-fn arp(frame: &mut Outgoing) -> Option<Judged> {
+fn arp(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     frame.reach(42);
     let message = *frame.load::<Arp>(NET)?;
     if !message.is_ipv4() {
         return None;
     }
-    let vip = known(frame, Ipv4Addr::from_octets(message.sender_ip).into())?;
-    let said = judged(Leaving::Arp, vip.slot);
+    let vip = known(frame, maps, Ipv4Addr::from_octets(message.sender_ip).into())?;
+    let said = judged(maps, Leaving::Arp, vip.slot);
     if let Verdict::Rewrite(_) = said.verdict {
-        let mac = mac_of(&vip)?;
+        let mac = virtual_mac(vip.vhid()?);
         frame.store(SOURCE, mac.0)?;
         frame.store(NET + offset_of!(Arp, sender_mac), mac.0)?;
     }
@@ -85,58 +70,58 @@ fn arp(frame: &mut Outgoing) -> Option<Judged> {
 
 /// `None` when the source is no VIP of this link.
 #[inline(always)]
-fn from_ipv4(frame: &mut Outgoing) -> Option<Judged> {
+fn from_ipv4(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     frame.reach(34);
     let header = frame.load::<Ipv4>(NET)?;
     if header.version() != 4 {
         return None;
     }
-    let vip = known(frame, Ipv4Addr::from_octets(header.source).into())?;
-    Some(judged(Leaving::Packet, vip.slot))
+    let vip = known(frame, maps, Ipv4Addr::from_octets(header.source).into())?;
+    Some(judged(maps, Leaving::Packet, vip.slot))
 }
 
 /// `None` when neither the source is a VIP of this link nor what an advertisement is about.
 #[inline(always)]
-fn from_ipv6(frame: &mut Outgoing) -> Option<Judged> {
+fn from_ipv6(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     frame.reach(54);
     let header = *frame.load::<Ipv6>(NET)?;
     if header.version() != 6 {
         return None;
     }
-    let source = known(frame, Ipv6Addr::from_octets(header.source).into());
+    let source = known(frame, maps, Ipv6Addr::from_octets(header.source).into());
     if header.next_header == ip::ICMPV6
-        && let Some(said) = neighbour(frame, source)
+        && let Some(said) = neighbour(frame, maps, source)
     {
         return Some(said);
     }
-    Some(judged(Leaving::Packet, source?.slot))
+    Some(judged(maps, Leaving::Packet, source?.slot))
 }
 
 /// `None` when it is no neighbour message that speaks for a VIP. What *asks for* one is none: so
 /// the kernel of a backup finds the master.
 #[inline(always)]
-fn neighbour(frame: &mut Outgoing, source: Option<Vip>) -> Option<Judged> {
+fn neighbour(frame: &mut impl Packet, maps: &impl Maps, source: Option<Vip>) -> Option<Judged> {
     frame.reach(78);
     let message = *frame.load::<Solicitation>(ICMP)?;
     let (subject, option) = match (message.kind, message.code) {
         (ndp::SOLICITATION, 0) => (source, ndp::SOURCE_LINK_LAYER_ADDRESS),
         (ndp::ADVERTISEMENT, 0) => {
-            let target = known(frame, Ipv6Addr::from_octets(message.target).into());
+            let target = known(frame, maps, Ipv6Addr::from_octets(message.target).into());
             (target.or(source), ndp::TARGET_LINK_LAYER_ADDRESS)
         }
         _ => return None,
     };
     // An advertisement for one VIP may come from another, of another virtual host.
     if let Some(source) = source {
-        let said = judged(Leaving::Neighbour, source.slot);
+        let said = judged(maps, Leaving::Neighbour, source.slot);
         if let Verdict::Drop(_) = said.verdict {
             return Some(said);
         }
     }
     let vip = subject?;
-    let said = judged(Leaving::Neighbour, vip.slot);
+    let said = judged(maps, Leaving::Neighbour, vip.slot);
     if let Verdict::Rewrite(_) = said.verdict {
-        let mac = mac_of(&vip)?;
+        let mac = virtual_mac(vip.vhid()?);
         frame.store(SOURCE, mac.0)?;
         rewrite_option(frame, option, mac, message.checksum.get());
     }
@@ -145,7 +130,7 @@ fn neighbour(frame: &mut Outgoing, source: Option<Vip>) -> Option<Judged> {
 
 /// Puts the MAC into the first option of this kind, and the checksum right.
 #[inline(always)]
-fn rewrite_option(frame: &mut Outgoing, kind: u8, mac: Mac, checksum: u16) -> Option<()> {
+fn rewrite_option(frame: &mut impl Packet, kind: u8, mac: Mac, checksum: u16) -> Option<()> {
     let mut at = OPTIONS;
     let mut looked = 0;
     while looked < MOST_OPTIONS {
@@ -165,9 +150,9 @@ fn rewrite_option(frame: &mut Outgoing, kind: u8, mac: Mac, checksum: u16) -> Op
 
 /// `None` when it is an advert, or the source is no virtual MAC of this link.
 #[inline(always)]
-fn from_virtual_mac(frame: &Outgoing, ethernet: &Ethernet) -> Option<Judged> {
+fn from_virtual_mac(frame: &impl Packet, maps: &impl Maps, ethernet: &Ethernet) -> Option<Judged> {
     let vhid = Mac(ethernet.source).vhid()?;
-    let host = maps::host(frame.link(), vhid)?;
+    let host = maps.host(frame.link(), vhid)?;
     let is_advert = match ethernet.ethertype.get() {
         eth::IPV4 => frame.load::<Ipv4>(NET)?.protocol == ip::CARP,
         eth::IPV6 => frame.load::<Ipv6>(NET)?.next_header == ip::CARP,
@@ -176,20 +161,15 @@ fn from_virtual_mac(frame: &Outgoing, ethernet: &Ethernet) -> Option<Judged> {
     if is_advert {
         return None;
     }
-    Some(judged(Leaving::VirtualMac, host.slot))
+    Some(judged(maps, Leaving::VirtualMac, host.slot))
 }
 
 #[inline(always)]
-fn known(frame: &Outgoing, address: IpAddr) -> Option<Vip> {
-    maps::vip(&VipKey::new(frame.link(), address))
+fn known(frame: &impl Packet, maps: &impl Maps, address: IpAddr) -> Option<Vip> {
+    maps.vip_at(frame.link(), address)
 }
 
 #[inline(always)]
-fn judged(leaving: Leaving, slot: u32) -> Judged {
-    Judged { slot, verdict: verdict::egress(leaving, maps::serves(slot, now())) }
-}
-
-#[inline(always)]
-fn mac_of(vip: &Vip) -> Option<Mac> {
-    Some(virtual_mac(Vhid::new(u8::try_from(vip.vhid).ok()?)?))
+fn judged(maps: &impl Maps, leaving: Leaving, slot: u32) -> Judged {
+    Judged { slot, verdict: verdict::egress(leaving, maps.serves(slot)) }
 }

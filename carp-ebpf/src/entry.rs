@@ -1,51 +1,44 @@
-//! Where the kernel enters: parse, choose a stage, turn the verdict into an XDP action.
+//! Where the kernel enters: a frame, the stages, and the verdict as the kernel's number for it.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
-use carp_common::map::Counter;
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use carp_common::verdict::Verdict;
-use carp_common::wire::eth::{self, Ethernet};
+use carp_ebpf::{egress, ingress};
 
-use crate::parse::Packet;
-use crate::{advert, arp, maps, ndp, vip};
+use crate::maps::Pinned;
+use crate::parse::{Buffer, Skb};
 
-/// What a stage makes of a frame, and whose it is: the slot of a virtual host.
-pub struct Judged {
-    pub slot: u32,
-    pub verdict: Verdict,
-}
-
-/// The program, by this name in the object and in `bpftool prog`.
-#[xdp]
+/// The XDP program, by this name in the object and in `bpftool prog`: for Linux 5.18 and newer, which
+/// know frames of more than one buffer. So links with a large MTU take it in the driver.
+#[xdp(frags)]
 pub fn carp(context: XdpContext) -> u32 {
-    let Some(Judged { slot, verdict }) = judge(&mut Packet::new(&context)) else { return XDP_PASS };
-    let (action, counter): (_, Counter) = match verdict {
-        Verdict::Pass => return XDP_PASS,
-        Verdict::Serve(counter) | Verdict::Rewrite(counter) => (XDP_PASS, counter),
-        Verdict::Answer(counter) => (XDP_TX, counter),
-        Verdict::Drop(counter) => (XDP_DROP, counter),
-    };
-    maps::count(slot, counter);
-    action
+    comes_in(Buffer::<true>::new(&context))
 }
 
-/// The stages in order. Adverts go first, so that one sent to a virtual MAC is heard; a question
-/// about a VIP goes before the virtual MAC that it may be addressed to.
-///
-/// A VLAN-tagged frame belongs to the VLAN's link, another segment with its own vhids, and passes
-/// here even when its destination is one of our virtual MACs: that link has a program of its own.
-/// (A NIC that strips tags in hardware hides them from native XDP: switch `rxvlan` off there.)
+/// The same for older kernels.
+#[xdp]
+pub fn carp_one_buffer(context: XdpContext) -> u32 {
+    comes_in(Buffer::<false>::new(&context))
+}
+
 #[inline(always)]
-fn judge(packet: &mut Packet) -> Option<Judged> {
-    let judged = match packet.load::<Ethernet>(0)?.ethertype.get() {
-        eth::IPV4 => advert::heard_v4(packet),
-        eth::IPV6 => advert::heard_v6(packet).or_else(|| ndp::solicited(packet)),
-        eth::ARP => arp::asked(packet),
-        eth::VLAN | eth::SERVICE_VLAN => return None,
-        _ => None,
-    };
-    judged.or_else(|| vip::virtual_mac(packet)).or_else(|| vip::packet(packet))
+fn comes_in<const MORE: bool>(mut frame: Buffer<MORE>) -> u32 {
+    match ingress::decide(&mut frame, &Pinned) {
+        Verdict::Pass | Verdict::Serve(_) | Verdict::Rewrite(_) => XDP_PASS,
+        Verdict::Answer(_) => XDP_TX,
+        Verdict::Drop(_) => XDP_DROP,
+    }
+}
+
+/// The program for what leaves. What it lets pass, other programs and filters of the link see next.
+#[classifier]
+pub fn carp_egress(context: TcContext) -> i32 {
+    match egress::decide(&mut Skb::new(context), &Pinned) {
+        Verdict::Pass | Verdict::Serve(_) | Verdict::Rewrite(_) | Verdict::Answer(_) => TC_ACT_UNSPEC,
+        Verdict::Drop(_) => TC_ACT_SHOT,
+    }
 }
 
 #[panic_handler]

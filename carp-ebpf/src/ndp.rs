@@ -1,17 +1,15 @@
 //! Neighbour solicitations for a VIP: answered with the virtual MAC while this node serves it,
 //! otherwise silence (RFC 4861 section 7.2).
 
-use carp_common::id::{Mac, Vhid, virtual_mac};
-use carp_common::map::{Vip, VipKey};
+use carp_common::id::{Mac, virtual_mac};
+use carp_common::map::Vip;
 use carp_common::verdict::{self, Ask, Verdict};
 use carp_common::wire::eth::{self, Ethernet};
 use carp_common::wire::ip::{self, Ipv6};
 use carp_common::wire::ndp::{self, Advertisement, Solicitation};
 use core::net::Ipv6Addr;
 
-use crate::entry::Judged;
-use crate::maps;
-use crate::parse::{Packet, now};
+use crate::world::{Judged, Maps, Packet};
 
 const IP: usize = 14;
 const ICMP: usize = IP + size_of::<Ipv6>();
@@ -20,7 +18,7 @@ const ANSWER: usize = ICMP + size_of::<Advertisement>();
 /// `None` when it is no solicitation for a VIP of this link. Its checksum is not verified: the
 /// frame's own has been, and a forger can do sums.
 #[inline(always)]
-pub fn solicited(packet: &mut Packet) -> Option<Judged> {
+pub fn solicited(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     let header = *packet.load::<Ipv6>(IP)?;
     if header.version() != 6 || header.next_header != ip::ICMPV6 || header.hop_limit != ip::UNROUTED {
         return None;
@@ -30,8 +28,8 @@ pub fn solicited(packet: &mut Packet) -> Option<Judged> {
         return None;
     }
     let target = Ipv6Addr::from_octets(question.target);
-    let vip = maps::vip(&VipKey::new(packet.link(), target.into()))?;
-    let verdict = verdict::vip(Ask::Solicitation, maps::serves(vip.slot, now()));
+    let vip = maps.vip_at(packet.link(), target.into())?;
+    let verdict = verdict::vip(Ask::Solicitation, maps.serves(vip.slot));
     if let Verdict::Answer(_) = verdict
         && answer(packet, target, header.source, vip).is_none()
     {
@@ -43,8 +41,8 @@ pub fn solicited(packet: &mut Packet) -> Option<Judged> {
 
 /// In place. A probe by a node that has no address yet is answered to all nodes (section 7.2.4).
 #[inline(always)]
-fn answer(packet: &mut Packet, vip: Ipv6Addr, source: [u8; 16], entry: Vip) -> Option<()> {
-    let mac = virtual_mac(Vhid::new(u8::try_from(entry.vhid).ok()?)?);
+fn answer(packet: &mut impl Packet, vip: Ipv6Addr, source: [u8; 16], entry: Vip) -> Option<()> {
+    let mac = virtual_mac(entry.vhid()?);
     let asker = Mac(packet.load::<Ethernet>(0)?.source);
     let is_probe = source == [0; 16];
     let (to, destination, solicited) = match is_probe {

@@ -1,41 +1,85 @@
-//! The frame: bounds-checked loads and stores. All packet `unsafe` is here.
+//! The kernel's frames: bounds-checked loads and stores. All packet `unsafe` is here.
 #![expect(unsafe_code, reason = "packet memory is reached through the context's raw addresses")]
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
-use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_pull_data, bpf_xdp_adjust_tail};
+use aya_ebpf::helpers::{bpf_skb_change_tail, bpf_skb_pull_data, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use carp_common::id::IfIndex;
-use carp_common::time::Instant;
-use zerocopy::{FromBytes, Immutable, IntoBytes, Unaligned};
+use carp_common::id::{IfIndex, Mac};
+use carp_ebpf::world::{Packet, Wire};
 
-/// A frame on its way in, from its Ethernet header on.
-pub struct Packet {
+/// A frame as XDP sees it, before the kernel has made a packet of it. It lies in one buffer, or, if
+/// `MORE`, begins in one and may go on in others: Linux 5.18 hands out such frames to programs that
+/// say so, and has the helper that tells their length.
+pub struct Buffer<const MORE: bool> {
     context: *mut xdp_md,
 }
 
-impl Packet {
+/// A frame as tc sees it.
+pub struct Skb {
+    context: TcContext,
+}
+
+impl<const MORE: bool> Buffer<MORE> {
     /// The frame that the kernel calls us for.
     #[inline(always)]
     pub fn new(context: &XdpContext) -> Self {
         Self { context: context.ctx }
     }
 
-    /// Link that it came in by.
     #[inline(always)]
-    pub fn link(&self) -> IfIndex {
-        // SAFETY: the kernel hands out a valid context, and `Packet` lives no longer than the call.
+    fn start(&self) -> usize {
+        // SAFETY: the kernel hands out a valid context, and `Buffer` lives no longer than the call.
+        unsafe { (*self.context).data as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.context).data_end as usize }
+    }
+
+    /// Bytes in the first buffer.
+    #[inline(always)]
+    fn first_len(&self) -> usize {
+        self.end() - self.start()
+    }
+}
+
+impl<const MORE: bool> Packet for Buffer<MORE> {
+    #[inline(always)]
+    fn link(&self) -> IfIndex {
+        // SAFETY: as in `start`.
         IfIndex(unsafe { (*self.context).ingress_ifindex })
     }
 
-    /// Bytes in the frame; one buffer holds all of it, as this program takes no fragments.
+    /// A tag that the NIC has stripped is not told.
     #[inline(always)]
-    pub fn len(&self) -> usize {
-        self.end() - self.start()
+    fn is_tagged(&self) -> bool {
+        false
     }
 
-    /// What lies at this offset; `None` when the frame ends before it.
     #[inline(always)]
-    pub fn load<T: FromBytes + Immutable + Unaligned>(&self, at: usize) -> Option<&T> {
+    fn wire_len(&self) -> usize {
+        if !MORE {
+            return self.first_len();
+        }
+        // SAFETY: the context is the kernel's own; the helper only reads it.
+        let len = unsafe { bpf_xdp_get_buff_len(self.context) };
+        usize::try_from(len).unwrap_or(usize::MAX)
+    }
+
+    /// A driver that receives frames in several buffers need not be able to send them so.
+    #[inline(always)]
+    fn can_go_back(&self) -> bool {
+        self.wire_len() == self.first_len()
+    }
+
+    /// It is as it is.
+    #[inline(always)]
+    fn reach(&mut self, _len: u32) {}
+
+    #[inline(always)]
+    fn load<T: Wire>(&self, at: usize) -> Option<&T> {
         let start = self.start() + at;
         if start + size_of::<T>() > self.end() {
             return None;
@@ -45,9 +89,13 @@ impl Packet {
         Some(unsafe { &*(start as *const T) })
     }
 
-    /// Writes at this offset; `None`, and nothing written, when the frame ends before it.
     #[inline(always)]
-    pub fn store<T: IntoBytes + Immutable + Unaligned>(&mut self, at: usize, value: T) -> Option<()> {
+    fn copy<T: Wire>(&self, at: usize) -> Option<T> {
+        self.load(at).copied()
+    }
+
+    #[inline(always)]
+    fn store<T: Wire>(&mut self, at: usize, value: T) -> Option<()> {
         let start = self.start() + at;
         if start + size_of::<T>() > self.end() {
             return None;
@@ -58,10 +106,12 @@ impl Packet {
         Some(())
     }
 
-    /// Makes the frame `len` bytes long; `None` when the driver has no room for that.
     #[inline(always)]
-    pub fn resize(&mut self, len: usize) -> Option<()> {
-        let delta = i32::try_from(len).ok()? - i32::try_from(self.len()).ok()?;
+    fn resize(&mut self, len: usize) -> Option<()> {
+        if !self.can_go_back() {
+            return None;
+        }
+        let delta = i32::try_from(len).ok()? - i32::try_from(self.first_len()).ok()?;
         if delta == 0 {
             return Some(());
         }
@@ -71,79 +121,16 @@ impl Packet {
     }
 
     #[inline(always)]
-    fn start(&self) -> usize {
-        // SAFETY: as in `link`.
-        unsafe { (*self.context).data as usize }
-    }
-
-    #[inline(always)]
-    fn end(&self) -> usize {
-        // SAFETY: as in `link`.
-        unsafe { (*self.context).data_end as usize }
+    fn readdress(&mut self, link_mac: Mac) -> Option<()> {
+        self.store(0, link_mac.0)
     }
 }
 
-/// A frame on its way out, from its Ethernet header on. Its first bytes lie in one piece, as many as
-/// [`Outgoing::reach`] was told; the rest may be anywhere.
-pub struct Outgoing {
-    context: TcContext,
-}
-
-impl Outgoing {
+impl Skb {
     /// The frame that the kernel calls us for.
     #[inline(always)]
     pub fn new(context: TcContext) -> Self {
         Self { context }
-    }
-
-    /// Link that it leaves by.
-    #[inline(always)]
-    pub fn link(&self) -> IfIndex {
-        // SAFETY: the kernel hands out a valid context, and `Outgoing` lives no longer than the call.
-        IfIndex(unsafe { (*self.skb()).ifindex })
-    }
-
-    /// Whether it carries a VLAN tag beside its bytes, for the NIC to put in.
-    #[inline(always)]
-    pub fn is_tagged(&self) -> bool {
-        // SAFETY: as in `link`.
-        unsafe { (*self.skb()).vlan_present != 0 }
-    }
-
-    /// Brings the first `len` bytes into one piece, when there are as many. Nearly always they are.
-    #[inline(always)]
-    pub fn reach(&mut self, len: u32) {
-        if self.context.data() + len as usize > self.context.data_end() && len <= self.context.len() {
-            // SAFETY: the context is the kernel's own; addresses are read anew after the call. When
-            // it fails, for want of memory, the loads find nothing.
-            let _out_of_reach = unsafe { bpf_skb_pull_data(self.skb(), len) };
-        }
-    }
-
-    /// What lies at this offset; `None` when the part in one piece ends before it.
-    #[inline(always)]
-    pub fn load<T: FromBytes + Immutable + Unaligned>(&self, at: usize) -> Option<&T> {
-        let start = self.context.data() + at;
-        if start + size_of::<T>() > self.context.data_end() {
-            return None;
-        }
-        // SAFETY: as in `Packet::load`; all that moves the frame takes `&mut self`.
-        Some(unsafe { &*(start as *const T) })
-    }
-
-    /// A copy of what lies at this offset, wherever in memory; `None` when the frame ends before it.
-    #[inline(always)]
-    pub fn copy<T: FromBytes + Immutable + Unaligned>(&self, at: usize) -> Option<T> {
-        // The kernel fills it whole or says that it did not; `T` takes any bytes.
-        self.context.load(at).ok()
-    }
-
-    /// Writes at this offset; `None`, and nothing written, when the frame ends before it or there is
-    /// no memory for a copy of a frame that others hold too. By way of the kernel, not directly: a
-    /// program that writes directly pays for such a copy with every frame.
-    #[inline(always)]
-    pub fn store<T: IntoBytes + Immutable + Unaligned>(&mut self, at: usize, value: T) -> Option<()> {
-        self.context.store(at, &value, 0).ok()
     }
 
     #[inline(always)]
@@ -152,9 +139,76 @@ impl Outgoing {
     }
 }
 
-/// Nanoseconds of `CLOCK_MONOTONIC`, the daemon's clock too.
-#[inline(always)]
-pub fn now() -> Instant {
-    // SAFETY: takes nothing and touches nothing.
-    Instant::from_nanos(unsafe { bpf_ktime_get_ns() })
+impl Packet for Skb {
+    #[inline(always)]
+    fn link(&self) -> IfIndex {
+        // SAFETY: the kernel hands out a valid context, and `Skb` lives no longer than the call.
+        IfIndex(unsafe { (*self.skb()).ifindex })
+    }
+
+    /// The tag is for the NIC to put in, or was stripped by it.
+    #[inline(always)]
+    fn is_tagged(&self) -> bool {
+        // SAFETY: as in `link`.
+        unsafe { (*self.skb()).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn wire_len(&self) -> usize {
+        self.context.len() as usize
+    }
+
+    /// The kernel has put together whatever it was received in.
+    #[inline(always)]
+    fn can_go_back(&self) -> bool {
+        true
+    }
+
+    /// Nearly always they are in one piece already.
+    #[inline(always)]
+    fn reach(&mut self, len: u32) {
+        let len = len.min(self.context.len());
+        if self.context.data() + len as usize > self.context.data_end() {
+            // SAFETY: the context is the kernel's own; addresses are read anew after the call. When
+            // it fails, for want of memory, the loads find nothing.
+            let _out_of_reach = unsafe { bpf_skb_pull_data(self.skb(), len) };
+        }
+    }
+
+    #[inline(always)]
+    fn load<T: Wire>(&self, at: usize) -> Option<&T> {
+        let start = self.context.data() + at;
+        if start + size_of::<T>() > self.context.data_end() {
+            return None;
+        }
+        // SAFETY: as for `Buffer`; all that moves the frame takes `&mut self`.
+        Some(unsafe { &*(start as *const T) })
+    }
+
+    #[inline(always)]
+    fn copy<T: Wire>(&self, at: usize) -> Option<T> {
+        // The kernel fills it whole or says that it did not; `T` takes any bytes.
+        self.context.load(at).ok()
+    }
+
+    /// Nothing is written either when there is no memory for a copy of a frame that others hold too.
+    /// By way of the kernel, not directly: a program that writes directly pays for such a copy with
+    /// every frame.
+    #[inline(always)]
+    fn store<T: Wire>(&mut self, at: usize, value: T) -> Option<()> {
+        self.context.store(at, &value, 0).ok()
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, len: usize) -> Option<()> {
+        let len = u32::try_from(len).ok()?;
+        // SAFETY: the context is the kernel's own; addresses are read anew after the call.
+        let refused = unsafe { bpf_skb_change_tail(self.skb(), len, 0) };
+        if refused == 0 { Some(()) } else { None }
+    }
+
+    #[inline(always)]
+    fn readdress(&mut self, link_mac: Mac) -> Option<()> {
+        self.store(0, link_mac.0)
+    }
 }

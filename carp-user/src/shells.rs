@@ -14,7 +14,7 @@ use crate::io::link::Links;
 use crate::io::marks::{Mark, Marks};
 use crate::io::privilege;
 use crate::io::shield::{self, Shield};
-use crate::proto::event::Setup;
+use crate::proto::event::{HostId, Setup};
 use anyhow::{Context, Result};
 use carp_common::id::{IfIndex, Vhid, virtual_mac};
 use std::collections::BTreeSet;
@@ -121,7 +121,9 @@ fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield
     };
     let port = |link: IfIndex| Port { link, name: links.name(link).unwrap_or_default().to_owned(), mode };
     let ports: Vec<Port> = link_set(setup).into_iter().map(port).collect();
-    let (shield, adverts) = Shield::open(&config.node.name, &ports, links, &setup.hosts)?;
+    let pings = (0..).zip(&config.hosts).filter(|(_, host)| host.answer_ping);
+    let pings = pings.map(|(slot, _)| HostId(slot)).collect();
+    let (shield, adverts) = Shield::open(&config.node.name, &ports, links, &setup.hosts, pings)?;
     Ok((Some(shield), Some(adverts)))
 }
 

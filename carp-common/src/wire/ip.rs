@@ -1,16 +1,20 @@
-//! IPv4 and IPv6 headers, as far as advertisements and neighbour discovery need them.
+//! IPv4 and IPv6 headers, as far as advertisements, neighbour discovery and echo need them.
 
 use super::sum;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::byteorder::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// IP protocol and next header of CARP, and of VRRP.
 pub const CARP: u8 = 112;
+/// Protocol of ICMP.
+pub const ICMP: u8 = 1;
 /// Next header of ICMPv6.
 pub const ICMPV6: u8 = 58;
 /// TTL and hop limit of everything that must not have been routed.
 pub const UNROUTED: u8 = 255;
+/// TTL and hop limit of answers that may be routed, as the kernel's own have it.
+pub const HOPS: u8 = 64;
 /// The group that advertisements are sent to.
 pub const CARP_GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 /// The IPv6 group that advertisements are sent to.
@@ -87,6 +91,21 @@ impl Ipv4 {
         self.flags_fragment.get() & FRAGMENT_MASK != 0
     }
 
+    /// Whether this is an unfragmented datagram without options.
+    #[inline(always)]
+    pub fn is_plain(&self) -> bool {
+        self.version_ihl == 0x45 && !self.is_fragment()
+    }
+
+    /// The header of an answer: addresses swapped, TTL anew, the checksum as right as it was.
+    #[inline(always)]
+    pub fn answer(&self) -> Self {
+        let mut answer = Self { source: self.destination, destination: self.source, ttl: HOPS, ..*self };
+        let sum = sum::update(self.checksum.get(), [self.ttl, self.protocol], [HOPS, self.protocol]);
+        answer.checksum = U16::new(sum);
+        answer
+    }
+
     /// A header without options, TTL 255 and DF set, its checksum filled in.
     pub fn unrouted(source: Ipv4Addr, destination: Ipv4Addr, tos: u8, protocol: u8, payload: u16) -> Self {
         let mut header = Self {
@@ -112,6 +131,12 @@ impl Ipv6 {
         self.version_class_flow.as_bytes()[0] >> 4
     }
 
+    /// The header of an answer: addresses swapped, hop limit anew.
+    #[inline(always)]
+    pub fn answer(&self) -> Self {
+        Self { source: self.destination, destination: self.source, hop_limit: HOPS, ..*self }
+    }
+
     /// A header with hop limit 255 and flow label 0.
     #[inline(always)]
     pub fn unrouted(
@@ -128,6 +153,48 @@ impl Ipv6 {
             hop_limit: UNROUTED,
             source: source.octets(),
             destination: destination.octets(),
+        }
+    }
+}
+
+/// Whether an address can be one host's on another machine: what is not, nobody answers to.
+#[inline(always)]
+pub fn is_one_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            let [first, ..] = ip.octets();
+            !matches!(first, 0 | 127 | 224..)
+        }
+        IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified() && !ip.is_loopback(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_host_is_not_a_group_nor_nobody_nor_oneself() {
+        let is_one_host = |text: &str| is_one_host(text.parse().unwrap());
+        for address in ["10.0.0.1", "223.255.255.254", "1.0.0.0", "fe80::1", "2001:db8::1", "::2"] {
+            assert!(is_one_host(address), "{address}");
+        }
+        for address in ["0.0.0.0", "127.0.0.1", "224.0.0.18", "255.255.255.255", "::", "::1", "ff02::1"] {
+            assert!(!is_one_host(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_header_of_an_answer_is_as_intact_as_that_of_the_question() {
+        let question = Ipv4::unrouted(Ipv4Addr::new(10, 0, 0, 9), Ipv4Addr::new(10, 0, 0, 1), 7, ICMP, 40);
+        for ttl in [0, 1, 63, 64, 128, 255] {
+            let mut question = Ipv4 { ttl, checksum: U16::ZERO, ..question };
+            question.checksum = U16::new(sum::checksum(question.as_bytes()));
+            let answer = question.answer();
+            assert!(sum::intact(answer.as_bytes()));
+            assert_eq!((answer.source, answer.destination), (question.destination, question.source));
+            question.checksum = U16::new(!question.checksum.get());
+            assert!(!sum::intact(question.answer().as_bytes()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes on the wire: Ethernet, IP, CARP, ARP, neighbour discovery. Parse and emit, header by
+//! Bytes on the wire: Ethernet, IP, CARP, ARP, neighbour discovery, echo. Parse and emit, header by
 //! header, without allocation.
 //!
 //! Bytes become a type once, here; what is turned away is a [`Refusal`], and its variant is the
@@ -9,6 +9,7 @@ pub mod arp;
 pub mod carp;
 pub mod eth;
 pub mod frame;
+pub mod icmp;
 pub mod ip;
 pub mod ndp;
 pub mod sum;

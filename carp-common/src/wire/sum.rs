@@ -43,15 +43,15 @@ pub fn icmpv6(source: [u8; 16], destination: [u8; 16], message: &[u8]) -> u16 {
     !fold(add(pseudo, message))
 }
 
-/// The checksum of a range in which six bytes at an even place changed (RFC 1624, equation 3). Not
-/// for a range that may become all zero; with a pseudo-header none does.
+/// The checksum of a range in which some bytes at an even place changed (RFC 1624, equation 4: right
+/// for a range that becomes all zero too).
 #[inline(always)]
-pub fn update(checksum: u16, old: [u8; 6], new: [u8; 6]) -> u16 {
-    let mut complement = old;
+pub fn update<const N: usize>(checksum: u16, old: [u8; N], new: [u8; N]) -> u16 {
+    let mut complement = new;
     for byte in &mut complement {
         *byte = !*byte;
     }
-    !fold(add(add(u32::from(!checksum), &complement), &new))
+    fold(add(add(u32::from(checksum), &old), &complement))
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
     fn an_updated_checksum_is_intact_whatever_changed() {
         let macs =
             [[0; 6], [0xff; 6], [0, 0, 0x5e, 0, 1, 7], [2, 0, 0, 0, 0, 0x11], [0xff, 0xfe, 0, 1, 0x80, 0]];
-        for start in 1..=u16::MAX {
+        for start in 0..=u16::MAX {
             let [a, b] = start.to_be_bytes();
             for (old, new) in macs.iter().zip(macs.iter().cycle().skip(1)) {
                 let before = [&[a, b], &old[..]].concat();

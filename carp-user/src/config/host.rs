@@ -75,6 +75,7 @@ fn read(
     let preempt = fields.flag("preempt", node.is_none_or(|node| node.preempt), mistakes);
     let flavour = fields.choice("flavour", mistakes).and_then(|name| Flavour::from_name(name.value));
     let digest = digest(fields, addresses.as_ref(), mistakes);
+    let answer_ping = fields.flag("answer_ping", false, mistakes);
     let tos = fields.number("tos", mistakes);
     let digest = digest?;
     Some(HostConfig {
@@ -89,6 +90,7 @@ fn read(
         flavour: flavour?,
         digest,
         accept: accepted(digest),
+        answer_ping: answer_ping?,
         tos: tos?.value,
     })
 }

@@ -94,6 +94,8 @@ pub struct HostConfig {
     pub digest: Variant,
     /// Digest variants that are accepted.
     pub accept: Vec<Variant>,
+    /// Whether the datapath answers pings to its addresses.
+    pub answer_ping: bool,
     /// TOS and traffic class.
     pub tos: u8,
 }

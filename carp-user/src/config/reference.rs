@@ -189,6 +189,16 @@ pub const VIRTUAL_HOST: &[Key] = &[
                   accepted.",
     },
     Key {
+        name: "answer_ping",
+        kind: Kind::Flag,
+        range: "",
+        unit: "",
+        default: "false",
+        example: "true",
+        meaning: "Whether the datapath itself answers pings to the addresses, before the firewall sees them: health \
+                  checks at line rate. With `xdp = \"off\"`, and otherwise, the kernel answers.",
+    },
+    Key {
         name: "tos",
         kind: Kind::Number(0, 255, Some(0xe0)),
         range: "",

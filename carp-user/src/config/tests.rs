@@ -100,12 +100,12 @@ fn the_tables_of_the_reference_agree_with_the_types() {
 #[test]
 fn a_node_file_gives_the_node_and_its_skew_and_roles_count() {
     let shared = "[[virtual_host]]\ninterface = \"lan\"\nvhid = 7\nskew = 20\naddresses = [\"10.0.0.1\"]\n\
-                  password_file = \"pw\"\ndigest = \"ucarp\"\nbase = 2\ntos = 0x10\n";
+                  password_file = \"pw\"\ndigest = \"ucarp\"\nbase = 2\ntos = 0x10\nanswer_ping = true\n";
     let own = "[node]\nname = \"gw-2\"\nskew = 100\npreempt = false\nxdp = \"off\"\n[node.interfaces]\nlan = \"br0\"\n";
     let config = parse(source("carp.toml", shared), Some(source("node.toml", own)), secret).expect("right");
     let host = &config.hosts[0];
     assert_eq!((host.device.as_str(), host.pace, host.preempt), ("br0", Pace { base: 2, skew: 120 }, false));
-    assert_eq!(host.addresses[0].to_string(), "10.0.0.1/32");
+    assert_eq!((host.addresses[0].to_string().as_str(), host.answer_ping), ("10.0.0.1/32", true));
     assert_eq!(host.accept, [Variant::Freebsd, Variant::OpenbsdNov6ll, Variant::Ucarp]);
     let setup = config.setup(|name| (name == "br0").then_some(IfIndex(3)), 9).expect("br0 is there");
     assert_eq!((setup.hosts[0].link, setup.seed, setup.hosts[0].tos), (IfIndex(3), 9, 0x10));

@@ -42,6 +42,8 @@ use pins::{Found, Pins};
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARP_BPF_OBJECT"));
 /// The XDP program's name in it.
 pub const PROGRAM: &str = "carp";
+/// The name of the XDP program for kernels that know no frames of more than one buffer.
+pub const ONE_BUFFER_PROGRAM: &str = "carp_one_buffer";
 /// The name of the program for what leaves.
 pub const EGRESS_PROGRAM: &str = "carp_egress";
 
@@ -337,9 +339,16 @@ fn load(pins: &Pins) -> Result<Ebpf, Error> {
     Ok(ebpf)
 }
 
+/// The XDP program for the kernel that runs.
+pub fn program_of_this_kernel() -> &'static str {
+    let knows_more = KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(5, 18, 0));
+    if knows_more { PROGRAM } else { ONE_BUFFER_PROGRAM }
+}
+
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
-    let found = ebpf.program_mut(PROGRAM).and_then(|program| program.try_into().ok());
-    found.ok_or_else(|| Error::Load { reason: format!("the object has no XDP program {PROGRAM}") })
+    let name = program_of_this_kernel();
+    let found = ebpf.program_mut(name).and_then(|program| program.try_into().ok());
+    found.ok_or_else(|| Error::Load { reason: format!("the object has no XDP program {name}") })
 }
 
 fn egress_program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, Error> {

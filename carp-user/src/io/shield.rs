@@ -9,7 +9,7 @@ use crate::proto::event::{HostId, HostSetup};
 use carp_common::id::{IfIndex, virtual_mac};
 use carp_common::map::{Host, HostKey, Vip, VipKey, Window};
 use carp_common::time::Instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The datapath of one daemon, filled with its virtual hosts. Dropping it leaves it at work, as a
 /// killed daemon does; [`Shield::close`] takes it down.
@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 pub struct Shield {
     datapath: Datapath,
     macs: VirtualMacs,
+    /// The virtual hosts whose VIPs answer pings in the datapath.
+    pings: BTreeSet<HostId>,
 }
 
 /// Why there is no shield.
@@ -34,7 +36,8 @@ pub enum Error {
 }
 
 impl Shield {
-    /// Attaches to the ports and tells the datapath of the virtual hosts. Windows that a killed
+    /// Attaches to the ports and tells the datapath of the virtual hosts; those in `pings` have their
+    /// pings answered there. Windows that a killed
     /// daemon of this instance left open run on.
     ///
     /// # Errors
@@ -44,10 +47,11 @@ impl Shield {
         ports: &[Port],
         links: &Links,
         hosts: &[HostSetup],
+        pings: BTreeSet<HostId>,
     ) -> Result<(Self, Adverts), Error> {
         let macs = VirtualMacs::open()?;
         let (datapath, adverts) = Datapath::open(instance, ports).map_err(name_rival)?;
-        let mut shield = Self { datapath, macs };
+        let mut shield = Self { datapath, macs, pings };
         match shield.fill(links, hosts) {
             Ok(()) => Ok((shield, adverts)),
             Err(error) => {
@@ -105,7 +109,9 @@ impl Shield {
         let facts: BTreeMap<_, _> = links.snapshot().collect();
         for (slot, host) in (0..).zip(hosts) {
             let Some(facts) = facts.get(&host.link) else { continue };
-            let flags = if facts.router { Host::ROUTER } else { 0 };
+            let router = if facts.router { Host::ROUTER } else { 0 };
+            let ping = if self.pings.contains(&HostId(slot)) { Host::ANSWER_PING } else { 0 };
+            let flags = router | ping;
             let key = HostKey::new(host.link, host.vhid);
             self.datapath.set_host(key, Host { slot, link_mac: facts.mac.0, flags })?;
             for vip in &host.vips {

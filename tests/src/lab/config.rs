@@ -15,6 +15,8 @@ pub struct Config {
     pub preempt: bool,
     /// `auto`, `native`, `generic` or `off`.
     pub xdp: &'static str,
+    /// Whether the datapath answers pings to the VIPs.
+    pub answer_ping: bool,
     /// The shared secret.
     pub password: &'static str,
     /// Roles of links: `("lan", "lan0")`.
@@ -56,6 +58,7 @@ impl Config {
             skew: 0,
             preempt: true,
             xdp: "auto",
+            answer_ping: false,
             password: "lab secret",
             interfaces: vec![("lan", "lan0"), ("wan", "wan0")],
             hosts: vec![
@@ -107,8 +110,8 @@ impl Config {
             write!(
                 text,
                 "[[virtual_host]]\ninterface = \"{}\"\nvhid = {}\naddresses = {:?}\n\
-                 password_file = \"password\"\nbase = {}\nskew = {}\n\n",
-                host.interface, host.vhid, host.addresses, host.base, host.skew
+                 password_file = \"password\"\nbase = {}\nskew = {}\nanswer_ping = {}\n\n",
+                host.interface, host.vhid, host.addresses, host.base, host.skew, self.answer_ping
             )
             .ok();
             text

@@ -18,7 +18,15 @@ pub const IPV4: u16 = 0x0800;
 pub const ARP: u16 = 0x0806;
 pub const IPV6: u16 = 0x86dd;
 
-pub fn virtual_mac(vhid: u8) -> [u8; 6] {
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+pub const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+
+/// Flags of an advertisement.
+pub const ROUTER: u8 = 0x80;
+pub const SOLICITED: u8 = 0x40;
+pub const OVERRIDE: u8 = 0x20;
+
+pub const fn virtual_mac(vhid: u8) -> [u8; 6] {
     [0, 0, 0x5e, 0, 1, vhid]
 }
 
@@ -74,6 +82,108 @@ pub fn source_option() -> Vec<u8> {
 /// Nonce option of enhanced duplicate address detection (RFC 7527).
 pub fn nonce_option() -> Vec<u8> {
     vec![14, 1, 1, 2, 3, 4, 5, 6]
+}
+
+/// The answer to the client's ARP request for the VIP.
+pub fn arp_answer(to: Ipv4Addr) -> Vec<u8> {
+    let ours = virtual_mac(VHID);
+    let body = [&[0, 1, 8, 0, 6, 4, 0, 2], &ours[..], &VIP4.octets(), &CLIENT_MAC, &to.octets()].concat();
+    from(ours, ethernet(CLIENT_MAC, ARP, &body))
+}
+
+/// The advertisement for the VIP with its one option.
+pub fn advertisement(to: [u8; 6], destination: Ipv6Addr, flags: u8) -> Vec<u8> {
+    let ours = virtual_mac(VHID);
+    let mut message = [&[136, 0, 0, 0, flags, 0, 0, 0], &VIP6.octets()[..], &[2, 1], &ours].concat();
+    let sum = icmpv6_checksum(VIP6, destination, &message);
+    message[2..4].copy_from_slice(&sum);
+    from(ours, ethernet(to, IPV6, &ipv6(58, 255, VIP6, destination, &message)))
+}
+
+/// An echo request of the client, and the answer from the VIP.
+pub struct Ping {
+    pub request: Vec<u8>,
+    pub answer: Vec<u8>,
+}
+
+pub fn ping4(to: [u8; 6], ttl: u8, message: &[u8]) -> Ping {
+    let packet = |kind, ttl, source: Ipv4Addr, destination| {
+        let message = icmp([kind, 0], message, checksum);
+        let packet = with_byte(ipv4(1, destination, &message), 8, ttl);
+        with_header_checksum([&packet[..12], &source.octets(), &packet[16..]].concat())
+    };
+    Ping {
+        request: ethernet(to, IPV4, &packet(8, ttl, CLIENT4, VIP4)),
+        answer: from(virtual_mac(VHID), ethernet(CLIENT_MAC, IPV4, &packet(0, 64, VIP4, CLIENT4))),
+    }
+}
+
+pub fn ping6(to: [u8; 6], hops: u8, message: &[u8]) -> Ping {
+    let packet = |kind, hops, source, destination| {
+        let message = icmp([kind, 0], message, |message| icmpv6_checksum(source, destination, message));
+        ipv6(58, hops, source, destination, &message)
+    };
+    Ping {
+        request: ethernet(to, IPV6, &packet(128, hops, CLIENT6, VIP6)),
+        answer: from(virtual_mac(VHID), ethernet(CLIENT_MAC, IPV6, &packet(129, 64, VIP6, CLIENT6))),
+    }
+}
+
+/// Type and code, checksum, and the rest. A checksum of zero may be written in two ways: an answer's
+/// is carried over from the request's and has the one that is right for all zeros too.
+fn icmp(head: [u8; 2], rest: &[u8], checksum: impl Fn(&[u8]) -> [u8; 2]) -> Vec<u8> {
+    let sum = match checksum(&[&head, &[0, 0], rest].concat()) {
+        [0, 0] => [0xff, 0xff],
+        sum => sum,
+    };
+    [&head, &sum, rest].concat()
+}
+
+/// An IPv4 packet with its header's checksum.
+pub fn with_header_checksum(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[10..12].copy_from_slice(&[0, 0]);
+    let sum = checksum(&packet[..usize::from(packet[0] & 15) * 4]);
+    packet[10..12].copy_from_slice(&sum);
+    packet
+}
+
+/// With this Ethernet source.
+pub fn from(source: [u8; 6], mut frame: Vec<u8>) -> Vec<u8> {
+    frame[6..12].copy_from_slice(&source);
+    frame
+}
+
+/// With a VLAN tag in its bytes.
+pub fn tagged(ethertype: [u8; 2], frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &ethertype, &[0, 5], &frame[12..]].concat()
+}
+
+/// With one byte changed.
+pub fn with_byte(mut frame: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
+    frame[at] = byte;
+    frame
+}
+
+/// An IPv4 packet, more fragments of which follow, and which is not the first.
+pub fn fragment(packet: Vec<u8>) -> Vec<u8> {
+    with_byte(with_byte(packet, 6, 0x20), 7, 0x10)
+}
+
+/// With the pseudo-header, by adding up one word after the other.
+pub fn icmpv6_checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> [u8; 2] {
+    let len = u32::try_from(message.len()).unwrap().to_be_bytes();
+    checksum(&[&source.octets()[..], &destination.octets(), &len, &[0, 0, 0, 58], message].concat())
+}
+
+/// The Internet checksum of these bytes.
+pub fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words =
+        bytes.chunks(2).map(|word| u64::from(word[0]) << 8 | word.get(1).map_or(0, |byte| u64::from(*byte)));
+    let mut sum: u64 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!u16::try_from(sum).unwrap()).to_be_bytes()
 }
 
 /// 36 bytes that look like CARP (or VRRPv2 with five addresses).

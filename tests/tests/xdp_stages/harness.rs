@@ -1,5 +1,7 @@
-//! A program of the test's own, XDP or tc, unpinned, with maps of its own.
+//! The programs of the test's own in the kernel, unpinned, with maps of their own; and their twin on
+//! the host, which runs the same stages. About every frame the two must agree.
 
+use crate::twin::Twin;
 use aya::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -8,60 +10,86 @@ use carp_common::map::{
     ADVERTS, COUNTERS, Captured, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS,
     Window,
 };
-use carp_user::io::bpf::{EGRESS_PROGRAM, OBJECT, PROGRAM, Standing};
+use carp_user::io::bpf::{EGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, program_of_this_kernel};
+use carp_user::io::clock;
 use std::net::IpAddr;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// A test run's frames come in by the loopback link, number 1 in every network namespace.
 pub const LINK: IfIndex = IfIndex(1);
 /// The link's own MAC, as the maps say it.
 pub const LINK_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
 
-pub const DROP: u32 = 1;
-pub const PASS: u32 = 2;
-pub const TX: u32 = 3;
+pub const DROP: Action = Action::Drop;
+pub const PASS: Action = Action::Pass;
 
-/// Of the program for what leaves: the next program or filter decides; not sent.
-pub const NEXT: u32 = u32::MAX;
-pub const SHOT: u32 = 2;
+/// The longest frame that a test run puts into one buffer: a page without the room before and behind.
+pub const ONE_BUFFER: usize = 4096 - 256 - 320;
 
 /// Slots that the tests use.
 pub const SLOTS: u32 = 3;
 
 pub struct Kernel {
     ebpf: Ebpf,
-    /// Runs the program for what leaves.
-    is_egress: bool,
+    hook: Hook,
+    twin: Twin,
+}
+
+/// Where a program is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// What comes in.
+    Xdp,
+    /// The same on kernels that know no frames of more than one buffer.
+    OneBuffer,
+    /// What leaves.
+    Egress,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The kernel, or the next program, has it.
+    Pass,
+    /// Nobody has it.
+    Drop,
+    /// It goes back to where it came from.
+    Back,
 }
 
 /// What the program did with a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
-    pub action: u32,
+    pub action: Action,
     pub frame: Vec<u8>,
     pub counted: Vec<Counter>,
 }
 
 impl Kernel {
     pub fn new() -> Self {
-        let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads (as root)");
-        program(&mut ebpf).load().expect("the verifier accepts the program");
-        Self { ebpf, is_egress: false }
+        Self::at(Hook::Xdp)
     }
 
     /// With the program for what leaves.
     pub fn leaving() -> Self {
-        let mut kernel = Self::new();
-        kernel.is_egress = true;
-        egress_program(&mut kernel.ebpf).load().expect("the verifier accepts the program");
-        kernel
+        Self::at(Hook::Egress)
+    }
+
+    pub fn at(hook: Hook) -> Self {
+        let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads (as root)");
+        let loaded = match hook {
+            Hook::Xdp | Hook::OneBuffer => xdp(&mut ebpf, hook).load(),
+            Hook::Egress => tc(&mut ebpf).load(),
+        };
+        loaded.expect("the verifier accepts the program");
+        Self { ebpf, hook, twin: Twin::default() }
     }
 
     /// Instructions that the verifier went through, where the kernel tells.
     pub fn verified_instructions(&mut self) -> Option<u32> {
-        let info = match self.is_egress {
-            true => egress_program(&mut self.ebpf).info(),
-            false => program(&mut self.ebpf).info(),
+        let info = match self.hook {
+            Hook::Xdp | Hook::OneBuffer => xdp(&mut self.ebpf, self.hook).info(),
+            Hook::Egress => tc(&mut self.ebpf).info(),
         };
         info.ok()?.verified_instruction_count()
     }
@@ -70,18 +98,25 @@ impl Kernel {
         let key = HostKey::new(link, Vhid::new(vhid).unwrap());
         let host = Host { slot, link_mac: LINK_MAC, flags: 0 };
         self.hosts().insert(key, host, 0).unwrap();
+        self.twin.set_host(key, Some(host));
     }
 
     pub fn remove_host(&mut self, vhid: u8) {
-        let _absent = self.hosts().remove(&HostKey::new(LINK, Vhid::new(vhid).unwrap()));
+        let key = HostKey::new(LINK, Vhid::new(vhid).unwrap());
+        let _absent = self.hosts().remove(&key);
+        self.twin.set_host(key, None);
     }
 
     pub fn set_vip(&mut self, vip: IpAddr, entry: Vip) {
-        self.vips().insert(VipKey::new(LINK, vip), entry, 0).unwrap();
+        let key = VipKey::new(LINK, vip);
+        self.vips().insert(key, entry, 0).unwrap();
+        self.twin.set_vip(key, Some(entry));
     }
 
     pub fn remove_vip(&mut self, vip: IpAddr) {
-        let _absent = self.vips().remove(&VipKey::new(LINK, vip));
+        let key = VipKey::new(LINK, vip);
+        let _absent = self.vips().remove(&key);
+        self.twin.set_vip(key, None);
     }
 
     pub fn set_window(&mut self, slot: u32, standing: Standing) {
@@ -89,27 +124,36 @@ impl Kernel {
         Array::<_, Window>::try_from(map).unwrap().set(slot, standing.window, 0).unwrap();
         let map = self.ebpf.map_mut(HEARD).unwrap();
         Array::<_, u64>::try_from(map).unwrap().set(slot, standing.heard.nanos(), 0).unwrap();
+        self.twin.set_window(slot, standing);
     }
 
-    /// Of all slots together.
-    pub fn counters(&self) -> Vec<u64> {
+    /// Of all slots together; kernel and host have counted the same for each.
+    pub fn counters(&self) -> Counts {
         let map = PerCpuArray::<_, Counts>::try_from(self.ebpf.map(COUNTERS).unwrap()).unwrap();
-        let slots: Vec<_> = (0..SLOTS).map(|slot| map.get(&slot, 0).unwrap()).collect();
-        let sum = |index: usize| slots.iter().flat_map(|cpus| cpus.iter()).map(|counts| counts[index]).sum();
-        (0..Counter::COUNT).map(sum).collect()
+        let mut all = Counts::default();
+        for slot in 0..SLOTS {
+            let cpus = map.get(&slot, 0).unwrap();
+            let counts: Counts =
+                std::array::from_fn(|counter| cpus.iter().map(|counts| counts[counter]).sum());
+            assert_eq!(counts, self.twin.counts(slot), "kernel and host, slot {slot}");
+            all.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
+        }
+        all
     }
 
-    /// The adverts in the ring buffer.
+    /// The adverts in the ring buffer; kernel and host hold the same.
     pub fn adverts(&mut self) -> Vec<Captured> {
-        let mut ring = RingBuf::try_from(self.ebpf.map_mut(ADVERTS).unwrap()).unwrap();
-        let mut adverts = Vec::new();
-        while let Some(record) = ring.next() {
-            adverts.push(Captured::read_from_bytes(&record).unwrap());
+        let adverts = self.drain();
+        let timeless = |advert: &Captured| Captured { at: 0, ..*advert }.as_bytes().to_vec();
+        let on_host = self.twin.adverts();
+        assert_eq!(adverts.len(), on_host.len(), "adverts in the kernel and on the host");
+        for (in_kernel, on_host) in adverts.iter().zip(&on_host) {
+            assert_eq!(timeless(in_kernel), timeless(on_host), "kernel and host");
         }
         adverts
     }
 
-    /// Runs one frame through the program.
+    /// Runs one frame through the program, and through the stages on the host.
     pub fn run(&mut self, frame: &[u8]) -> Outcome {
         let before = self.counters();
         let (action, frame) = self.act(frame);
@@ -122,23 +166,36 @@ impl Kernel {
     }
 
     /// As `run`, without looking at the counters.
-    pub fn act(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
-        let mut out = vec![0; 2048];
-        let result = self.test_run(frame, Some(&mut out), 1);
-        out.truncate(usize::try_from(result.1).unwrap());
-        (result.0, out)
+    pub fn act(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
+        let on_host = self.twin.act(self.hook, LINK, frame, clock::now());
+        let mut out = vec![0; frame.len() + 64];
+        let (code, len, _) = self.test_run(frame, Some(&mut out), 1);
+        out.truncate(usize::try_from(len).unwrap());
+        let in_kernel = (self.hook.action(code), out);
+        assert_eq!(in_kernel, on_host, "kernel and host about {frame:02x?}");
+        in_kernel
     }
 
-    /// Nanoseconds per run.
+    /// Nanoseconds per run, in the kernel alone; the ring buffer is empty before.
     pub fn nanos(&mut self, frame: &[u8], repeat: u32) -> u128 {
+        self.drain();
         self.test_run(frame, None, repeat).2
+    }
+
+    fn drain(&mut self) -> Vec<Captured> {
+        let mut ring = RingBuf::try_from(self.ebpf.map_mut(ADVERTS).unwrap()).unwrap();
+        let mut adverts = Vec::new();
+        while let Some(record) = ring.next() {
+            adverts.push(Captured::read_from_bytes(&record).unwrap());
+        }
+        adverts
     }
 
     fn test_run(&mut self, frame: &[u8], out: Option<&mut [u8]>, repeat: u32) -> (u32, u32, u128) {
         let options = TestRunOptions { data_in: Some(frame), data_out: out, repeat, ..TestRunOptions::new() };
-        let result = match self.is_egress {
-            true => egress_program(&mut self.ebpf).test_run(options),
-            false => program(&mut self.ebpf).test_run(options),
+        let result = match self.hook {
+            Hook::Xdp | Hook::OneBuffer => xdp(&mut self.ebpf, self.hook).test_run(options),
+            Hook::Egress => tc(&mut self.ebpf).test_run(options),
         };
         let result = result.expect("BPF_PROG_TEST_RUN works");
         (result.return_value, result.data_size_out, result.duration.as_nanos())
@@ -153,10 +210,25 @@ impl Kernel {
     }
 }
 
-fn program(ebpf: &mut Ebpf) -> &mut Xdp {
-    ebpf.program_mut(PROGRAM).unwrap().try_into().unwrap()
+impl Hook {
+    /// The kernel's number for it.
+    fn action(self, code: u32) -> Action {
+        /// "The next program or filter decides."
+        const UNSPEC: u32 = u32::MAX;
+        match (self, code) {
+            (Self::Xdp | Self::OneBuffer, 1) | (Self::Egress, 2) => Action::Drop,
+            (Self::Xdp | Self::OneBuffer, 2) | (Self::Egress, UNSPEC) => Action::Pass,
+            (Self::Xdp | Self::OneBuffer, 3) => Action::Back,
+            (Self::Xdp | Self::OneBuffer | Self::Egress, _) => panic!("{self:?} says {code}"),
+        }
+    }
 }
 
-fn egress_program(ebpf: &mut Ebpf) -> &mut SchedClassifier {
+fn xdp(ebpf: &mut Ebpf, hook: Hook) -> &mut Xdp {
+    let name = if hook == Hook::OneBuffer { ONE_BUFFER_PROGRAM } else { program_of_this_kernel() };
+    ebpf.program_mut(name).unwrap().try_into().unwrap()
+}
+
+fn tc(ebpf: &mut Ebpf) -> &mut SchedClassifier {
     ebpf.program_mut(EGRESS_PROGRAM).unwrap().try_into().unwrap()
 }

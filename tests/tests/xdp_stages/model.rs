@@ -1,5 +1,5 @@
-//! What the program should do, said once more on the host, in another way: slices and offsets
-//! around the same pure verdicts.
+//! What the programs should do, said once more, in another way: slices and offsets around the same
+//! pure verdicts. Here what comes in; what leaves in `egress_model`.
 
 use carp_common::map::{Counter, Host, Vip};
 use carp_common::verdict::{self, Ask, Verdict};
@@ -15,7 +15,7 @@ pub struct Maps {
 }
 
 impl Maps {
-    pub fn verdict(&self, frame: &[u8]) -> Verdict {
+    pub fn comes_in(&self, frame: &[u8]) -> Verdict {
         let ethertype = field(frame, 12).map(u16::from_be_bytes);
         let asked = match ethertype {
             Some(0x0800) => self.advert(frame, ipv4_payload(frame, 112)),
@@ -24,7 +24,17 @@ impl Maps {
             Some(0x8100 | 0x88a8) => Some(Verdict::Pass),
             Some(_) | None => None,
         };
-        asked.or_else(|| self.virtual_mac(frame)).or_else(|| self.packet(frame)).unwrap_or(Verdict::Pass)
+        asked
+            .or_else(|| self.ping(frame))
+            .or_else(|| self.virtual_mac(frame))
+            .or_else(|| self.packet(frame))
+            .unwrap_or(Verdict::Pass)
+    }
+
+    /// The vhid of a VIP, and whether it is served.
+    pub fn vip(&self, address: IpAddr) -> Option<(u16, bool)> {
+        let vip = self.vips.get(&address).filter(|vip| vip.vhid != 0)?;
+        Some((vip.vhid, self.serves[&vip.slot]))
     }
 
     fn advert(&self, frame: &[u8], payload: Option<usize>) -> Option<Verdict> {
@@ -35,14 +45,44 @@ impl Maps {
     fn arp(&self, frame: &[u8]) -> Option<Verdict> {
         let (head, sender, target) = (field(frame, 14)?, field::<4>(frame, 28)?, field::<4>(frame, 38)?);
         let is_question = head == [0, 1, 8, 0, 6, 4, 0, 1] && sender != target;
-        if is_question { self.vip(Ask::Arp, target.into()) } else { None }
+        if is_question { self.asked(Ask::Arp, target.into()) } else { None }
     }
 
     fn ndp(&self, frame: &[u8]) -> Option<Verdict> {
         let at = ipv6_payload(frame, 58)?;
         let target: [u8; 16] = field(frame, at + 8)?;
         let is_question = frame[21] == 255 && field(frame, at) == Some([135, 0]);
-        if is_question { self.vip(Ask::Solicitation, target.into()) } else { None }
+        if is_question { self.asked(Ask::Solicitation, target.into()) } else { None }
+    }
+
+    fn ping(&self, frame: &[u8]) -> Option<Verdict> {
+        let number = |at| field(frame, at).map(|bytes| usize::from(u16::from_be_bytes(bytes)));
+        // Where its message begins and ends, from whom and to whom.
+        let (kind, at, end, asker, vip): (_, _, _, IpAddr, IpAddr) = match field(frame, 12)? {
+            [8, 0] if frame.get(14) == Some(&0x45) && number(20)? & 0x3fff == 0 => {
+                let (asker, vip) = (field::<4>(frame, 26)?, field::<4>(frame, 30)?);
+                (8, ipv4_payload(frame, 1)?, 14 + number(16)?, asker.into(), vip.into())
+            }
+            [0x86, 0xdd] => {
+                let (asker, vip) = (field::<16>(frame, 22)?, field::<16>(frame, 38)?);
+                (128, ipv6_payload(frame, 58)?, 54 + number(18)?, asker.into(), vip.into())
+            }
+            _ => return None,
+        };
+        let entry = self.vips.get(&vip).filter(|vip| vip.flags & Host::ANSWER_PING != 0)?;
+        let vhid = u8::try_from(entry.vhid).ok()?;
+        let to: [u8; 6] = field(frame, 0)?;
+        let is_to_link = self.hosts.get(&vhid).is_some_and(|host| host.link_mac == to);
+        let is_odd = match asker {
+            IpAddr::V4(ip) => ip.octets()[0] == 0 || ip.is_loopback() || ip.octets()[0] >= 224,
+            IpAddr::V6(ip) => ip.is_unspecified() || ip.is_loopback() || ip.is_multicast(),
+        };
+        let is_answered = field(frame, at) == Some([kind, 0])
+            && (at + 8..=frame.len()).contains(&end)
+            && (is_to_link || to == [0, 0, 0x5e, 0, 1, vhid])
+            && !(is_odd || asker == vip || frame[6] & 1 == 1);
+        let (_, serves) = self.vip(vip)?;
+        (is_answered && serves).then_some(Verdict::Answer(Counter::PingAnswered))
     }
 
     fn virtual_mac(&self, frame: &[u8]) -> Option<Verdict> {
@@ -57,13 +97,11 @@ impl Maps {
             ([0x86, 0xdd], 6) => field::<16>(frame, 38)?.into(),
             _ => return None,
         };
-        self.vip(Ask::Packet, destination)
+        self.asked(Ask::Packet, destination)
     }
 
-    fn vip(&self, ask: Ask, address: IpAddr) -> Option<Verdict> {
-        // The map's key has IPv4 addresses mapped into IPv6.
-        let vip = self.vips.get(&address.to_canonical()).filter(|vip| vip.vhid != 0)?;
-        Some(verdict::vip(ask, self.serves[&vip.slot]))
+    fn asked(&self, ask: Ask, address: IpAddr) -> Option<Verdict> {
+        self.vip(address).map(|(_, serves)| verdict::vip(ask, serves))
     }
 }
 

@@ -1,16 +1,25 @@
-//! Cut frames and random frames.
+//! Cut frames and random frames: kernel, host and a model must agree about each.
 
 use crate::frames::*;
-use crate::harness::{DROP, Kernel, LINK, LINK_MAC, PASS, SLOTS, TX};
+use crate::harness::{Action, Hook, Kernel, LINK, LINK_MAC, SLOTS};
 use crate::model::Maps;
-use crate::serving::windows;
-use carp_common::map::{Counter, Host, Vip};
+use crate::table::Row;
+use crate::windows::{open, set_up, windows};
+use crate::{incoming, leaving};
+use carp_common::map::{Counter, Counts, Host, Vip};
 use carp_common::verdict::Verdict;
+use carp_user::io::bpf::Standing;
 use carp_user::io::clock;
 use std::net::IpAddr;
 
+/// Frames between two changes of the maps.
+const BATCH: u32 = 500;
+/// Virtual hosts that the frames may be about, and the maps hold.
+const VHIDS: [u8; 3] = [VHID, 8, 255];
+const ADDRESSES: [IpAddr; 4] = [VIPS[0], VIPS[1], IpAddr::V4(CLIENT4), IpAddr::V6(CLIENT6)];
+
 /// splitmix64.
-pub struct Random(pub u64);
+struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -20,167 +29,206 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    pub fn below(&mut self, bound: usize) -> usize {
+    fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
     }
 
-    pub fn one_in(&mut self, n: usize) -> bool {
+    fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
-    pub fn pick<T: Clone>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())].clone()
+    fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len())]
     }
 }
 
-/// One frame of every kind, for this vhid.
-fn kinds(vhid: u8) -> Vec<Vec<u8>> {
-    let fence = udp4(virtual_mac(vhid), CLIENT4);
-    let tagged = [&fence[..12], &[0x81, 0, 0, 5], &fence[12..]].concat();
-    vec![
-        advert4(vhid),
-        advert6(vhid),
-        arp_request(VIP4),
-        arp(virtual_mac(vhid), 1, CLIENT4, VIP4),
-        arp(BROADCAST, 1, VIP4, VIP4),
-        arp(virtual_mac(vhid), 2, CLIENT4, VIP4),
-        solicitation(CLIENT6, VIP6, &source_option()),
-        solicitation([0; 16].into(), VIP6, &[]),
-        solicitation([0; 16].into(), VIP6, &nonce_option()),
-        fence,
-        tagged,
-        udp6(virtual_mac(vhid), CLIENT6),
-        udp4(LINK_MAC, VIP4),
-        udp6(LINK_MAC, VIP6),
-        ethernet(LINK_MAC, 0x88cc, &[3; 60]),
-    ]
+#[test]
+fn a_frame_that_comes_in_cut_at_any_length_is_judged_by_what_is_there() {
+    cut(Hook::Xdp, &incoming::rows());
+    cut(Hook::OneBuffer, &incoming::rows());
 }
 
 #[test]
-fn a_frame_cut_at_any_length_passes_or_is_answered_whole() {
-    let mut kernel = Kernel::new();
-    crate::serving::set_up(&mut kernel);
-    kernel.set_window(0, windows().open[0].1);
-    // The kernel itself hands out nothing shorter than an Ethernet header.
-    for frame in kinds(VHID) {
-        let (whole, _) = kernel.act(&frame);
-        let needed = if frame[12..14] == [8, 6] { 42 } else { 78 };
-        for len in 14..=frame.len() {
-            let (action, out) = kernel.act(&frame[..len]);
-            if whole == TX && len >= needed {
-                assert_eq!(action, TX, "{len} bytes of {frame:02x?}");
-            } else {
-                assert_eq!((action, out.len()), (PASS, len), "{len} bytes of {frame:02x?}");
+fn a_frame_that_leaves_cut_at_any_length_is_judged_by_what_is_there() {
+    cut(Hook::Egress, &leaving::rows());
+}
+
+#[test]
+fn kernel_host_and_model_agree_about_a_million_random_frames_that_come_in() {
+    let fates = agree(Hook::Xdp, &incoming::rows(), 1_000_000);
+    assert!(fates.iter().all(|count| *count > 10_000), "the frames try everything: {fates:?}");
+}
+
+#[test]
+fn kernel_host_and_model_agree_about_random_frames_that_leave() {
+    let fates = agree(Hook::Egress, &leaving::rows(), 300_000);
+    assert!(fates[..2].iter().all(|count| *count > 10_000), "the frames try everything: {fates:?}");
+}
+
+fn cut(hook: Hook, rows: &[Row]) {
+    let mut kernel = Kernel::at(hook);
+    set_up(&mut kernel, Host::ANSWER_PING);
+    for standing in [open(), Standing::default()] {
+        kernel.set_window(0, standing);
+        let maps = Maps::one_host(standing.is_open(clock::now()));
+        for row in rows {
+            let whole = row.frame.len();
+            // Behind the longest headers one length is like the other.
+            for len in (hook.shortest(&row.frame)..=whole.min(200)).chain([whole]) {
+                let frame = &row.frame[..len];
+                let (action, out) = kernel.act(frame);
+                maps.check(hook, frame, (action, &out));
             }
         }
+        kernel.counters();
+        kernel.adverts();
     }
 }
 
-#[test]
-fn a_hundred_thousand_random_frames_agree_with_the_model() {
+/// How many passed, were dropped, went back.
+fn agree(hook: Hook, rows: &[Row], count: u32) -> [u32; 3] {
     let seed = std::env::var("CARP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("CARP_SEED={seed}");
     let mut random = Random(seed);
-    let mut kernel = Kernel::new();
-    let mut actions = [0_u32; 4];
-    for _ in 0..200 {
-        let maps = shuffle(&mut kernel, &mut random);
-        let mut expected = [0_u64; Counter::ALL.len()];
+    let mut kernel = Kernel::at(hook);
+    let mut fates = [0; 3];
+    for _ in 0..count / BATCH {
+        let maps = Maps::shuffled(&mut kernel, &mut random);
+        let mut expected = Counts::default();
         let before = kernel.counters();
-        for _ in 0..500 {
-            let frame = random_frame(&mut random);
-            let verdict = maps.verdict(&frame);
+        for _ in 0..BATCH {
+            let frame = random_frame(hook, rows, &mut random);
             let (action, out) = kernel.act(&frame);
-            check(&frame, verdict, action, &out);
-            actions[usize::try_from(action).unwrap()] += 1;
-            if let Some(counter) = counter(verdict) {
+            let verdict = maps.check(hook, &frame, (action, &out));
+            if let Some(counter) = verdict.counter() {
                 expected[counter as usize] += 1;
             }
+            fates[action as usize] += 1;
         }
-        let counted: Vec<u64> =
-            kernel.counters().iter().zip(before).map(|(after, before)| after - before).collect();
+        let after = kernel.counters();
+        let counted: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
         // A full ring is not the model's matter: what was heard is one or the other.
         let heard = |counts: &[u64]| counts[Counter::Advert as usize] + counts[Counter::RingFull as usize];
         assert_eq!(heard(&counted), heard(&expected));
         assert_eq!(counted[2..], expected[2..]);
         kernel.adverts();
     }
-    println!("dropped, passed, sent back: {:?}", &actions[1..]);
-    assert!(actions[1..].iter().all(|count| *count > 1000), "the frames try everything: {actions:?}");
+    println!("passed, dropped, went back: {fates:?}");
+    fates
 }
 
-fn check(frame: &[u8], verdict: Verdict, action: u32, out: &[u8]) {
-    let expected = match verdict {
-        Verdict::Pass | Verdict::Serve(_) | Verdict::Rewrite(_) => PASS,
-        Verdict::Answer(_) => TX,
-        Verdict::Drop(_) => DROP,
-    };
-    assert_eq!(action, expected, "{verdict:?} for {frame:02x?}");
-    match verdict {
-        Verdict::Pass | Verdict::Serve(_) | Verdict::Drop(_) => assert_eq!(out, frame, "{verdict:?}"),
-        Verdict::Rewrite(_) => {
-            assert_eq!(out[..6], LINK_MAC);
-            assert_eq!(out[6..], frame[6..]);
-        }
-        Verdict::Answer(_) => assert_eq!(out[6..11], [0, 0, 0x5e, 0, 1]),
-    }
-}
-
-fn counter(verdict: Verdict) -> Option<Counter> {
-    match verdict {
-        Verdict::Pass => None,
-        Verdict::Answer(counter)
-        | Verdict::Rewrite(counter)
-        | Verdict::Serve(counter)
-        | Verdict::Drop(counter) => Some(counter),
-    }
-}
-
-/// New maps, the same in the kernel and in the model.
-fn shuffle(kernel: &mut Kernel, random: &mut Random) -> Maps {
-    let mut maps = Maps::default();
-    let choices: Vec<_> = windows().open.into_iter().chain(windows().closed).collect();
-    for slot in 0..SLOTS {
-        let (_, window) = random.pick(&choices);
-        kernel.set_window(slot, window);
-        maps.serves.insert(slot, window.is_open(clock::now()));
-    }
-    for vhid in [VHID, 8, 255] {
-        kernel.remove_host(vhid);
-        if !random.one_in(4) {
-            let slot = u32::try_from(random.below(3)).unwrap();
-            kernel.set_host(LINK, vhid, slot);
-            maps.hosts.insert(vhid, Host { slot, link_mac: LINK_MAC, flags: 0 });
+impl Maps {
+    /// As `set_up` does it.
+    fn one_host(serves: bool) -> Self {
+        let host = Host { slot: 0, link_mac: LINK_MAC, flags: 0 };
+        let vip = Vip { slot: 0, vhid: u16::from(VHID), flags: Host::ANSWER_PING };
+        Self {
+            hosts: [(VHID, host)].into(),
+            vips: VIPS.map(|address| (address, vip)).into(),
+            serves: [(0, serves)].into(),
         }
     }
-    for vip in [VIPS[0], VIPS[1], IpAddr::V4(CLIENT4)] {
-        kernel.remove_vip(vip);
-        if !random.one_in(4) {
-            let slot = u32::try_from(random.below(3)).unwrap();
-            // A zero entry means the same as none.
-            let entry = Vip { slot, vhid: random.pick(&[0, 7, 8, 255]), flags: random.pick(&[0, 1]) };
-            kernel.set_vip(vip, entry);
-            maps.vips.insert(vip, entry);
+
+    /// New ones, the same in the kernel, on the host and here.
+    fn shuffled(kernel: &mut Kernel, random: &mut Random) -> Self {
+        let mut maps = Self::default();
+        let windows: Vec<_> = windows().open.into_iter().chain(windows().closed).collect();
+        for slot in 0..SLOTS {
+            let (_, standing) = random.pick(&windows);
+            kernel.set_window(slot, standing);
+            maps.serves.insert(slot, standing.is_open(clock::now()));
         }
+        let slot = |random: &mut Random| random.pick(&[0, 1, 2]);
+        for vhid in VHIDS {
+            kernel.remove_host(vhid);
+            if !random.one_in(4) {
+                let slot = slot(random);
+                kernel.set_host(LINK, vhid, slot);
+                maps.hosts.insert(vhid, Host { slot, link_mac: LINK_MAC, flags: 0 });
+            }
+        }
+        for vip in ADDRESSES {
+            kernel.remove_vip(vip);
+            if !random.one_in(3) {
+                // A zero entry means the same as none.
+                let vhid = random.pick(&[0, 7, 8, 255]);
+                let entry = Vip {
+                    slot: slot(random),
+                    vhid,
+                    flags: random.pick(&[0, Host::ROUTER, Host::ANSWER_PING]),
+                };
+                kernel.set_vip(vip, entry);
+                maps.vips.insert(vip, entry);
+            }
+        }
+        maps
     }
-    maps
+
+    /// What became of a frame is what the verdict says.
+    fn check(&self, hook: Hook, frame: &[u8], (action, out): (Action, &[u8])) -> Verdict {
+        let (verdict, vhid) = match hook {
+            Hook::Xdp | Hook::OneBuffer => (self.comes_in(frame), 0),
+            Hook::Egress => self.leaves(frame),
+        };
+        let is_as_said = match (verdict, hook) {
+            (Verdict::Pass | Verdict::Serve(_), _) => action == Action::Pass && out == frame,
+            (Verdict::Drop(_), _) => action == Action::Drop && out == frame,
+            (Verdict::Rewrite(_), Hook::Xdp | Hook::OneBuffer) => {
+                action == Action::Pass && out[..6] == LINK_MAC && out[6..] == frame[6..]
+            }
+            (Verdict::Rewrite(_), Hook::Egress) => {
+                let mac = virtual_mac(u8::try_from(vhid).unwrap());
+                action == Action::Pass && out[6..12] == mac && out.len() == frame.len()
+            }
+            (Verdict::Answer(_), _) => {
+                let is_to_asker = out[..6] == frame[6..12] || out[..6] == ALL_NODES_MAC;
+                action == Action::Back && out[6..11] == [0, 0, 0x5e, 0, 1] && is_to_asker
+            }
+        };
+        assert!(is_as_said, "the model says {verdict:?}: {action:?} as {out:02x?} for {frame:02x?}");
+        verdict
+    }
 }
 
-/// One of the kinds, mostly damaged: in its length, in some bytes, in the bytes that decide.
-fn random_frame(random: &mut Random) -> Vec<u8> {
-    let vhid = random.pick(&[VHID, 8, 9, 255, 0]);
-    let mut frame = random.pick(&kinds(vhid));
+/// A row's frame, mostly damaged: in its length, in some bytes, in the bytes that decide.
+fn random_frame(hook: Hook, rows: &[Row], random: &mut Random) -> Vec<u8> {
+    let mut frame = rows[random.below(rows.len())].frame.clone();
     if random.one_in(3) {
-        frame.truncate(14 + random.below(frame.len() - 13));
+        let mac = virtual_mac(random.pick(&[VHID, 8, 9, 255, 0]));
+        let mac = random.pick(&[mac, LINK_MAC]);
+        let at = random.pick(&[0, 6]);
+        frame[at..at + 6].copy_from_slice(&mac);
+    }
+    if random.one_in(3) {
+        frame.truncate(15 + random.below(frame.len() - 14));
     }
     if random.one_in(8) {
         frame.resize(frame.len() + random.below(1200), 0x5a);
     }
     if random.one_in(2) {
         for _ in 0..=random.below(3) {
-            let at = random.below(frame.len().min(90));
-            frame[at] = random.pick(&[0, 1, 4, 6, 7, 8, 58, 112, 135, 255, 0x45, 0x46, 0x4f, 0x60, 0x21]);
+            let at = 12 + random.below(frame.len().min(90) - 12);
+            frame[at] = random.pick(&DECIDING);
         }
     }
+    let len = frame.len().max(hook.shortest(&frame));
+    frame.resize(len, 0);
     frame
+}
+
+/// Bytes that mean something somewhere.
+const DECIDING: [u8; 20] =
+    [0, 1, 2, 4, 6, 7, 8, 58, 112, 0x81, 0x86, 0x88, 128, 135, 136, 255, 0x21, 0x45, 0x4f, 0x60];
+
+impl Hook {
+    /// The kernel's test run takes no frame without anything behind its Ethernet header, and at tc
+    /// none with part of an IP header.
+    fn shortest(self, frame: &[u8]) -> usize {
+        match (self, &frame[12..14]) {
+            (Self::Xdp | Self::OneBuffer, _) => 14,
+            (Self::Egress, [8, 0]) => 34,
+            (Self::Egress, [0x86, 0xdd]) => 54,
+            (Self::Egress, _) => 15,
+        }
+    }
 }

@@ -214,7 +214,7 @@ const SHAPES: [Shape; 6] = [
 ];
 
 // What a record of the ring buffer looks like is in no map's shape: it is in the version alone.
-const _: () = assert!(size_of::<Captured>() == 144 && map::ABI == 3);
+const _: () = assert!(size_of::<Captured>() == 144 && map::ABI == 4);
 
 const fn shape<K, V>(name: &'static str, kind: MapType, entries: u32) -> Shape {
     Shape { name, kind, key: size_of::<K>(), value: size_of::<V>(), entries }
