@@ -6,6 +6,7 @@ use crate::api::{Host, MapWindow, Request, Response, SCHEMA, Status};
 use crate::io::bpf::{self, Counters, Pinned, Standing};
 use crate::io::clock;
 use anyhow::{Context, Result, bail};
+use carp_common::map::ABI;
 use carp_common::time::Instant;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -102,6 +103,8 @@ fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
     let modes = pinned.interfaces.values().map(|link| (link.clone(), "attached".to_owned()));
     Status {
         schema: SCHEMA,
+        abi: ABI,
+        build: pinned.build.clone(),
         node: name.to_owned(),
         hosts: hosts.collect(),
         datapath: modes.collect::<BTreeMap<_, _>>(),

@@ -9,8 +9,10 @@ mod attach;
 mod clsact;
 mod egress;
 mod error;
+mod layout;
 mod pins;
 mod read;
+mod share;
 mod shift;
 mod slot;
 mod sys;
@@ -25,7 +27,7 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use carp_common::id::IfIndex;
 use carp_common::map::{
-    ADVERTS, COUNTERS, Captured, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
+    ABI, ADVERTS, COUNTERS, Captured, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
 };
 use zerocopy::FromBytes;
 
@@ -36,10 +38,13 @@ pub use pins::is_bpffs_mounted;
 pub use read::{Counters, Pinned, Standing, instance_of, pinned_instances, read_pinned};
 
 use attach::{Survey, Undo};
-use pins::{Found, Pins};
+use layout::MAPS;
+use pins::Pins;
 
 /// The object that `cargo xtask build-ebpf` made; `build.rs` finds it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARP_BPF_OBJECT"));
+/// Which one it is: what `build.rs` took of its bytes. Two builds of the same source have the same.
+pub const BUILD: &str = env!("CARP_BPF_BUILD");
 /// The XDP program's name in it.
 pub const PROGRAM: &str = "carp";
 /// The name of the program for what leaves.
@@ -102,21 +107,24 @@ pub struct Adverts {
 /// The first one; the rest is removed nevertheless.
 pub fn remove_pinned(instance: &str) -> Result<(), Error> {
     let pins = Pins::of(instance)?;
-    match pins.look() {
-        Found::Nothing => Ok(()),
-        Found::Ours | Found::Stale => pins.remove(),
-    }
+    if pins.exist()? { pins.remove() } else { Ok(()) }
 }
 
 impl Datapath {
     /// Loads and attaches, or goes on with what a killed daemon of this instance left: its maps
-    /// with their contents, and its links. Adverts that it left unread are thrown away. The caller
+    /// with their contents as far as this version knows them, and its links, each of which gets the
+    /// new program in one step. `fill` writes the maps before that, so that at no moment a program
+    /// is at work that does not know what it guards. Adverts left unread are thrown away. The caller
     /// makes sure that no other daemon of this name runs.
     ///
     /// # Errors
     /// Missing capabilities, no BPF file system, a foreign program on an interface, a driver or
-    /// kernel that refuses. What had been made by then is removed again.
-    pub fn open(instance: &str, ports: &[Port]) -> Result<(Self, Adverts), Error> {
+    /// kernel that refuses; those of `fill`. What had been made by then is removed again.
+    pub fn open(
+        instance: &str,
+        ports: &[Port],
+        fill: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(Self, Adverts), Error> {
         let pins = Pins::of(instance)?;
         let missing = privilege::missing_for_xdp();
         if !missing.is_empty() {
@@ -124,17 +132,12 @@ impl Datapath {
         }
         raise_memlock();
         pins::mount_bpffs()?;
-        let found = pins.look();
-        let mut survey = Survey::take(&pins, found, ports)?;
-        if found == Found::Stale {
-            tracing::warn!(instance, "removing a datapath of another version");
-            pins.remove()?;
-            survey = Survey::take(&pins, Found::Nothing, ports)?;
-        }
-        let opened = Self::build(&pins, found, &mut survey, ports);
-        if opened.is_err() && found != Found::Ours {
+        let was_there = pins.exist()?;
+        let mut survey = Survey::take(&pins, ports)?;
+        let opened = Self::build(&pins, &mut survey, ports, fill);
+        if opened.is_err() {
             // There may be nothing to remove, if that was what failed.
-            let _undone = pins.remove();
+            let _undone = if was_there { pins.forget_new() } else { pins.remove() };
         }
         opened
     }
@@ -238,24 +241,24 @@ impl Datapath {
 
     fn build(
         pins: &Pins,
-        found: Found,
         survey: &mut Survey<'_>,
         ports: &[Port],
+        fill: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(Self, Adverts), Error> {
-        if found != Found::Ours {
-            pins.create()?;
-        }
+        pins.prepare()?;
         let mut ebpf = load(pins)?;
-        let (datapath, adverts) = Self::with_maps(pins, &mut ebpf)?;
-        let mut leaving = egress::Survey::take(pins, found, ports)?;
+        let (mut datapath, adverts) = Self::with_maps(pins, &mut ebpf)?;
+        let mut leaving = egress::Survey::take(pins, ports)?;
         survey.remove_left(pins)?;
         leaving.remove_left(pins)?;
         // New links first: they may fail, replacing a program does not.
         let mut undo = Undo::new(pins);
         survey.attach_new(pins, program(&mut ebpf)?, &mut undo)?;
         leaving.attach_new(pins, egress_program(&mut ebpf)?, &mut undo)?;
+        fill(&mut datapath)?;
         survey.replace(program(&mut ebpf)?)?;
         leaving.replace(egress_program(&mut ebpf)?)?;
+        pins.settle()?;
         undo.forget();
         Ok((Self { modes: attach::modes(ports)?, ..datapath }, adverts))
     }
@@ -324,8 +327,15 @@ impl Mode {
 
 fn load(pins: &Pins) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
-    for name in [HOSTS, VIPS, WINDOWS, HEARD, ADVERTS, COUNTERS] {
-        loader.map_pin_path(name, pins.map(name));
+    for map in &MAPS {
+        if pins.keep(map) {
+            loader.map_pin_path(map.name, pins.map(map.name));
+        } else {
+            if let (Some(theirs), true) = (pins.version(), pins.map(map.name).exists()) {
+                tracing::warn!(map = map.name, theirs, ours = ABI, "of another version: begun anew, empty");
+            }
+            loader.map_pin_path(map.name, pins.new_map(map.name));
+        }
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(&error))?;
     program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;

@@ -16,4 +16,5 @@ pub mod marks;
 mod netlink;
 pub mod privilege;
 pub mod raw;
+pub mod readers;
 pub mod shield;

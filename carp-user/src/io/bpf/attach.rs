@@ -8,7 +8,7 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use carp_common::id::IfIndex;
 
-use super::pins::{Found, PinnedLink, Pins};
+use super::pins::{PinnedLink, Pins};
 use super::slot::{self, Occupant};
 use super::{Attached, Error, Mode, Port};
 
@@ -24,7 +24,7 @@ impl<'a> Survey<'a> {
     ///
     /// # Errors
     /// [`Error::Occupied`]; those of listing.
-    pub(super) fn take(pins: &Pins, found: Found, ports: &'a [Port]) -> Result<Self, Error> {
+    pub(super) fn take(pins: &Pins, ports: &'a [Port]) -> Result<Self, Error> {
         let mut left = pins.links()?;
         let occupants = slot::occupants()?;
         let mut surveyed = Vec::new();
@@ -35,9 +35,7 @@ impl<'a> Survey<'a> {
             refuse_foreign(port, occupant, ours.is_some())?;
             let fits = ours.filter(|at| {
                 let is_named_so = left.get(*at).is_some_and(|pin| pin.name == port.name);
-                found == Found::Ours
-                    && is_named_so
-                    && occupant.is_some_and(|o| port.mode.is_met_by(o.attached))
+                is_named_so && occupant.is_some_and(|o| port.mode.is_met_by(o.attached))
             });
             surveyed.push((port, fits.map(|at| left.swap_remove(at))));
         }

@@ -125,6 +125,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(super) fn pinned_map(map: &'static str, error: &io::Error) -> Self {
+        Self::Map { map, reason: error.to_string() }
+    }
+
     pub(super) fn map(map: &'static str, error: &MapError) -> Self {
         Self::Map { map, reason: chain(error) }
     }
