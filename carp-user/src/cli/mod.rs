@@ -1,5 +1,6 @@
 //! `carpctl`: one file per verb family.
 
+pub mod cleanup;
 pub mod counters;
 pub mod daemon;
 pub mod decode;
@@ -51,6 +52,8 @@ enum Verb {
     Demote(demote::Args),
     /// Lift a demotion of that name.
     Undemote(demote::UndemoteArgs),
+    /// Remove what a killed carpd left on this machine.
+    Cleanup(cleanup::Args),
     /// Take an advertisement apart: does it verify, and why would it be refused?
     Decode(decode::Args),
 }
@@ -64,6 +67,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Watch(args) => watch::run(&args, name),
         Verb::Demote(args) => demote::run(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
+        Verb::Cleanup(args) => cleanup::run(args, name),
         Verb::Decode(args) => return decode::run(args),
     };
     match outcome {

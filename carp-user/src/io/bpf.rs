@@ -20,6 +20,7 @@ mod sys;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
@@ -108,6 +109,14 @@ pub struct Adverts {
 pub fn remove_pinned(instance: &str) -> Result<(), Error> {
     let pins = Pins::of(instance)?;
     if pins.exist()? { pins.remove() } else { Ok(()) }
+}
+
+/// Every pin of this instance; none when there are none.
+///
+/// # Errors
+/// A name that cannot be one; when they may not be listed.
+pub fn pins_of(instance: &str) -> Result<Vec<PathBuf>, Error> {
+    Pins::of(instance)?.list()
 }
 
 impl Datapath {

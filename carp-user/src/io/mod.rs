@@ -11,6 +11,7 @@ pub mod error;
 pub mod fdb;
 pub mod group;
 pub mod instance;
+pub mod leftovers;
 pub mod link;
 pub mod marks;
 mod netlink;

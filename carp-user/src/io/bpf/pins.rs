@@ -115,12 +115,22 @@ impl Pins {
         self.pinned(|path| read_mark(path.clone()).or_else(|| read_link_pin(path, EGRESS)))
     }
 
-    fn pinned(&self, read: impl Fn(PathBuf) -> Option<PinnedLink>) -> Result<Vec<PinnedLink>, Error> {
+    /// Everything in the folder, in the order of names; nothing without one.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub(super) fn list(&self) -> Result<Vec<PathBuf>, Error> {
         let entries = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|source| self.error("listing", &self.root, source))?,
         };
-        Ok(entries.filter_map(|entry| read(entry.ok()?.path())).collect())
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn pinned(&self, read: impl Fn(PathBuf) -> Option<PinnedLink>) -> Result<Vec<PinnedLink>, Error> {
+        Ok(self.list()?.into_iter().filter_map(read).collect())
     }
 
     /// Makes the folder where there is none, and removes what a start that failed left in it.
@@ -204,9 +214,8 @@ impl Pins {
     }
 
     fn remove_where(&self, is_to_go: impl Fn(&Path) -> bool) -> Result<(), Error> {
-        let entries = fs::read_dir(&self.root).map_err(|source| self.error("listing", &self.root, source))?;
         let mut result = Ok(());
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_to_go(path)) {
+        for path in self.list()?.into_iter().filter(|path| is_to_go(path)) {
             let removed = match is_link(&path) {
                 true => self.remove_link(&path),
                 false => fs::remove_file(&path).map_err(|source| self.error("removing", &path, source)),
