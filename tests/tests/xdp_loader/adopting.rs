@@ -11,7 +11,7 @@ const WINDOW: Window = Window { serve_until: 1 << 40, ..Window::CLOSED };
 /// A datapath on `a0` with an open window, its daemon gone.
 fn left_behind(instance: &Instance) -> Objects {
     let port = port("a0", Mode::Native);
-    let (mut datapath, _adverts) = open(&instance, std::slice::from_ref(&port)).unwrap();
+    let (mut datapath, _adverts) = open(instance, std::slice::from_ref(&port)).unwrap();
     configure(&mut datapath, port.link, 1, [10, 9, 0, 1].into()).unwrap();
     datapath.set_window(0, WINDOW).unwrap();
     Objects::on("a0")
