@@ -9,7 +9,9 @@ mod attach;
 mod clsact;
 mod egress;
 mod error;
+mod holder;
 mod layout;
+mod load;
 mod pins;
 mod read;
 mod share;
@@ -22,24 +24,23 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{SchedClassifier, Xdp};
-use aya::util::KernelVersion;
-use aya::{Ebpf, EbpfLoader};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use carp_common::id::IfIndex;
 use carp_common::map::{
-    ABI, ADVERTS, COUNTERS, Captured, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
+    ADVERTS, COUNTERS, Captured, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
 };
 use zerocopy::FromBytes;
 
 use super::privilege;
 
 pub use error::Error;
+pub use holder::{Foreign, Holder, Place};
 pub use pins::is_bpffs_mounted;
 pub use read::{Counters, Pinned, Standing, instance_of, pinned_instances, read_pinned};
 
 use attach::{Survey, Undo};
-use layout::MAPS;
+use load::{egress_program, load, program, take};
 use pins::Pins;
 
 /// The object that `cargo xtask build-ebpf` made; `build.rs` finds it.
@@ -139,7 +140,7 @@ impl Datapath {
         if !missing.is_empty() {
             return Err(Error::Privilege { missing: missing.join(" ") });
         }
-        raise_memlock();
+        load::raise_memlock();
         pins::mount_bpffs()?;
         let was_there = pins.exist()?;
         let mut survey = Survey::take(&pins, ports)?;
@@ -323,6 +324,16 @@ impl AsFd for Adverts {
     }
 }
 
+impl Attached {
+    /// As it is called in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
 impl Mode {
     fn is_met_by(self, attached: Attached) -> bool {
         match (self, attached) {
@@ -331,52 +342,5 @@ impl Mode {
             (Self::Auto, Attached::Generic) => true,
             (Self::Native, Attached::Generic) | (Self::Generic, Attached::Native) => false,
         }
-    }
-}
-
-fn load(pins: &Pins) -> Result<Ebpf, Error> {
-    let mut loader = EbpfLoader::new();
-    for map in &MAPS {
-        if pins.keep(map) {
-            loader.map_pin_path(map.name, pins.map(map.name));
-        } else {
-            if let (Some(theirs), true) = (pins.version(), pins.map(map.name).exists()) {
-                tracing::warn!(map = map.name, theirs, ours = ABI, "of another version: begun anew, empty");
-            }
-            loader.map_pin_path(map.name, pins.new_map(map.name));
-        }
-    }
-    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(&error))?;
-    program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
-    egress_program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
-    Ok(ebpf)
-}
-
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
-    let found = ebpf.program_mut(PROGRAM).and_then(|program| program.try_into().ok());
-    found.ok_or_else(|| Error::Load { reason: format!("the object has no XDP program {PROGRAM}") })
-}
-
-fn egress_program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, Error> {
-    let found = ebpf.program_mut(EGRESS_PROGRAM).and_then(|program| program.try_into().ok());
-    found.ok_or_else(|| Error::Load { reason: format!("the object has no tc program {EGRESS_PROGRAM}") })
-}
-
-fn take<T>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    convert: impl FnOnce(Map) -> Result<T, aya::maps::MapError>,
-) -> Result<T, Error> {
-    let map = ebpf.take_map(name);
-    let map = map.ok_or(Error::Map { map: name, reason: "not in the BPF object".to_owned() })?;
-    convert(map).map_err(|error| Error::map(name, &error))
-}
-
-/// Before 5.11 maps count against RLIMIT_MEMLOCK, whose default is 64 KiB. If it cannot be raised,
-/// making the maps fails and says so.
-fn raise_memlock() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    if KernelVersion::current().is_ok_and(|kernel| kernel < KernelVersion::new(5, 11, 0)) {
-        let _kept = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
     }
 }

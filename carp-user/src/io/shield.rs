@@ -72,10 +72,7 @@ impl Shield {
 
     /// How it is attached to a link: `native` or `generic`.
     pub fn mode(&self, link: IfIndex) -> Option<&'static str> {
-        self.datapath.mode_of(link).map(|mode| match mode {
-            Attached::Native => "native",
-            Attached::Generic => "generic",
-        })
+        self.datapath.mode_of(link).map(Attached::name)
     }
 
     /// What it did, by counter.
@@ -128,8 +125,8 @@ fn describe(datapath: &mut Datapath, links: &Links, hosts: &[HostSetup]) -> Resu
 
 /// An occupied interface is most often another carpd's: then its name helps more than a program's id.
 fn name_rival(error: super::bpf::Error) -> Error {
-    let super::bpf::Error::Occupied { name, id, .. } = &error else { return error.into() };
-    let Some(instance) = super::bpf::instance_of(*id) else { return error.into() };
+    let super::bpf::Error::Occupied { name, program, .. } = &error else { return error.into() };
+    let Some(instance) = super::bpf::instance_of(program.id) else { return error.into() };
     let interface = name.clone();
     match instance::Other::running(&instance) {
         Some(other) => other.of(&interface).into(),

@@ -1,11 +1,15 @@
 //! Opening and closing.
 
 use crate::place::{Instance, Leaving, Objects, configure, ip, open, port, program_on, until, within};
+use aya::programs::links::FdLink;
 use aya::programs::{Xdp, XdpMode};
 use carp_common::map::{Counter, Window};
 use carp_common::time::Instant;
 use carp_user::io::bpf::{Attached, Counters, Datapath, Error, Mode, OBJECT, PROGRAM, Standing, read_pinned};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+/// Those that carpd keeps, as far as they are about programs.
+const CARPD: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::BPF).union(CapabilitySet::PERFMON);
 
 #[test]
 fn opening_pins_and_attaches_and_closing_leaves_nothing() {
@@ -76,25 +80,73 @@ fn an_error_half_way_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn a_foreign_program_is_refused_by_its_name_and_left_alone() {
+fn a_foreign_program_is_named_with_who_holds_it_and_left_alone() {
     within(2, || {
         let mut foreign = aya::Ebpf::load(OBJECT).unwrap();
         let xdp: &mut Xdp = foreign.program_mut(PROGRAM).unwrap().try_into().unwrap();
         xdp.load().unwrap();
-        for mode in [XdpMode::Driver, XdpMode::Skb] {
+        let ours = format!("held by process {} (", std::process::id());
+        for (mode, name) in [(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")] {
             let link = xdp.attach("a1", mode).unwrap();
             let id = program_on("a1").unwrap();
-            let instance = Instance::new();
-            let ports = [port("a0", Mode::Auto), port("a1", Mode::Auto)];
-            let error = open(&instance, &ports).err().unwrap().to_string();
-            println!("{error}");
-            assert!(error.starts_with(&format!("a1 already has XDP program carp (id {id})")), "{error}");
-            assert_eq!((program_on("a0"), program_on("a1")), (None, Some(id)));
-            assert!(!instance.folder().exists());
+            let error = refused(id);
+            assert!(
+                error.starts_with(&format!("a1 already has a {name} XDP program, carp (id {id})")),
+                "{error}"
+            );
+            assert!(error.contains(&format!(", its link {ours}")), "{error}");
+            assert!(error.contains(&format!("(kill {})", std::process::id())), "{error}");
             xdp.detach(link).unwrap();
             until("the foreign program is off", || program_on("a1").is_none());
         }
+        // Put there by hand, from a pinned program.
+        let place = Instance::new();
+        std::fs::create_dir_all(place.folder()).unwrap();
+        let pin = place.folder().join("foreign");
+        xdp.pin(&pin).unwrap();
+        ip(&format!("link set a1 xdpgeneric pinned {}", pin.display()));
+        let error = refused(program_on("a1").unwrap());
+        assert!(error.contains(&format!(", pinned as {}, {ours}", pin.display())), "{error}");
+        assert!(error.contains("(ip link set a1 xdp off)"), "{error}");
     });
+}
+
+#[test]
+fn a_foreign_program_is_named_with_the_capabilities_that_carpd_keeps() {
+    within(2, || {
+        let place = Instance::new();
+        std::fs::create_dir_all(place.folder()).unwrap();
+        let pin = place.folder().join("foreign");
+        let mut foreign = aya::Ebpf::load(OBJECT).unwrap();
+        let xdp: &mut Xdp = foreign.program_mut(PROGRAM).unwrap().try_into().unwrap();
+        xdp.load().unwrap();
+        let link = xdp.attach("a1", XdpMode::Skb).and_then(|link| xdp.take_link(link)).unwrap();
+        drop(FdLink::try_from(link).unwrap().pin(&pin).unwrap());
+        drop(foreign);
+        let id = program_on("a1").unwrap();
+        let mut sets = capabilities(None).unwrap();
+        sets.effective = CARPD;
+        set_capabilities(None, sets).unwrap();
+        let error = refused(id);
+        assert!(
+            error.contains(&format!("carp (id {id}), its link pinned as {}: ", pin.display())),
+            "{error}"
+        );
+        assert!(error.contains(&format!("(rm {})", pin.display())), "{error}");
+        std::fs::remove_file(&pin).unwrap();
+        until("the foreign program is off", || program_on("a1").is_none());
+    });
+}
+
+/// What is said when `a1` is occupied by this program.
+fn refused(program: u32) -> String {
+    let instance = Instance::new();
+    let ports = [port("a0", Mode::Auto), port("a1", Mode::Auto)];
+    let error = open(&instance, &ports).err().unwrap().to_string();
+    println!("{error}");
+    assert_eq!((program_on("a0"), program_on("a1")), (None, Some(program)));
+    assert!(!instance.folder().exists());
+    error
 }
 
 #[test]
@@ -136,7 +188,7 @@ fn these_three_capabilities_are_enough() {
         let (datapath, _adverts) = open(&instance, std::slice::from_ref(&port)).unwrap();
         datapath.close().unwrap();
         let mut sets = capabilities(None).unwrap();
-        sets.effective = CapabilitySet::NET_ADMIN | CapabilitySet::BPF | CapabilitySet::PERFMON;
+        sets.effective = CARPD;
         set_capabilities(None, sets).unwrap();
         let (datapath, _adverts) = open(&instance, &[port]).unwrap();
         datapath.close().unwrap();

@@ -8,6 +8,7 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use carp_common::id::IfIndex;
 
+use super::holder::Foreign;
 use super::pins::{PinnedLink, Pins};
 use super::slot::{self, Occupant};
 use super::{Attached, Error, Mode, Port};
@@ -136,8 +137,8 @@ fn refuse_foreign(port: &Port, occupant: Option<Occupant>, is_ours: bool) -> Res
     match occupant {
         Some(occupant) if !is_ours => Err(Error::Occupied {
             name: port.name.clone(),
-            program: slot::program_name(occupant.program),
-            id: occupant.program,
+            mode: occupant.attached.name(),
+            program: Box::new(Foreign::of(occupant.program)),
         }),
         Some(_) | None => Ok(()),
     }
@@ -180,14 +181,14 @@ fn attach_in(
     attached: Attached,
     choices: &'static str,
 ) -> Result<XdpLink, Error> {
-    let (mode, name) = match attached {
-        Attached::Native => (XdpMode::Driver, "native"),
-        Attached::Generic => (XdpMode::Skb, "generic"),
+    let mode = match attached {
+        Attached::Native => XdpMode::Driver,
+        Attached::Generic => XdpMode::Skb,
     };
     program
         .attach_to_if_index(port.link.0, mode)
         .and_then(|id| program.take_link(id))
-        .map_err(|error| Error::attach(&port.name, name, choices, &error))
+        .map_err(|error| Error::attach(&port.name, attached.name(), choices, &error))
 }
 
 /// In one step: there is no moment without a program.

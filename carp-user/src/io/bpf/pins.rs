@@ -294,7 +294,11 @@ fn read_mark(path: PathBuf) -> Option<PinnedLink> {
 fn read_link_pin(path: PathBuf, prefix: &str) -> Option<PinnedLink> {
     let name = stripped(&path, prefix)?.to_owned();
     let (ifindex, program) = match sys::open_pin(&path, Access::Full) {
-        Ok(link) => (sys::fdinfo(&link, "ifindex"), sys::fdinfo(&link, "prog_id")),
+        Ok(link) => {
+            let info = sys::fdinfo(&link);
+            let number = |key| sys::field(&info, key).and_then(|value| value.parse().ok());
+            (number("ifindex"), number("prog_id"))
+        }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (index_of(&name), None),
         Err(_) => (None, None),
     };

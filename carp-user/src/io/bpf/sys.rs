@@ -37,15 +37,14 @@ pub(super) fn open_pin(path: &Path, access: Access) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// What the kernel tells of an open object under this key.
-pub(super) fn fdinfo(object: &OwnedFd, key: &str) -> Option<u32> {
-    let text = fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", object.as_raw_fd())).ok()?;
-    field(&text, key)
+/// What the kernel tells of an open object: "key:\tvalue", a line each. Empty where there is no /proc.
+pub(super) fn fdinfo(object: &OwnedFd) -> String {
+    fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", object.as_raw_fd())).unwrap_or_default()
 }
 
-/// The value of this key in the text of a file of fdinfo.
-pub(super) fn field(text: &str, key: &str) -> Option<u32> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
+/// The value of a key there.
+pub(super) fn field<'a>(info: &'a str, key: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
 }
 
 /// Detaches a link at once. Removing its pin alone would do so too, but some time later.
