@@ -1,7 +1,9 @@
 //! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
 
+use crate::io::bpf::BUILD;
 use crate::proto::event::Command;
 use crate::proto::status::{HostStatus, NodeStatus};
+use carp_common::map::ABI;
 use carp_common::time::{Instant, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,6 +72,13 @@ pub struct Status {
     pub pid: u32,
     /// Version of the daemon; empty when it does not answer.
     pub version: String,
+    /// Version of the BPF maps' layouts.
+    #[serde(default)]
+    pub abi: u32,
+    /// Build of the BPF programs that the daemon brought; of those that are pinned, when it does not
+    /// answer.
+    #[serde(default)]
+    pub build: String,
     /// Virtual hosts, in configuration order.
     pub hosts: Vec<Host>,
     /// Demotions in force.
@@ -188,6 +197,8 @@ impl Status {
             node: name.to_owned(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            abi: ABI,
+            build: BUILD.to_owned(),
             hosts: node.hosts.iter().map(|host| Host::of(host, interface(host), now)).collect(),
             demotions: demotions.collect(),
             demotion: node.demotion,

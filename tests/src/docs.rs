@@ -26,6 +26,8 @@ pub fn root() -> PathBuf {
 fn man(command: clap::Command, section: &str) -> std::io::Result<String> {
     let mut page = Vec::new();
     let name = command.get_name().to_owned();
+    // Not the build of the BPF programs, which every change of them changes.
+    let command = command.version(env!("CARGO_PKG_VERSION"));
     let man = clap_mangen::Man::new(command.clone()).section(section).date("").source("carp").manual("carp");
     man.render(&mut page)?;
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {

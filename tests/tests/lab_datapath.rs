@@ -82,7 +82,8 @@ impl Cable {
         client.ip("neighbour add 10.9.0.1 lladdr 02:00:00:00:00:11 dev eth0 nud permanent")?;
         let link = IfIndex(gateway.ifindex("gw0")?);
         let (instance, port) = (lab.instance("gw"), Port { link, name: "gw0".to_owned(), mode });
-        let (mut datapath, _adverts) = gateway.enter(|| Ok(Datapath::open(&instance, &[port])?))?;
+        let (mut datapath, _adverts) =
+            gateway.enter(|| Ok(Datapath::open(&instance, &[port], |_| Ok(()))?))?;
         let (vhid, vip) = (Vhid::new(1).unwrap(), address("10.9.0.1"));
         let host = Host { slot: 0, link_mac: [2, 0, 0, 0, 0, 0x11], flags: 0 };
         datapath.set_host(HostKey::new(link, vhid), host)?;

@@ -1,13 +1,15 @@
 //! A daemon that ends in order leaves its machine as it found it.
 
 use anyhow::Result;
-use carp_tests::lab::Purpose;
-use carp_tests::lab::carpd::Carpd;
+use carp_tests::lab::carpd::{Carpd, product};
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::PATIENCE;
 use carp_tests::lab::machine::{State, difference_since};
+use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::pair::Pair;
+use carp_tests::lab::{Purpose, clock};
 use std::fs;
+use std::process::Command;
 
 #[test]
 fn after_sigterm_nothing_is_left_of_a_master() -> Result<()> {
@@ -75,4 +77,54 @@ fn leaves_nothing(config: &Config, life: impl FnOnce(&mut Carpd) -> Result<()>) 
     let difference = difference_since(&before, pair.gw1(), &instance)?;
     assert!(difference.is_empty(), "left behind:\n{difference}");
     Ok(())
+}
+
+#[test]
+fn what_a_killed_daemon_left_is_listed_and_removed_by_cleanup_but_not_while_it_runs() -> Result<()> {
+    for xdp in ["auto", "off"] {
+        let pair = Pair::new(Purpose::Test)?;
+        let config = Config::gateway().with_xdp(xdp);
+        let mut carpd = Carpd::configure(&pair.lab, pair.gw1(), &config)?;
+        let instance = carpd.instance().to_owned();
+        let before = State::of(pair.gw1(), &instance)?;
+        carpd.run()?;
+        carpd.wait_role("MASTER", PATIENCE)?;
+        carpd.wait_serving(PATIENCE)?;
+        clock::wait_for("the VIPs", PATIENCE, || {
+            pair.gw1().ip("address show dev lan0").ok()?.contains("10.77.1.1/32").then_some(())
+        })?;
+        let running = State::of(pair.gw1(), &instance)?;
+        let pid = carpd.process()?.id();
+        // Stopped is not dead.
+        carpd.freeze()?;
+        let (code, text) = cleanup(pair.gw1(), &["--instance", &instance, "cleanup"])?;
+        assert!(code == Some(1) && text.contains(&format!("as process {pid}")), "{text}");
+        assert!(running.difference(&State::of(pair.gw1(), &instance)?).is_empty());
+        carpd.kill()?;
+        let killed = State::of(pair.gw1(), &instance)?;
+        let (code, text) = cleanup(pair.gw2(), &["cleanup", &instance])?;
+        assert!(code == Some(1) && text.contains(&format!("/run/netns/{}", pair.gw1().name())), "{text}");
+        let (code, text) = cleanup(pair.gw1(), &["cleanup", &instance, "--dry-run"])?;
+        println!("{text}");
+        assert_eq!(code, Some(0), "{text}");
+        let of_datapath = ["00:00:5e:00:01:02 on wan0", "/WINDOWS", "/link-lan0", "/egress-wan0"];
+        let always = ["10.77.1.1 on lan0", "fd77:2::1 on wan0", "/marks", "/lock", "/control.sock"];
+        assert!(always.iter().all(|seen| text.contains(seen)), "{text}");
+        assert!(of_datapath.iter().all(|seen| text.contains(seen) == (xdp != "off")), "{text}");
+        assert!(killed.difference(&State::of(pair.gw1(), &instance)?).is_empty(), "only looked");
+        let (code, text) = cleanup(pair.gw1(), &["cleanup"])?;
+        assert_eq!(code, Some(0), "the only one that left something: {text}");
+        let difference = difference_since(&before, pair.gw1(), &instance)?;
+        assert!(difference.is_empty(), "left behind:\n{difference}");
+        let (code, text) = cleanup(pair.gw1(), &["cleanup", &instance])?;
+        assert!(code == Some(0) && text.contains("nothing"), "{text}");
+    }
+    Ok(())
+}
+
+/// Exit code and output of carpctl.
+fn cleanup(host: &Namespace, words: &[&str]) -> Result<(Option<i32>, String)> {
+    let output = host.output(Command::new(product("carpctl")?).args(words))?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
 }

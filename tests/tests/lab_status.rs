@@ -3,10 +3,12 @@
 
 use anyhow::{Context, Result};
 use carp_common::time::Span;
+use carp_tests::lab::Purpose;
 use carp_tests::lab::carpd::{Carpd, product};
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
+use carp_tests::lab::pair::Pair;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +17,8 @@ use std::process::{Command, Stdio};
 
 /// A user and a group of nobody's.
 const NOBODY: u32 = 65_534;
+/// What group `carp` is in one of the tests.
+const GROUP: u32 = 64_977;
 
 #[test]
 fn a_healthy_pair_exits_with_0_and_shows_daemon_and_datapath() -> Result<()> {
@@ -143,26 +147,50 @@ fn watch_gives_an_object_a_line_through_a_daemons_death_and_stops_when_nobody_re
 }
 
 #[test]
-fn members_of_the_group_may_read_and_others_are_told_what_to_do() -> Result<()> {
-    let mut duo = Duo::elected(&Config::gateway())?;
-    let socket = format!("/run/carp/{}/control.sock", duo.gw1.instance());
-    let about = std::fs::metadata(&socket)?;
-    assert_eq!((about.mode() & 0o777, about.uid()), (0o660, 0));
+fn members_of_the_group_read_daemon_and_maps_and_others_are_told_what_to_do() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let mut gw1 = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;
+    gw1.with_group(GROUP)?;
+    let bpffs = || std::fs::metadata("/sys/fs/bpf").map(|about| (about.mode() & 0o777, about.gid()));
+    let before = bpffs()?;
+    gw1.run()?;
+    gw1.wait_role("MASTER", PATIENCE)?;
+    gw1.wait_serving(PATIENCE)?;
+    let about = std::fs::metadata(format!("/run/carp/{}/control.sock", gw1.instance()))?;
+    assert_eq!((about.mode() & 0o777, about.uid(), about.gid()), (0o660, 0, GROUP));
     let guest = Guest::new()?;
-    let (code, text) = guest.carpctl(&duo.gw1, NOBODY, &["status"])?;
+    let (code, text) = guest.carpctl(&gw1, NOBODY, &["status"])?;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("group carp"), "{text}");
-    let groups = std::fs::read_to_string("/etc/group")?;
-    let group = groups.lines().find_map(|line| line.strip_prefix("carp:")?.split(':').nth(1)?.parse().ok());
-    assert_eq!(about.gid(), group.unwrap_or(0));
-    // Whoever has the socket's group may ask, whatever that group is here, but change nothing.
-    let (code, text) = guest.carpctl(&duo.gw1, about.gid(), &["status"])?;
+    let (code, text) = guest.carpctl(&gw1, GROUP, &["status", "--json"])?;
     assert_eq!(code, Some(0), "{text}");
-    let (code, text) = guest.carpctl(&duo.gw1, about.gid(), &["demote", "test"])?;
+    let status: Value = serde_json::from_str(&text)?;
+    assert_eq!(status["hosts"][1]["window"]["open"], true, "joined with the maps: {text}");
+    let (code, text) = guest.carpctl(&gw1, GROUP, &["demote", "test"])?;
     assert!(code == Some(1) && text.contains("only root"), "{text}");
-    duo.gw1.kill()?;
-    let (code, text) = guest.carpctl(&duo.gw1, about.gid(), &["status"])?;
-    assert!(code == Some(1) && text.contains("only root may read the pinned maps"), "{text}");
+    gw1.kill()?;
+    let (code, text) = guest.carpctl(&gw1, GROUP, &["status"])?;
+    assert_eq!(code, Some(10), "{text}");
+    assert!(text.contains("from the pinned maps alone"), "{text}");
+    assert!(text.contains("lan0@1") && text.contains("wan0@2") && text.contains("SERVING"), "{text}");
+    let (code, text) = guest.carpctl(&gw1, GROUP, &["counters"])?;
+    assert!(code == Some(10) && text.contains("arp-answered"), "{text}");
+    let (code, text) = guest.carpctl(&gw1, NOBODY, &["status"])?;
+    assert!(code == Some(1) && text.contains("group carp"), "{text}");
+    // What is not for reading is root's alone.
+    let pins = PathBuf::from("/sys/fs/bpf/carp").join(gw1.instance());
+    for pin in std::fs::read_dir(pins)? {
+        let (name, mode) = {
+            let pin = pin?;
+            (pin.file_name(), pin.metadata()?.mode())
+        };
+        let is_shared = ["COUNTERS", "HEARD", "HOSTS", "VIPS", "WINDOWS"].iter().any(|map| name == **map);
+        let wanted = if is_shared { 0o640 } else { 0o600 };
+        assert!(mode & 0o170_000 == 0o120_000 || mode & 0o777 == wanted, "{name:?} {mode:o}");
+    }
+    gw1.run()?;
+    gw1.stop()?;
+    assert_eq!(bpffs()?, before, "the way into the BPF file system is as it was");
     Ok(())
 }
 

@@ -15,7 +15,7 @@ const INVALID: u8 = 3;
 #[derive(Debug, clap::Parser)]
 #[command(
     name = "carpd",
-    version,
+    version = super::VERSION.as_str(),
     after_help = "Examples:\n  carpd --config /etc/carp/carp.toml --check\n  carpd --config /etc/carp/carp.toml --node /etc/carp/node.toml\n\nSignals: SIGTERM hands over and cleans up, SIGHUP reads the configuration again.\nExit codes: 0 stopped, 1 error, 2 usage, 3 configuration invalid."
 )]
 pub struct Args {

@@ -4,6 +4,7 @@ use crate::api::{Request, Response};
 use crate::io::bpf;
 use crate::io::control;
 use crate::io::instance::{RUN, SOCKET};
+use crate::io::readers;
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
 use std::io;
@@ -41,7 +42,7 @@ pub fn call(name: &str, request: &Request) -> Result<Result<Response, Silence>> 
             "{} is for root and for group {}: run it with sudo, or join that group (make it, and restart \
              carpd, if there is none)",
             socket.display(),
-            control::GROUP
+            readers::GROUP
         ),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             bail!("carpd answered what this carpctl does not understand ({error}): is it of another version?")

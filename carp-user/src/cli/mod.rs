@@ -1,5 +1,6 @@
 //! `carpctl`: one file per verb family.
 
+pub mod cleanup;
 pub mod counters;
 pub mod daemon;
 pub mod decode;
@@ -11,16 +12,24 @@ pub mod table;
 pub mod view;
 pub mod watch;
 
+use crate::io::bpf::BUILD;
 use crate::io::error::chain;
+use carp_common::map::ABI;
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::LazyLock;
+
+/// The release, the version of the BPF maps, and the build of the BPF programs: `0.1.0 (maps 3,
+/// programs 1a2b3c4d5e6f)`. `carpctl status --json` has them as `version`, `abi` and `build`.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (maps {ABI}, programs {BUILD})", env!("CARGO_PKG_VERSION")));
 
 /// Talks to carpd, and takes adverts apart.
 #[derive(Debug, Parser)]
 #[command(
     name = "carpctl",
-    version,
+    version = VERSION.as_str(),
     after_help = format!("{}\n\nExamples:\n  carpctl status\n  carpctl decode --password-file lan.password --vip 10.0.0.1 capture.pcap\n  carpctl demote maintenance --reason 'new memory'\n\nRoot may do all of this; members of group carp may ask a running carpd for status, counters and watch.", health::EXIT_CODES)
 )]
 pub struct Cli {
@@ -43,6 +52,8 @@ enum Verb {
     Demote(demote::Args),
     /// Lift a demotion of that name.
     Undemote(demote::UndemoteArgs),
+    /// Remove what a killed carpd left on this machine.
+    Cleanup(cleanup::Args),
     /// Take an advertisement apart: does it verify, and why would it be refused?
     Decode(decode::Args),
 }
@@ -56,6 +67,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Watch(args) => watch::run(&args, name),
         Verb::Demote(args) => demote::run(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
+        Verb::Cleanup(args) => cleanup::run(args, name),
         Verb::Decode(args) => return decode::run(args),
     };
     match outcome {

@@ -5,7 +5,9 @@ use super::instance::{self, Silence};
 use crate::api::{Host, MapWindow, Request, Response, SCHEMA, Status};
 use crate::io::bpf::{self, Counters, Pinned, Standing};
 use crate::io::clock;
+use crate::io::readers::GROUP;
 use anyhow::{Context, Result, bail};
+use carp_common::map::ABI;
 use carp_common::time::Instant;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -64,9 +66,10 @@ impl View {
 /// The maps alone, because of the daemon's silence.
 fn alone(name: &str, pinned: Result<Pinned, bpf::Error>, silence: &Silence) -> Result<Status> {
     let pinned = match pinned {
-        Err(_) if !rustix::process::geteuid().is_root() => {
-            bail!("{silence}; only root may read the pinned maps instead: run it with sudo")
-        }
+        Err(error) if !rustix::process::geteuid().is_root() => bail!(
+            "{silence}; the pinned maps, which tell what the datapath does, are not to be read either \
+             ({error}): run it with sudo, or join group {GROUP} (before Linux 5.19 only root may)"
+        ),
         pinned => pinned.with_context(|| silence.to_string())?,
     };
     Ok(status_of(name, &pinned, clock::now()))
@@ -102,6 +105,8 @@ fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
     let modes = pinned.interfaces.values().map(|link| (link.clone(), "attached".to_owned()));
     Status {
         schema: SCHEMA,
+        abi: ABI,
+        build: pinned.build.clone(),
         node: name.to_owned(),
         hosts: hosts.collect(),
         datapath: modes.collect::<BTreeMap<_, _>>(),

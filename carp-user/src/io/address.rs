@@ -68,6 +68,11 @@ impl Addresses {
         Ok(Self { ours: of(true), strangers: of(false), requests })
     }
 
+    /// Those that a daemon of ours has put there, this one or a killed one.
+    pub const fn ours(&self) -> &BTreeSet<Held> {
+        &self.ours
+    }
+
     /// Configured VIPs that somebody else had put on their link before this daemon started. Both
     /// nodes then answer for them at all times: worth a warning.
     pub const fn strangers(&self) -> &BTreeSet<Held> {

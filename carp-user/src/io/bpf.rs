@@ -9,8 +9,12 @@ mod attach;
 mod clsact;
 mod egress;
 mod error;
+mod holder;
+mod layout;
+mod load;
 mod pins;
 mod read;
+mod share;
 mod shift;
 mod slot;
 mod sys;
@@ -18,11 +22,11 @@ mod sys;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{SchedClassifier, Xdp};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::util::KernelVersion;
-use aya::{Ebpf, EbpfLoader};
 use carp_common::id::IfIndex;
 use carp_common::map::{
     ADVERTS, COUNTERS, Captured, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
@@ -32,14 +36,18 @@ use zerocopy::FromBytes;
 use super::{clock, privilege};
 
 pub use error::Error;
+pub use holder::{Foreign, Holder, Place};
 pub use pins::is_bpffs_mounted;
 pub use read::{Counters, Pinned, Standing, instance_of, pinned_instances, read_pinned};
 
 use attach::{Survey, Undo};
-use pins::{Found, Pins};
+use load::{egress_program, load, program, take};
+use pins::Pins;
 
 /// The object that `cargo xtask build-ebpf` made; `build.rs` finds it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARP_BPF_OBJECT"));
+/// Which one it is: what `build.rs` took of its bytes. Two builds of the same source have the same.
+pub const BUILD: &str = env!("CARP_BPF_BUILD");
 /// The XDP program's name in it.
 pub const PROGRAM: &str = "carp";
 /// The name of the XDP program for kernels that know no frames of more than one buffer.
@@ -104,39 +112,45 @@ pub struct Adverts {
 /// The first one; the rest is removed nevertheless.
 pub fn remove_pinned(instance: &str) -> Result<(), Error> {
     let pins = Pins::of(instance)?;
-    match pins.look() {
-        Found::Nothing => Ok(()),
-        Found::Ours | Found::Stale => pins.remove(),
-    }
+    if pins.exist()? { pins.remove() } else { Ok(()) }
+}
+
+/// Every pin of this instance; none when there are none.
+///
+/// # Errors
+/// A name that cannot be one; when they may not be listed.
+pub fn pins_of(instance: &str) -> Result<Vec<PathBuf>, Error> {
+    Pins::of(instance)?.list()
 }
 
 impl Datapath {
     /// Loads and attaches, or goes on with what a killed daemon of this instance left: its maps
-    /// with their contents, and its links. Adverts that it left unread are thrown away. The caller
+    /// with their contents as far as this version knows them, and its links, each of which gets the
+    /// new program in one step. `fill` writes the maps before that, so that at no moment a program
+    /// is at work that does not know what it guards. Adverts left unread are thrown away. The caller
     /// makes sure that no other daemon of this name runs.
     ///
     /// # Errors
     /// Missing capabilities, no BPF file system, a foreign program on an interface, a driver or
-    /// kernel that refuses. What had been made by then is removed again.
-    pub fn open(instance: &str, ports: &[Port]) -> Result<(Self, Adverts), Error> {
+    /// kernel that refuses; those of `fill`. What had been made by then is removed again.
+    pub fn open(
+        instance: &str,
+        ports: &[Port],
+        fill: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(Self, Adverts), Error> {
         let pins = Pins::of(instance)?;
         let missing = privilege::missing_for_xdp();
         if !missing.is_empty() {
             return Err(Error::Privilege { missing: missing.join(" ") });
         }
-        raise_memlock();
+        load::raise_memlock();
         pins::mount_bpffs()?;
-        let found = pins.look();
-        let mut survey = Survey::take(&pins, found, ports)?;
-        if found == Found::Stale {
-            tracing::warn!(instance, "removing a datapath of another version");
-            pins.remove()?;
-            survey = Survey::take(&pins, Found::Nothing, ports)?;
-        }
-        let opened = Self::build(&pins, found, &mut survey, ports);
-        if opened.is_err() && found != Found::Ours {
+        let was_there = pins.exist()?;
+        let mut survey = Survey::take(&pins, ports)?;
+        let opened = Self::build(&pins, &mut survey, ports, fill);
+        if opened.is_err() {
             // There may be nothing to remove, if that was what failed.
-            let _undone = pins.remove();
+            let _undone = if was_there { pins.forget_new() } else { pins.remove() };
         }
         opened
     }
@@ -244,24 +258,24 @@ impl Datapath {
 
     fn build(
         pins: &Pins,
-        found: Found,
         survey: &mut Survey<'_>,
         ports: &[Port],
+        fill: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(Self, Adverts), Error> {
-        if found != Found::Ours {
-            pins.create()?;
-        }
+        pins.prepare()?;
         let mut ebpf = load(pins)?;
-        let (datapath, adverts) = Self::with_maps(pins, &mut ebpf)?;
-        let mut leaving = egress::Survey::take(pins, found, ports)?;
+        let (mut datapath, adverts) = Self::with_maps(pins, &mut ebpf)?;
+        let mut leaving = egress::Survey::take(pins, ports)?;
         survey.remove_left(pins)?;
         leaving.remove_left(pins)?;
         // New links first: they may fail, replacing a program does not.
         let mut undo = Undo::new(pins);
         survey.attach_new(pins, program(&mut ebpf)?, &mut undo)?;
         leaving.attach_new(pins, egress_program(&mut ebpf)?, &mut undo)?;
+        fill(&mut datapath)?;
         survey.replace(program(&mut ebpf)?)?;
         leaving.replace(egress_program(&mut ebpf)?)?;
+        pins.settle()?;
         undo.forget();
         Ok((Self { modes: attach::modes(ports)?, ..datapath }, adverts))
     }
@@ -317,6 +331,16 @@ impl AsFd for Adverts {
     }
 }
 
+impl Attached {
+    /// As it is called in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
 impl Mode {
     fn is_met_by(self, attached: Attached) -> bool {
         match (self, attached) {
@@ -328,49 +352,8 @@ impl Mode {
     }
 }
 
-fn load(pins: &Pins) -> Result<Ebpf, Error> {
-    let mut loader = EbpfLoader::new();
-    for name in [HOSTS, VIPS, WINDOWS, HEARD, ADVERTS, COUNTERS] {
-        loader.map_pin_path(name, pins.map(name));
-    }
-    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(&error))?;
-    program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
-    egress_program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
-    Ok(ebpf)
-}
-
 /// The XDP program for the kernel that runs.
 pub fn program_of_this_kernel() -> &'static str {
     let knows_more = KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(5, 18, 0));
     if knows_more { PROGRAM } else { ONE_BUFFER_PROGRAM }
-}
-
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
-    let name = program_of_this_kernel();
-    let found = ebpf.program_mut(name).and_then(|program| program.try_into().ok());
-    found.ok_or_else(|| Error::Load { reason: format!("the object has no XDP program {name}") })
-}
-
-fn egress_program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, Error> {
-    let found = ebpf.program_mut(EGRESS_PROGRAM).and_then(|program| program.try_into().ok());
-    found.ok_or_else(|| Error::Load { reason: format!("the object has no tc program {EGRESS_PROGRAM}") })
-}
-
-fn take<T>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    convert: impl FnOnce(Map) -> Result<T, aya::maps::MapError>,
-) -> Result<T, Error> {
-    let map = ebpf.take_map(name);
-    let map = map.ok_or(Error::Map { map: name, reason: "not in the BPF object".to_owned() })?;
-    convert(map).map_err(|error| Error::map(name, &error))
-}
-
-/// Before 5.11 maps count against RLIMIT_MEMLOCK, whose default is 64 KiB. If it cannot be raised,
-/// making the maps fails and says so.
-fn raise_memlock() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    if KernelVersion::current().is_ok_and(|kernel| kernel < KernelVersion::new(5, 11, 0)) {
-        let _kept = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
-    }
 }

@@ -1,5 +1,6 @@
 //! The control socket: a unix stream, one JSON request a line, one JSON response a line.
 
+use super::readers::{self, GROUP};
 use crate::api::{Request, Response};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -22,9 +23,6 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long a client waits for its answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Its members may ask, besides root; the socket is root's alone where there is no such group.
-pub const GROUP: &str = "carp";
-
 /// A request, and where its answer goes.
 pub type Call = (Request, oneshot::Sender<Response>);
 
@@ -39,13 +37,10 @@ pub fn listen(path: &Path) -> std::io::Result<mpsc::Receiver<Call>> {
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
-    if let Some(gid) = gid_of(GROUP, &groups)
-        && let Err(error) = std::os::unix::fs::chown(path, None, Some(gid))
-    {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    if let Err(error) = readers::give(path, 0o660) {
         tracing::warn!(%error, "the control socket cannot be given to group {GROUP}: only root may read the status");
     }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     let (calls, receiver) = mpsc::channel(WAITING);
     tokio::spawn(serve(listener, calls));
     Ok(receiver)
@@ -65,17 +60,6 @@ pub fn call(path: &Path, request: &Request) -> std::io::Result<Response> {
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;
     Ok(serde_json::from_str(&answer)?)
-}
-
-/// From the text of `/etc/group`: `name:password:gid:members`, see group(5).
-fn gid_of(group: &str, text: &str) -> Option<u32> {
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        if fields.next() != Some(group) {
-            return None;
-        }
-        fields.nth(1)?.parse().ok()
-    })
 }
 
 async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
@@ -137,17 +121,4 @@ async fn answer(line: &str, client: &UCred, calls: &mpsc::Sender<Call>) -> Respo
         return refuse("the daemon is stopping".to_owned());
     }
     receiver.await.unwrap_or_else(|_| refuse("the daemon is stopping".to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_group_is_found_by_its_whole_name() {
-        let text = "root:x:0:\ncarpenters:x:7:a\ncarp:x:977:alice,bob\nbroken\n";
-        assert_eq!(gid_of("carp", text), Some(977));
-        assert_eq!(gid_of("carpe", text), None);
-        assert_eq!(gid_of("carp", "carp:x:many:\ncarp\n"), None);
-    }
 }

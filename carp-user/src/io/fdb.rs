@@ -2,9 +2,9 @@
 //! are the driver's unicast filter (`bridge fdb add MAC dev LINK self permanent`).
 
 use super::error::{CAP_NET_ADMIN, Error};
-use super::netlink::{AF_BRIDGE, CREATE, Request, Requests};
+use super::netlink::{AF_BRIDGE, CREATE, Request, Requests, attributes, replies, u32_at};
 use carp_common::id::{IfIndex, Mac};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// The entries that we hold; removed by [`VirtualMacs::close`]. They outlive a killed daemon.
@@ -71,13 +71,37 @@ impl VirtualMacs {
     }
 }
 
+/// Every entry of every link here that is as ours are.
+///
+/// # Errors
+/// What the kernel says.
+pub fn present() -> Result<BTreeSet<(IfIndex, Mac)>, Error> {
+    let failed = |source| Error::kernel("reading the forwarding entries", CAP_NET_ADMIN, source);
+    let entries =
+        Requests::open().and_then(|mut requests| requests.dump(libc::RTM_GETNEIGH, &header(IfIndex(0))));
+    let entries = entries.map_err(failed)?;
+    let entry = |body: &[u8]| {
+        let (_, mac) = attributes(body.get(NDMSG..)?).find(|(kind, _)| *kind == libc::NDA_LLADDR)?;
+        let is_ours = body.get(10)? & libc::NTF_SELF != 0;
+        is_ours.then_some((IfIndex(u32_at(body, 4)?), Mac(*mac.first_chunk()?)))
+    };
+    Ok(replies(&entries).filter_map(|reply| entry(reply.body)).collect())
+}
+
+/// Bytes in `struct ndmsg`.
+const NDMSG: usize = 12;
+
 fn request(kind: u16, flags: u16, link: IfIndex, mac: Mac) -> Request {
-    // struct ndmsg: family and padding, link, state (NUD_PERMANENT), flags, type.
+    Request::new(kind, flags, &header(link)).with(libc::NDA_LLADDR, &mac.0)
+}
+
+/// `struct ndmsg`: family and padding, link, state (NUD_PERMANENT), flags, type.
+fn header(link: IfIndex) -> Vec<u8> {
     let mut header = vec![AF_BRIDGE, 0, 0, 0];
     header.extend(link.0.to_ne_bytes());
     header.extend(libc::NUD_PERMANENT.to_ne_bytes());
     header.extend([libc::NTF_SELF, 0]);
-    Request::new(kind, flags, &header).with(libc::NDA_LLADDR, &mac.0)
+    header
 }
 
 fn explain(name: &str, mac: Mac, error: io::Error) -> Error {

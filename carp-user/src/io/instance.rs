@@ -14,6 +14,7 @@ const LOCK: &str = "lock";
 /// Holds the instance for this process, until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Instance {
+    name: String,
     directory: PathBuf,
     _lock: File,
 }
@@ -47,8 +48,8 @@ pub enum Error {
     },
     /// A killed carpd left its datapath on an interface.
     #[error(
-        "{interface} still has the datapath of carpd instance {instance}, which was killed: start it once \
-         more under that name and stop it (SIGTERM), which cleans up"
+        "{interface} still has the datapath of carpd instance {instance}, which was killed: start it again, \
+         or remove what it left (carpctl cleanup {instance})"
     )]
     Orphan {
         /// The interface.
@@ -100,10 +101,15 @@ impl Instance {
             }
             if is_at(&lock, &path) {
                 lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(failed)?;
-                return Ok(Self { directory, _lock: lock });
+                return Ok(Self { name: name.to_owned(), directory, _lock: lock });
             }
         }
         Err(failed(io::ErrorKind::ResourceBusy.into()))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where its control socket goes.
@@ -149,6 +155,11 @@ impl Other {
         Some(Self { name: name.to_owned(), pid: pid.trim().to_owned() })
     }
 
+    /// Its process.
+    pub fn pid(&self) -> &str {
+        &self.pid
+    }
+
     /// Where its file of this name is.
     pub fn file(&self, name: &str) -> PathBuf {
         Path::new(RUN).join(&self.name).join(name)
@@ -160,10 +171,10 @@ impl Other {
     }
 }
 
-/// All other running instances.
-pub fn others(own: &Instance) -> Vec<Other> {
+/// All running instances but that of this name.
+pub fn others(own: &str) -> Vec<Other> {
     let entries = std::fs::read_dir(RUN).map(|entries| entries.flatten().collect::<Vec<_>>());
-    let others = entries.unwrap_or_default().into_iter().filter(|entry| entry.path() != own.directory);
+    let others = entries.unwrap_or_default().into_iter().filter(|entry| entry.file_name() != own);
     others.filter_map(|entry| Other::running(entry.file_name().to_str()?)).collect()
 }
 

@@ -2,7 +2,7 @@
 //! what a killed one left there, also when its configuration is another; and another one sees that a
 //! link is taken. The file lies in the instance's directory.
 
-use super::instance::{self, Error, Instance};
+use super::instance::{self, Error, Instance, RUN};
 use crate::proto::event::{HostSetup, Setup};
 use carp_common::id::IfIndex;
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ impl Marks {
         let failed = |source| Error::Io { path: path.display().to_string(), source };
         let netns = fs::metadata(NETNS).map_err(failed)?.ino();
         let now: BTreeSet<Mark> = setup.hosts.iter().map(|host| mark(netns, host)).collect();
-        for (rival, marks) in rivals(instance) {
+        for (rival, marks) in rivals(instance.name()) {
             if let Some(taken) = now.iter().find(|mine| marks.iter().any(|theirs| theirs.is_on_link_of(mine)))
             {
                 return Err(rival.of(&taken.interface));
@@ -60,7 +60,7 @@ impl Marks {
     /// What a killed daemon of this instance may have left on links that no other daemon has now,
     /// its own virtual hosts included.
     pub fn left(&self, instance: &Instance) -> Vec<Mark> {
-        let others: Vec<Mark> = rivals(instance).into_iter().flat_map(|(_, marks)| marks).collect();
+        let others: Vec<Mark> = rivals(instance.name()).into_iter().flat_map(|(_, marks)| marks).collect();
         let is_free = |mark: &&Mark| !others.iter().any(|other| other.is_on_link_of(mark));
         let is_here = |mark: &&Mark| self.now.first().is_some_and(|mine| mine.netns == mark.netns);
         self.before.iter().flatten().filter(is_here).filter(is_free).cloned().collect()
@@ -81,6 +81,30 @@ impl Marks {
     }
 }
 
+/// What an instance that does not run has noted.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// On links of this network namespace that no other daemon has now.
+    pub here: Vec<Mark>,
+    /// Inodes of the other network namespaces.
+    pub elsewhere: BTreeSet<u64>,
+}
+
+/// What this instance has noted; nothing when there is no note.
+pub fn left_by(instance: &str) -> Left {
+    let others: Vec<Mark> = rivals(instance).into_iter().flat_map(|(_, marks)| marks).collect();
+    let ours = fs::metadata(NETNS).map(|about| about.ino()).unwrap_or_default();
+    let mut left = Left::default();
+    for mark in read(&Path::new(RUN).join(instance).join(FILE)) {
+        if mark.netns != ours {
+            left.elsewhere.insert(mark.netns);
+        } else if !others.iter().any(|other| other.is_on_link_of(&mark)) {
+            left.here.push(mark);
+        }
+    }
+    left
+}
+
 impl Drop for Marks {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
@@ -93,6 +117,11 @@ impl Mark {
     /// The link.
     pub const fn link(&self) -> IfIndex {
         IfIndex(self.link)
+    }
+
+    /// The link's name, as configured.
+    pub fn interface(&self) -> &str {
+        &self.interface
     }
 
     fn is_on_link_of(&self, other: &Self) -> bool {
@@ -113,7 +142,7 @@ fn mark(netns: u64, host: &HostSetup) -> Mark {
 }
 
 /// The other running daemons, and what they have entered.
-fn rivals(own: &Instance) -> Vec<(instance::Other, BTreeSet<Mark>)> {
+fn rivals(own: &str) -> Vec<(instance::Other, BTreeSet<Mark>)> {
     instance::others(own)
         .into_iter()
         .map(|other| {

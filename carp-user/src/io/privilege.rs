@@ -31,11 +31,13 @@ pub(super) fn missing_for_xdp() -> Vec<&'static str> {
 }
 
 /// Keeps what is needed of what this thread has, and lets no program that it might start get more.
+/// Before that it joins group `carp`, to which it gives what that may read.
 /// Call it before any other thread is started: capabilities belong to threads.
 ///
 /// # Errors
 /// What the kernel says; giving up is always allowed, so it has no reason to.
 pub fn give_up() -> rustix::io::Result<()> {
+    super::readers::join();
     let has = capabilities(None)?;
     let keep = has.permitted & (NEEDED | also_needed(has.permitted));
     set_no_new_privs(true)?;

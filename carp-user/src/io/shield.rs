@@ -50,14 +50,20 @@ impl Shield {
         pings: BTreeSet<HostId>,
     ) -> Result<(Self, Adverts), Error> {
         let macs = VirtualMacs::open()?;
-        let (datapath, adverts) = Datapath::open(instance, ports).map_err(name_rival)?;
+        let opened = Datapath::open(instance, ports, |datapath| {
+            let keys: Vec<HostKey> = hosts.iter().map(|host| HostKey::new(host.link, host.vhid)).collect();
+            let vips = hosts.iter().flat_map(|host| host.vips.iter().map(|vip| VipKey::new(host.link, *vip)));
+            datapath.retain(&keys, &vips.collect::<Vec<_>>())?;
+            describe(datapath, links, hosts, &pings)
+        });
+        let (datapath, adverts) = opened.map_err(name_rival)?;
         let mut shield = Self { datapath, macs, pings };
-        match shield.fill(links, hosts) {
+        match shield.receive(hosts) {
             Ok(()) => Ok((shield, adverts)),
             Err(error) => {
                 drop(adverts);
                 shield.close().iter().for_each(|error| tracing::warn!(%error, "undoing the start"));
-                Err(error)
+                Err(error.into())
             }
         }
     }
@@ -83,10 +89,7 @@ impl Shield {
 
     /// How it is attached to a link: `native` or `generic`.
     pub fn mode(&self, link: IfIndex) -> Option<&'static str> {
-        self.datapath.mode_of(link).map(|mode| match mode {
-            Attached::Native => "native",
-            Attached::Generic => "generic",
-        })
+        self.datapath.mode_of(link).map(Attached::name)
     }
 
     /// What it did, by counter.
@@ -106,20 +109,7 @@ impl Shield {
     /// # Errors
     /// What the kernel says.
     pub fn describe(&mut self, links: &Links, hosts: &[HostSetup]) -> Result<(), super::bpf::Error> {
-        let facts: BTreeMap<_, _> = links.snapshot().collect();
-        for (slot, host) in (0..).zip(hosts) {
-            let Some(facts) = facts.get(&host.link) else { continue };
-            let router = if facts.router { Host::ROUTER } else { 0 };
-            let ping = if self.pings.contains(&HostId(slot)) { Host::ANSWER_PING } else { 0 };
-            let flags = router | ping;
-            let key = HostKey::new(host.link, host.vhid);
-            self.datapath.set_host(key, Host { slot, link_mac: facts.mac.0, flags })?;
-            for vip in &host.vips {
-                let entry = Vip { slot, vhid: u16::from(host.vhid.get()), flags };
-                self.datapath.set_vip(VipKey::new(host.link, *vip), entry)?;
-            }
-        }
-        Ok(())
+        describe(&mut self.datapath, links, hosts, &self.pings)
     }
 
     /// Takes everything down, and returns what could not be.
@@ -129,22 +119,38 @@ impl Shield {
         errors
     }
 
-    fn fill(&mut self, links: &Links, hosts: &[HostSetup]) -> Result<(), Error> {
-        let host_keys: Vec<HostKey> = hosts.iter().map(|host| HostKey::new(host.link, host.vhid)).collect();
-        let vips = hosts.iter().flat_map(|host| host.vips.iter().map(|vip| VipKey::new(host.link, *vip)));
-        self.datapath.retain(&host_keys, &vips.collect::<Vec<_>>())?;
-        self.describe(links, hosts)?;
-        for host in hosts {
-            self.macs.add(host.link, &host.interface, virtual_mac(host.vhid))?;
-        }
-        Ok(())
+    /// Has the links receive the virtual MACs.
+    fn receive(&mut self, hosts: &[HostSetup]) -> Result<(), super::error::Error> {
+        hosts.iter().try_for_each(|host| self.macs.add(host.link, &host.interface, virtual_mac(host.vhid)))
     }
+}
+
+fn describe(
+    datapath: &mut Datapath,
+    links: &Links,
+    hosts: &[HostSetup],
+    pings: &BTreeSet<HostId>,
+) -> Result<(), super::bpf::Error> {
+    let facts: BTreeMap<_, _> = links.snapshot().collect();
+    for (slot, host) in (0..).zip(hosts) {
+        let Some(facts) = facts.get(&host.link) else { continue };
+        let router = if facts.router { Host::ROUTER } else { 0 };
+        let ping = if pings.contains(&HostId(slot)) { Host::ANSWER_PING } else { 0 };
+        let flags = router | ping;
+        let key = HostKey::new(host.link, host.vhid);
+        datapath.set_host(key, Host { slot, link_mac: facts.mac.0, flags })?;
+        for vip in &host.vips {
+            let entry = Vip { slot, vhid: u16::from(host.vhid.get()), flags };
+            datapath.set_vip(VipKey::new(host.link, *vip), entry)?;
+        }
+    }
+    Ok(())
 }
 
 /// An occupied interface is most often another carpd's: then its name helps more than a program's id.
 fn name_rival(error: super::bpf::Error) -> Error {
-    let super::bpf::Error::Occupied { name, id, .. } = &error else { return error.into() };
-    let Some(instance) = super::bpf::instance_of(*id) else { return error.into() };
+    let super::bpf::Error::Occupied { name, program, .. } = &error else { return error.into() };
+    let Some(instance) = super::bpf::instance_of(program.id) else { return error.into() };
     let interface = name.clone();
     match instance::Other::running(&instance) {
         Some(other) => other.of(&interface).into(),

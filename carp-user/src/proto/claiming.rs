@@ -7,7 +7,7 @@ use super::host::Host;
 use super::intent::Intent;
 use super::outgoing;
 use super::succession::Promise;
-use super::tenure::{SETTLE, Tenure};
+use super::tenure::{LATENCY, SETTLE, Tenure};
 use carp_common::map::Window;
 use carp_common::time::Instant;
 use std::net::IpAddr;
@@ -29,6 +29,8 @@ impl Host {
         if reason != Reason::Resumed {
             self.tenure.settle_at(self.knows_all_at());
         }
+        // One that gives way without a word has to hear of it.
+        self.tenure.settle_at((now + LATENCY).min(self.peers.silent_may_serve_until()));
         if is_young {
             self.promise = Promise::forgotten(self.setup.pace, now);
         }

@@ -134,10 +134,19 @@ impl Peers {
         })
     }
 
-    /// Until when some other node may be serving, in the worst case.
+    /// Until when some other node may be serving, in the worst case, of those that confirm.
     pub fn may_serve_until(&self) -> Instant {
-        let waiting = self.known.iter().filter(|peer| !peer.custom.is_silent());
-        waiting.map(|peer| peer.may_serve_until).max().unwrap_or(Instant::ZERO)
+        self.last_to_serve(|peer| !peer.custom.is_silent())
+    }
+
+    /// The same of those that give way without a word.
+    pub fn silent_may_serve_until(&self) -> Instant {
+        self.last_to_serve(|peer| peer.custom.is_silent())
+    }
+
+    fn last_to_serve(&self, of: impl Fn(&Peer) -> bool) -> Instant {
+        let peers = self.known.iter().filter(|peer| of(peer));
+        peers.map(|peer| peer.may_serve_until).max().unwrap_or(Instant::ZERO)
     }
 
     /// The node of ours that was heard last: it can be handed the role.

@@ -22,6 +22,8 @@ pub struct Carpd {
     files: Files,
     slots: u32,
     has_datapath: bool,
+    /// What it sees as `/etc/group`.
+    groups: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -35,7 +37,19 @@ impl Carpd {
         let files = config.write(&lab.folder().join(namespace.host()), &instance)?;
         let slots = u32::try_from(config.hosts.len())?;
         let has_datapath = config.xdp != "off";
-        Ok(Self { namespace: namespace.clone(), instance, files, slots, has_datapath, process: None })
+        let (namespace, groups) = (namespace.clone(), None);
+        Ok(Self { namespace, instance, files, slots, has_datapath, groups, process: None })
+    }
+
+    /// Has it find a group `carp` of this number from its next start on, whatever groups there are.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn with_group(&mut self, gid: u32) -> Result<()> {
+        let file = self.files.carp.with_file_name("group");
+        std::fs::write(&file, format!("root:x:0:\ncarp:x:{gid}:\n"))?;
+        self.groups = Some(file);
+        Ok(())
     }
 
     /// Configures and starts a node, and waits until it answers.
@@ -72,7 +86,15 @@ impl Carpd {
     /// # Errors
     /// When carpd is not built.
     pub fn command(&self) -> Result<Command> {
-        let mut command = Command::new(product("carpd")?);
+        let mut command = match &self.groups {
+            None => Command::new(product("carpd")?),
+            Some(file) => {
+                let mut shell = Command::new("unshare");
+                shell.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/group && exec \"$@\""]);
+                shell.arg(file).arg(product("carpd")?);
+                shell
+            }
+        };
         command.arg("--config").arg(&self.files.carp).arg("--node").arg(&self.files.node);
         Ok(command)
     }

@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod adopting;
+mod asking;
 mod opening;
 mod place;
+mod upgrading;

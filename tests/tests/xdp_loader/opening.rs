@@ -1,19 +1,23 @@
 //! Opening and closing.
 
-use crate::place::{Instance, Leaving, Objects, configure, ip, port, program_on, until, within};
+use crate::place::{Instance, Leaving, Objects, configure, ip, open, port, program_on, until, within};
+use aya::programs::links::FdLink;
 use aya::programs::{Xdp, XdpMode};
 use carp_common::map::{Counter, Window};
 use carp_common::time::Instant;
 use carp_user::io::bpf::{Attached, Counters, Datapath, Error, Mode, OBJECT, PROGRAM, Standing, read_pinned};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
+/// Those that carpd keeps, as far as they are about programs.
+const CARPD: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::BPF).union(CapabilitySet::PERFMON);
+
 #[test]
 fn opening_pins_and_attaches_and_closing_leaves_nothing() {
     within(2, || {
         let instance = Instance::new();
         let ports = [port("a0", Mode::Native), port("a1", Mode::Generic)];
-        let (mut datapath, mut adverts) = Datapath::open(&instance.name, &ports).unwrap();
-        let maps = ["ADVERTS", "COUNTERS", "HEARD", "HOSTS", "VIPS", "WINDOWS", "abi"];
+        let (mut datapath, mut adverts) = open(&instance, &ports).unwrap();
+        let maps = ["ADVERTS", "COUNTERS", "HEARD", "HOSTS", "VIPS", "WINDOWS", "abi", "build"];
         let links = ["egress-a0", "egress-a1", "link-a0", "link-a1"];
         assert_eq!(instance.pins(), [&maps[..], &links].concat());
         let leaving = Leaving::on("a0");
@@ -40,7 +44,7 @@ fn auto_takes_the_driver_where_it_can_and_native_says_why_it_cannot() {
         ip("link add d0 type bridge");
         ip("link set d0 up");
         let instance = Instance::new();
-        let error = Datapath::open(&instance.name, &[port("d0", Mode::Native)]).err().unwrap().to_string();
+        let error = open(&instance, &[port("d0", Mode::Native)]).err().unwrap().to_string();
         println!("{error}");
         assert!(
             error.contains("d0 takes no native XDP program")
@@ -53,7 +57,7 @@ fn auto_takes_the_driver_where_it_can_and_native_says_why_it_cannot() {
             expected.push(("t0", Attached::Native));
         }
         let ports: Vec<_> = expected.iter().map(|(name, _)| port(name, Mode::Auto)).collect();
-        let (datapath, _adverts) = Datapath::open(&instance.name, &ports).unwrap();
+        let (datapath, _adverts) = open(&instance, &ports).unwrap();
         for (port, (name, attached)) in ports.iter().zip(expected) {
             assert_eq!(datapath.mode_of(port.link), Some(attached), "{name}");
         }
@@ -67,7 +71,7 @@ fn an_error_half_way_leaves_everything_as_it_was() {
         ip("link add d0 type bridge");
         let instance = Instance::new();
         let ports = [port("a0", Mode::Native), port("d0", Mode::Native)];
-        let error = Datapath::open(&instance.name, &ports).err().unwrap();
+        let error = open(&instance, &ports).err().unwrap();
         assert!(matches!(error, Error::Attach { .. }), "{error}");
         assert_eq!(program_on("a0"), None);
         assert!(!Leaving::is_on("a0"));
@@ -76,37 +80,85 @@ fn an_error_half_way_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn a_foreign_program_is_refused_by_its_name_and_left_alone() {
+fn a_foreign_program_is_named_with_who_holds_it_and_left_alone() {
     within(2, || {
         let mut foreign = aya::Ebpf::load(OBJECT).unwrap();
         let xdp: &mut Xdp = foreign.program_mut(PROGRAM).unwrap().try_into().unwrap();
         xdp.load().unwrap();
-        for mode in [XdpMode::Driver, XdpMode::Skb] {
+        let ours = format!("held by process {} (", std::process::id());
+        for (mode, name) in [(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")] {
             let link = xdp.attach("a1", mode).unwrap();
             let id = program_on("a1").unwrap();
-            let instance = Instance::new();
-            let ports = [port("a0", Mode::Auto), port("a1", Mode::Auto)];
-            let error = Datapath::open(&instance.name, &ports).err().unwrap().to_string();
-            println!("{error}");
-            assert!(error.starts_with(&format!("a1 already has XDP program carp (id {id})")), "{error}");
-            assert_eq!((program_on("a0"), program_on("a1")), (None, Some(id)));
-            assert!(!instance.folder().exists());
+            let error = refused(id);
+            assert!(
+                error.starts_with(&format!("a1 already has a {name} XDP program, carp (id {id})")),
+                "{error}"
+            );
+            assert!(error.contains(&format!(", its link {ours}")), "{error}");
+            assert!(error.contains(&format!("(kill {})", std::process::id())), "{error}");
             xdp.detach(link).unwrap();
             until("the foreign program is off", || program_on("a1").is_none());
         }
+        // Put there by hand, from a pinned program.
+        let place = Instance::new();
+        std::fs::create_dir_all(place.folder()).unwrap();
+        let pin = place.folder().join("foreign");
+        xdp.pin(&pin).unwrap();
+        ip(&format!("link set a1 xdpgeneric pinned {}", pin.display()));
+        let error = refused(program_on("a1").unwrap());
+        assert!(error.contains(&format!(", pinned as {}, {ours}", pin.display())), "{error}");
+        assert!(error.contains("(ip link set a1 xdp off)"), "{error}");
     });
+}
+
+#[test]
+fn a_foreign_program_is_named_with_the_capabilities_that_carpd_keeps() {
+    within(2, || {
+        let place = Instance::new();
+        std::fs::create_dir_all(place.folder()).unwrap();
+        let pin = place.folder().join("foreign");
+        let mut foreign = aya::Ebpf::load(OBJECT).unwrap();
+        let xdp: &mut Xdp = foreign.program_mut(PROGRAM).unwrap().try_into().unwrap();
+        xdp.load().unwrap();
+        let link = xdp.attach("a1", XdpMode::Skb).and_then(|link| xdp.take_link(link)).unwrap();
+        drop(FdLink::try_from(link).unwrap().pin(&pin).unwrap());
+        drop(foreign);
+        let id = program_on("a1").unwrap();
+        let mut sets = capabilities(None).unwrap();
+        sets.effective = CARPD;
+        set_capabilities(None, sets).unwrap();
+        let error = refused(id);
+        assert!(
+            error.contains(&format!("carp (id {id}), its link pinned as {}: ", pin.display())),
+            "{error}"
+        );
+        assert!(error.contains(&format!("(rm {})", pin.display())), "{error}");
+        std::fs::remove_file(&pin).unwrap();
+        until("the foreign program is off", || program_on("a1").is_none());
+    });
+}
+
+/// What is said when `a1` is occupied by this program.
+fn refused(program: u32) -> String {
+    let instance = Instance::new();
+    let ports = [port("a0", Mode::Auto), port("a1", Mode::Auto)];
+    let error = open(&instance, &ports).err().unwrap().to_string();
+    println!("{error}");
+    assert_eq!((program_on("a0"), program_on("a1")), (None, Some(program)));
+    assert!(!instance.folder().exists());
+    error
 }
 
 #[test]
 fn two_instances_live_side_by_side_and_do_not_share_an_interface() {
     within(2, || {
         let (one, two) = (Instance::new(), Instance::new());
-        let (first, _adverts) = Datapath::open(&one.name, &[port("a0", Mode::Auto)]).unwrap();
-        let error = Datapath::open(&two.name, &[port("a0", Mode::Auto)]).err().unwrap();
+        let (first, _adverts) = open(&one, &[port("a0", Mode::Auto)]).unwrap();
+        let error = open(&two, &[port("a0", Mode::Auto)]).err().unwrap();
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
-        let (second, _adverts) = Datapath::open(&two.name, &[port("a1", Mode::Auto)]).unwrap();
+        let (second, _adverts) = open(&two, &[port("a1", Mode::Auto)]).unwrap();
         first.close().unwrap();
-        assert_eq!(two.pins().len(), 9);
+        assert_eq!(two.pins().len(), 10);
         assert!(program_on("a1").is_some());
         second.close().unwrap();
         assert!(!two.folder().exists());
@@ -121,7 +173,7 @@ fn a_missing_capability_is_named() {
         sets.effective = CapabilitySet::CHOWN;
         let port = port("a0", Mode::Auto);
         set_capabilities(None, sets).unwrap();
-        let error = Datapath::open(&instance.name, &[port]).err().unwrap().to_string();
+        let error = open(&instance, &[port]).err().unwrap().to_string();
         println!("{error}");
         assert!(error.contains("CAP_BPF CAP_PERFMON CAP_NET_ADMIN is missing"), "{error}");
     });
@@ -133,12 +185,12 @@ fn these_three_capabilities_are_enough() {
         // Once as root: mounting the BPF file system, if need be, takes more.
         let instance = Instance::new();
         let port = port("a0", Mode::Auto);
-        let (datapath, _adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
+        let (datapath, _adverts) = open(&instance, std::slice::from_ref(&port)).unwrap();
         datapath.close().unwrap();
         let mut sets = capabilities(None).unwrap();
-        sets.effective = CapabilitySet::NET_ADMIN | CapabilitySet::BPF | CapabilitySet::PERFMON;
+        sets.effective = CARPD;
         set_capabilities(None, sets).unwrap();
-        let (datapath, _adverts) = Datapath::open(&instance.name, &[port]).unwrap();
+        let (datapath, _adverts) = open(&instance, &[port]).unwrap();
         datapath.close().unwrap();
     });
 }
@@ -146,7 +198,10 @@ fn these_three_capabilities_are_enough() {
 #[test]
 fn a_name_that_is_no_instance_is_refused() {
     for name in ["", "..", "a/b", "GW1", &"x".repeat(33)] {
-        assert!(matches!(Datapath::open(name, &[]).err(), Some(Error::Instance { .. })), "{name:?}");
+        assert!(
+            matches!(Datapath::open(name, &[], |_| Ok(())).err(), Some(Error::Instance { .. })),
+            "{name:?}"
+        );
         assert!(matches!(read_pinned(name).err(), Some(Error::Instance { .. })), "{name:?}");
     }
 }
@@ -157,7 +212,7 @@ fn the_pinned_state_is_readable_without_a_daemon() {
         let instance = Instance::new();
         assert!(matches!(read_pinned(&instance.name).err(), Some(Error::NotPinned { .. })));
         let port = port("a0", Mode::Auto);
-        let (mut datapath, _adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
+        let (mut datapath, _adverts) = open(&instance, std::slice::from_ref(&port)).unwrap();
         configure(&mut datapath, port.link, 3, [10, 9, 0, 1].into()).unwrap();
         let window = Window { serve_until: 77, ..Window::CLOSED };
         datapath.set_window(0, window).unwrap();

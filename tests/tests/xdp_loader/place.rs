@@ -4,7 +4,7 @@
 use aya::programs::{SchedClassifier, TcAttachType, loaded_links, loaded_programs};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{Host, HostKey, Vip, VipKey};
-use carp_user::io::bpf::{Datapath, Error, Mode, Port};
+use carp_user::io::bpf::{Adverts, Datapath, Error, Mode, Port};
 use carp_user::io::clock;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -74,6 +74,11 @@ pub fn port(name: &str, mode: Mode) -> Port {
 pub fn index(name: &str) -> IfIndex {
     let line = ip(&format!("-o link show {name}"));
     IfIndex(line.split(':').next().unwrap().parse().unwrap())
+}
+
+/// A datapath as it was, or without virtual hosts yet.
+pub fn open(instance: &Instance, ports: &[Port]) -> Result<(Datapath, Adverts), Error> {
+    Datapath::open(&instance.name, ports, |_| Ok(()))
 }
 
 /// One virtual host in slot 0.

@@ -8,7 +8,8 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use carp_common::id::IfIndex;
 
-use super::pins::{Found, PinnedLink, Pins};
+use super::holder::Foreign;
+use super::pins::{PinnedLink, Pins};
 use super::slot::{self, Occupant};
 use super::{Attached, Error, Mode, Port};
 
@@ -24,7 +25,7 @@ impl<'a> Survey<'a> {
     ///
     /// # Errors
     /// [`Error::Occupied`]; those of listing.
-    pub(super) fn take(pins: &Pins, found: Found, ports: &'a [Port]) -> Result<Self, Error> {
+    pub(super) fn take(pins: &Pins, ports: &'a [Port]) -> Result<Self, Error> {
         let mut left = pins.links()?;
         let occupants = slot::occupants()?;
         let mut surveyed = Vec::new();
@@ -35,9 +36,7 @@ impl<'a> Survey<'a> {
             refuse_foreign(port, occupant, ours.is_some())?;
             let fits = ours.filter(|at| {
                 let is_named_so = left.get(*at).is_some_and(|pin| pin.name == port.name);
-                found == Found::Ours
-                    && is_named_so
-                    && occupant.is_some_and(|o| port.mode.is_met_by(o.attached))
+                is_named_so && occupant.is_some_and(|o| port.mode.is_met_by(o.attached))
             });
             surveyed.push((port, fits.map(|at| left.swap_remove(at))));
         }
@@ -138,8 +137,8 @@ fn refuse_foreign(port: &Port, occupant: Option<Occupant>, is_ours: bool) -> Res
     match occupant {
         Some(occupant) if !is_ours => Err(Error::Occupied {
             name: port.name.clone(),
-            program: slot::program_name(occupant.program),
-            id: occupant.program,
+            mode: occupant.attached.name(),
+            program: Box::new(Foreign::of(occupant.program)),
         }),
         Some(_) | None => Ok(()),
     }
@@ -182,14 +181,14 @@ fn attach_in(
     attached: Attached,
     choices: &'static str,
 ) -> Result<XdpLink, Error> {
-    let (mode, name) = match attached {
-        Attached::Native => (XdpMode::Driver, "native"),
-        Attached::Generic => (XdpMode::Skb, "generic"),
+    let mode = match attached {
+        Attached::Native => XdpMode::Driver,
+        Attached::Generic => XdpMode::Skb,
     };
     program
         .attach_to_if_index(port.link.0, mode)
         .and_then(|id| program.take_link(id))
-        .map_err(|error| Error::attach(&port.name, name, choices, &error))
+        .map_err(|error| Error::attach(&port.name, attached.name(), choices, &error))
 }
 
 /// In one step: there is no moment without a program.

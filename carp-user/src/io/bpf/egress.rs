@@ -10,7 +10,7 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::util::KernelVersion;
 
 use super::attach::Undo;
-use super::pins::{Found, PinnedLink, Pins};
+use super::pins::{PinnedLink, Pins};
 use super::{Error, Port, clsact, sys};
 
 /// What is there before anything is changed: per port, the pinned link to go on with.
@@ -32,7 +32,7 @@ impl<'a> Survey<'a> {
     ///
     /// # Errors
     /// Those of listing.
-    pub(super) fn take(pins: &Pins, found: Found, ports: &'a [Port]) -> Result<Self, Error> {
+    pub(super) fn take(pins: &Pins, ports: &'a [Port]) -> Result<Self, Error> {
         let hook = Hook::of_this_kernel();
         let mut left = pins.egress()?;
         let fits = |pin: &PinnedLink, port: &Port| {
@@ -42,7 +42,7 @@ impl<'a> Survey<'a> {
                 Hook::Tcx => sys::tcx_egress(port.link).is_ok_and(|there| there.contains(&pin.program)),
                 Hook::Clsact => true,
             };
-            found == Found::Ours && is_named_so && is_there()
+            is_named_so && is_there()
         };
         let mut find = |port: &Port| {
             let at = left.iter().position(|pin| fits(pin, port));

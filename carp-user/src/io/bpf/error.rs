@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 
+use super::holder::Foreign;
 use super::pins;
 use crate::io::error::chain;
 
@@ -39,16 +40,17 @@ pub enum Error {
     },
     /// Somebody else's program is in the link's XDP slot.
     #[error(
-        "{name} already has XDP program {program} (id {id}): remove it (ip link set {name} xdp off), \
-         or set xdp = \"off\""
+        "{name} already has a {mode} XDP program, {program}: an interface takes one, native or generic. Remove \
+         it ({}), or set xdp = \"tcx\" (carp works behind it, from Linux 6.6 on) or \"off\"",
+        .program.remedy(.name)
     )]
     Occupied {
         /// The link.
         name: String,
-        /// Name of the program.
-        program: String,
-        /// Its id, as `bpftool prog` shows it.
-        id: u32,
+        /// "native" or "generic".
+        mode: &'static str,
+        /// The program, and whose it is.
+        program: Box<Foreign>,
     },
     /// The kernel or the driver does not take the program.
     #[error("{name} takes no {mode} XDP program: {reason}; set {choices}")]
@@ -125,6 +127,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(super) fn pinned_map(map: &'static str, error: &io::Error) -> Self {
+        Self::Map { map, reason: error.to_string() }
+    }
+
     pub(super) fn map(map: &'static str, error: &MapError) -> Self {
         Self::Map { map, reason: chain(error) }
     }

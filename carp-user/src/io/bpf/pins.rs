@@ -1,16 +1,20 @@
-//! The pins under `/sys/fs/bpf/carp/<instance>/`: one per map, two per link, and `abi`, a symbolic
-//! link that names the version of the map layouts, so that another version adopts nothing.
+//! The pins under `/sys/fs/bpf/carp/<instance>/`: one per map, two per link, and two symbolic links
+//! that name what made them: `abi`, the version of the map layouts, and `build`, the BPF object.
+//!
+//! A start changes none of an earlier daemon's maps that it cannot go on with: new ones are made
+//! beside them, and take their names when the new programs have taken the links.
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapInfo, MapType};
-use carp_common::map::{self, Captured, Counts, Host, HostKey, Vip, VipKey, Window};
+use carp_common::map;
 
-use super::{Error, clsact, sys};
+use super::layout::{Layout, MAPS};
+use super::sys::{self, Access};
+use super::{BUILD, Error, clsact, share};
+use crate::io::readers::GROUP;
 
 /// Where the BPF file system belongs.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
@@ -32,17 +36,6 @@ pub(super) struct PinnedLink {
     pub(super) ifindex: u32,
     /// Program that it holds.
     pub(super) program: u32,
-}
-
-/// What an earlier daemon left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// Nothing.
-    Nothing,
-    /// All maps, of our version.
-    Ours,
-    /// Something that we cannot go on with.
-    Stale,
 }
 
 impl Pins {
@@ -78,15 +71,32 @@ impl Pins {
         self.root.join(format!("{CLSACT}{interface}"))
     }
 
-    /// What is there. Changes nothing.
-    pub(super) fn look(&self) -> Found {
-        if !self.root.exists() {
-            return Found::Nothing;
-        }
-        let is_our_version =
-            fs::read_link(self.root.join(ABI)).is_ok_and(|abi| abi == Path::new(&abi_text()));
-        let is_whole = || SHAPES.iter().all(|shape| shape.fits(&self.map(shape.name)));
-        if is_our_version && is_whole() { Found::Ours } else { Found::Stale }
+    /// Where it is made when the one that is pinned cannot be gone on with.
+    pub(super) fn new_map(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{NEW}{name}"))
+    }
+
+    /// Whether a daemon has left anything, or is at work.
+    ///
+    /// # Errors
+    /// When this user may not know.
+    pub(super) fn exist(&self) -> Result<bool, Error> {
+        self.root.try_exists().map_err(|source| self.error("reading", &self.root, source))
+    }
+
+    /// The version of the map layouts that made the pins; none when there are none.
+    pub(super) fn version(&self) -> Option<u32> {
+        self.text(ABI)?.parse().ok()
+    }
+
+    /// The build of the programs; none when there are none.
+    pub(super) fn build(&self) -> Option<String> {
+        self.text(BUILT)
+    }
+
+    /// Whether this map is gone on with.
+    pub(super) fn keep(&self, map: &Layout) -> bool {
+        map.is_kept(self.version(), &self.map(map.name))
     }
 
     /// The pinned XDP links, of whatever version.
@@ -105,26 +115,66 @@ impl Pins {
         self.pinned(|path| read_mark(path.clone()).or_else(|| read_link_pin(path, EGRESS)))
     }
 
-    fn pinned(&self, read: impl Fn(PathBuf) -> Option<PinnedLink>) -> Result<Vec<PinnedLink>, Error> {
+    /// Everything in the folder, in the order of names; nothing without one.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub(super) fn list(&self) -> Result<Vec<PathBuf>, Error> {
         let entries = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|source| self.error("listing", &self.root, source))?,
         };
-        Ok(entries.filter_map(|entry| read(entry.ok()?.path())).collect())
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        Ok(paths)
     }
 
-    /// Makes the folder, empty but for the version.
+    fn pinned(&self, read: impl Fn(PathBuf) -> Option<PinnedLink>) -> Result<Vec<PinnedLink>, Error> {
+        Ok(self.list()?.into_iter().filter_map(read).collect())
+    }
+
+    /// Makes the folder where there is none, and removes what a start that failed left in it.
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn create(&self) -> Result<(), Error> {
+    pub(super) fn prepare(&self) -> Result<(), Error> {
         // Another instance that closes removes the folder above when it finds it empty, perhaps
         // between our two steps.
         let make = || DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
         let made = (0..RACES).map(|_| make()).find(|made| !is_missing(made)).unwrap_or_else(make);
         made.map_err(|source| self.error("making", &self.root, source))?;
-        let abi = self.root.join(ABI);
-        std::os::unix::fs::symlink(abi_text(), &abi).map_err(|source| self.error("making", &abi, source))
+        self.forget_new()
+    }
+
+    /// Removes the maps made by this start.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn forget_new(&self) -> Result<(), Error> {
+        self.remove_where(|path| stripped(path, NEW).is_some())
+    }
+
+    /// The new programs are at work: gives the new maps their names, and removes what no map of
+    /// this version is. The version comes last: should this be cut short, the next start finds an
+    /// older one, and takes over less.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn settle(&self) -> Result<(), Error> {
+        for map in &MAPS {
+            let (new, place) = (self.new_map(map.name), self.map(map.name));
+            if new.exists() {
+                fs::rename(&new, &place).map_err(|source| self.error("naming", &new, source))?;
+            }
+        }
+        let is_known = |path: &Path| {
+            MAPS.iter().any(|map| path == self.map(map.name))
+                || [BUILT, ABI].iter().any(|name| path == self.root.join(name))
+        };
+        self.remove_where(|path| !is_link(path) && !is_known(path))?;
+        self.share();
+        self.write(BUILT, BUILD)?;
+        self.write(ABI, &map::ABI.to_string())
     }
 
     /// Detaches a link and removes its pin, or a filter and its mark.
@@ -137,7 +187,7 @@ impl Pins {
             return fs::remove_file(path).map_err(|source| self.error("removing", path, source));
         }
         // A link whose interface has gone is detached already and says so.
-        let _already = sys::open_pin(path).and_then(|link| sys::detach_link(&link));
+        let _already = sys::open_pin(path, Access::Full).and_then(|link| sys::detach_link(&link));
         fs::remove_file(path).map_err(|source| self.error("removing", path, source))
     }
 
@@ -146,22 +196,44 @@ impl Pins {
     /// # Errors
     /// The first one; all the rest is removed nevertheless.
     pub(super) fn remove(&self) -> Result<(), Error> {
-        let entries = fs::read_dir(&self.root).map_err(|source| self.error("listing", &self.root, source))?;
+        self.remove_where(|_| true)?;
+        fs::remove_dir(&self.root).map_err(|source| self.error("removing", &self.root, source))?;
+        // Not empty: another instance lives there.
+        if self.root.parent().is_some_and(|above| fs::remove_dir(above).is_ok()) {
+            share::end();
+        }
+        Ok(())
+    }
+
+    fn share(&self) {
+        let folders: Vec<&Path> = self.root.parent().into_iter().chain([self.root.as_path()]).collect();
+        let maps: Vec<PathBuf> = MAPS.iter().filter(|map| map.shared).map(|map| self.map(map.name)).collect();
+        if let Err((path, error)) = share::with_group(&folders, &maps) {
+            tracing::warn!(path = %path.display(), %error, "group {GROUP} may not read the pinned maps");
+        }
+    }
+
+    fn remove_where(&self, is_to_go: impl Fn(&Path) -> bool) -> Result<(), Error> {
         let mut result = Ok(());
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        for path in self.list()?.into_iter().filter(|path| is_to_go(path)) {
             let removed = match is_link(&path) {
                 true => self.remove_link(&path),
                 false => fs::remove_file(&path).map_err(|source| self.error("removing", &path, source)),
             };
             result = result.and(removed);
         }
-        result?;
-        fs::remove_dir(&self.root).map_err(|source| self.error("removing", &self.root, source))?;
-        if let Some(above) = self.root.parent() {
-            // Not empty: another instance lives there.
-            let _shared = fs::remove_dir(above);
-        }
-        Ok(())
+        result
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        fs::read_link(self.root.join(name)).ok()?.into_os_string().into_string().ok()
+    }
+
+    /// A symbolic link that leads nowhere: a BPF file system has no other place for text.
+    fn write(&self, name: &str, text: &str) -> Result<(), Error> {
+        let (new, place) = (self.new_map(name), self.root.join(name));
+        let written = std::os::unix::fs::symlink(text, &new).and_then(|()| fs::rename(&new, &place));
+        written.map_err(|source| self.error("making", &place, source))
     }
 
     fn error(&self, doing: &'static str, path: &Path, source: io::Error) -> Error {
@@ -188,6 +260,9 @@ pub fn is_bpffs_mounted() -> bool {
 }
 
 const ABI: &str = "abi";
+const BUILT: &str = "build";
+/// A BPF file system takes no dots in names.
+const NEW: &str = "new-";
 /// How often making the folder is tried.
 const RACES: u32 = 8;
 const LINK: &str = "link-";
@@ -195,48 +270,8 @@ const EGRESS: &str = "egress-";
 const CLSACT: &str = "clsact-";
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
-/// What a map must look like.
-struct Shape {
-    name: &'static str,
-    kind: MapType,
-    key: usize,
-    value: usize,
-    entries: u32,
-}
-
-const SHAPES: [Shape; 6] = [
-    shape::<HostKey, Host>(map::HOSTS, MapType::Hash, map::MAX_HOSTS),
-    shape::<VipKey, Vip>(map::VIPS, MapType::Hash, map::MAX_VIPS),
-    shape::<u32, Window>(map::WINDOWS, MapType::Array, map::MAX_HOSTS),
-    shape::<u32, u64>(map::HEARD, MapType::Array, map::MAX_HOSTS),
-    shape::<(), ()>(map::ADVERTS, MapType::RingBuf, map::RING_BYTES),
-    shape::<u32, Counts>(map::COUNTERS, MapType::PerCpuArray, map::MAX_HOSTS),
-];
-
-// What a record of the ring buffer looks like is in no map's shape: it is in the version alone.
-const _: () = assert!(size_of::<Captured>() == 144 && map::ABI == 4);
-
-const fn shape<K, V>(name: &'static str, kind: MapType, entries: u32) -> Shape {
-    Shape { name, kind, key: size_of::<K>(), value: size_of::<V>(), entries }
-}
-
-impl Shape {
-    fn fits(&self, path: &Path) -> bool {
-        let Ok(info) = MapInfo::from_pin(path) else { return false };
-        let is_size = |given: u32, wanted: usize| usize::try_from(given) == Ok(wanted);
-        info.map_type().is_ok_and(|kind| kind == self.kind)
-            && is_size(info.key_size(), self.key)
-            && is_size(info.value_size(), self.value)
-            && info.max_entries() == self.entries
-    }
-}
-
 fn is_missing(made: &io::Result<()>) -> bool {
     made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
-fn abi_text() -> String {
-    map::ABI.to_string()
 }
 
 fn is_link(path: &Path) -> bool {
@@ -254,15 +289,24 @@ fn read_mark(path: PathBuf) -> Option<PinnedLink> {
     Some(PinnedLink { name, path, ifindex, program: 0 })
 }
 
-/// The kernel tells a link's interface and program in the descriptor's fdinfo.
+/// The kernel tells a link's interface and program in the descriptor's fdinfo. Whoever may not open
+/// the link is told which interface has its name.
 fn read_link_pin(path: PathBuf, prefix: &str) -> Option<PinnedLink> {
     let name = stripped(&path, prefix)?.to_owned();
-    let field = |text: &str, key: &str| -> Option<u32> {
-        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
+    let (ifindex, program) = match sys::open_pin(&path, Access::Full) {
+        Ok(link) => {
+            let info = sys::fdinfo(&link);
+            let number = |key| sys::field(&info, key).and_then(|value| value.parse().ok());
+            (number("ifindex"), number("prog_id"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (index_of(&name), None),
+        Err(_) => (None, None),
     };
-    let info = sys::open_pin(&path)
-        .and_then(|link| fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", link.as_raw_fd())))
-        .unwrap_or_default();
-    let (ifindex, program) = (field(&info, "ifindex"), field(&info, "prog_id"));
     Some(PinnedLink { name, path, ifindex: ifindex.unwrap_or(0), program: program.unwrap_or(0) })
+}
+
+fn index_of(name: &str) -> Option<u32> {
+    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).ok()?;
+    netdevice::name_to_index(socket, name).ok()
 }

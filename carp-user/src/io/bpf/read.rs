@@ -6,12 +6,13 @@ use std::path::Path;
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use carp_common::map::{
-    COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
+    ABI, COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
 };
 use carp_common::time::Instant;
 
 use super::Error;
-use super::pins::{BPFFS, Found, Pins};
+use super::layout;
+use super::pins::{BPFFS, Pins};
 
 /// What the datapath did for a virtual host, or for several, by counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Pinned {
     pub counters: BTreeMap<u32, Counters>,
     /// Names of the interfaces that the program is attached to, by index.
     pub interfaces: BTreeMap<u32, String>,
+    /// Build of the programs, as [`BUILD`](super::BUILD) is of this one's.
+    pub build: String,
 }
 
 impl Counters {
@@ -75,13 +78,13 @@ impl Standing {
 /// When nothing is pinned under that name, or by another version; the kernel's.
 pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
     let pins = Pins::of(instance)?;
-    match pins.look() {
-        Found::Ours => {}
-        Found::Nothing => return Err(Error::NotPinned { instance: instance.to_owned() }),
-        Found::Stale => return Err(Error::OtherVersion { instance: instance.to_owned() }),
+    if !pins.exist()? {
+        return Err(Error::NotPinned { instance: instance.to_owned() });
     }
-    let open =
-        |name: &'static str| MapData::from_pin(pins.map(name)).map_err(|error| Error::map(name, &error));
+    if pins.version() != Some(ABI) {
+        return Err(Error::OtherVersion { instance: instance.to_owned() });
+    }
+    let open = |name: &'static str| layout::read(name, &pins.map(name));
     let failed = |name: &'static str| move |error: MapError| Error::map(name, &error);
     let hosts = HashMap::try_from(Map::HashMap(open(HOSTS)?)).map_err(failed(HOSTS))?;
     let hosts = entries(&hosts).map_err(failed(HOSTS))?;
@@ -95,6 +98,7 @@ pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
         counters: counters(&hosts, &counts)?,
         vips: entries(&vips).map_err(failed(VIPS))?,
         hosts,
+        build: pins.build().unwrap_or_default(),
         interfaces: attached.map(|link| (link.ifindex, link.name)).collect(),
     })
 }

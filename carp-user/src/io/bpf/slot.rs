@@ -1,6 +1,5 @@
 //! What is in the XDP slot of a link of this network namespace, as rtnetlink tells it.
 
-use aya::programs::loaded_programs;
 use carp_common::id::IfIndex;
 
 use super::{Attached, Error};
@@ -39,16 +38,6 @@ pub(super) fn is_veth(link: IfIndex) -> Result<bool, Error> {
     Ok(these.any(|reply| u32_at(reply.body, 4) == Some(link.0) && kind(reply.body) == Some(b"veth\0")))
 }
 
-/// The name of a loaded program, for people.
-pub(super) fn program_name(id: u32) -> String {
-    loaded_programs()
-        .filter_map(Result::ok)
-        .find(|program| program.id() == id)
-        .and_then(|program| program.name_as_str().map(ToOwned::to_owned))
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "without a name".to_owned())
-}
-
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 /// Bytes in `struct ifinfomsg`.
@@ -56,26 +45,20 @@ const IFINFOMSG: usize = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_XDP: u16 = 43;
-const IFLA_XDP_ATTACHED: u16 = 2;
-const IFLA_XDP_PROG_ID: u16 = 4;
 const IFLA_XDP_DRV_PROG_ID: u16 = 5;
 const IFLA_XDP_SKB_PROG_ID: u16 = 6;
-const IFLA_XDP_HW_PROG_ID: u16 = 7;
-const XDP_ATTACHED_SKB: u8 = 2;
 
-/// With a program in hardware *and* one in the driver the kernel names no single id: then it is
-/// the first of them, which is not ours, as we have one per link.
+/// The driver's slot and the generic one exclude each other (`dev_xdp_attach`), so there is one
+/// occupant. A program in the NIC's hardware is in nobody's way.
 fn occupant(link: &[u8]) -> Option<(IfIndex, Occupant)> {
     let index = IfIndex(u32_at(link, 4)?);
     let (_, xdp) = attributes(link.get(IFINFOMSG..)?).find(|(kind, _)| *kind == IFLA_XDP)?;
-    let id_of = |wanted| attributes(xdp).find(|(kind, _)| *kind == wanted).and_then(|(_, id)| u32_at(id, 0));
-    let program = [IFLA_XDP_PROG_ID, IFLA_XDP_DRV_PROG_ID, IFLA_XDP_SKB_PROG_ID, IFLA_XDP_HW_PROG_ID]
-        .into_iter()
-        .find_map(id_of)?;
-    let is_generic =
-        attributes(xdp).any(|(kind, how)| kind == IFLA_XDP_ATTACHED && how == [XDP_ATTACHED_SKB]);
-    let attached = if is_generic { Attached::Generic } else { Attached::Native };
-    Some((index, Occupant { program, attached }))
+    let slots = [(IFLA_XDP_DRV_PROG_ID, Attached::Native), (IFLA_XDP_SKB_PROG_ID, Attached::Generic)];
+    let occupant = slots.into_iter().find_map(|(slot, attached)| {
+        let (_, program) = attributes(xdp).find(|(kind, _)| *kind == slot)?;
+        Some(Occupant { program: u32_at(program, 0)?, attached })
+    })?;
+    Some((index, occupant))
 }
 
 /// The kind of a virtual link, with the zero that ends it.

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "bpf(2) has no safe interface for these commands")]
 
 use std::ffi::CString;
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -9,18 +10,41 @@ use std::path::Path;
 
 use carp_common::id::IfIndex;
 
+/// What a pinned object is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// A map, to read it: so may whoever may read the pin.
+    Read,
+    /// Anything, to change it.
+    Full,
+}
+
 /// Opens a pinned object.
 ///
 /// # Errors
 /// The kernel's: no such pin, no permission.
-pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_pin(path: &Path, access: Access) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = Attributes::default();
     attributes.words[0] = path.as_ptr().addr().try_into().map_err(io::Error::other)?;
+    attributes.words[1] = match access {
+        Access::Read => pair(0, BPF_F_RDONLY),
+        Access::Full => 0,
+    };
     let fd = bpf(OBJ_GET, &mut attributes)?;
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What the kernel tells of an open object: "key:\tvalue", a line each. Empty where there is no /proc.
+pub(super) fn fdinfo(object: &OwnedFd) -> String {
+    fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", object.as_raw_fd())).unwrap_or_default()
+}
+
+/// The value of a key there.
+pub(super) fn field<'a>(info: &'a str, key: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
 }
 
 /// Detaches a link at once. Removing its pin alone would do so too, but some time later.
@@ -59,6 +83,7 @@ struct Attributes {
 }
 
 const OBJ_GET: libc::c_long = 7;
+const BPF_F_RDONLY: u32 = 1 << 3;
 const PROG_QUERY: libc::c_long = 16;
 const LINK_DETACH: libc::c_long = 34;
 /// `BPF_TCX_EGRESS`.

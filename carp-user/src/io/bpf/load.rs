@@ -1,0 +1,75 @@
+//! Loading the object: its programs, and its maps by their pins.
+
+use aya::maps::Map;
+use aya::programs::{SchedClassifier, Xdp};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfLoader};
+use carp_common::map::ABI;
+
+use super::layout::MAPS;
+use super::pins::Pins;
+use super::{EGRESS_PROGRAM, Error, OBJECT, program_of_this_kernel};
+
+/// Loads everything. A map that an earlier daemon left is gone on with, where it is as it was.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn load(pins: &Pins) -> Result<Ebpf, Error> {
+    let mut loader = EbpfLoader::new();
+    for map in &MAPS {
+        if pins.keep(map) {
+            loader.map_pin_path(map.name, pins.map(map.name));
+        } else {
+            if let (Some(theirs), true) = (pins.version(), pins.map(map.name).exists()) {
+                tracing::warn!(map = map.name, theirs, ours = ABI, "of another version: begun anew, empty");
+            }
+            loader.map_pin_path(map.name, pins.new_map(map.name));
+        }
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(&error))?;
+    program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
+    egress_program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
+    Ok(ebpf)
+}
+
+/// The XDP program for the kernel that runs.
+///
+/// # Errors
+/// When the object has none.
+pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    let name = program_of_this_kernel();
+    let found = ebpf.program_mut(name).and_then(|program| program.try_into().ok());
+    found.ok_or_else(|| Error::Load { reason: format!("the object has no XDP program {name}") })
+}
+
+/// The program for what leaves.
+///
+/// # Errors
+/// When the object has none.
+pub(super) fn egress_program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, Error> {
+    let found = ebpf.program_mut(EGRESS_PROGRAM).and_then(|program| program.try_into().ok());
+    found.ok_or_else(|| Error::Load { reason: format!("the object has no tc program {EGRESS_PROGRAM}") })
+}
+
+/// A map of the object, as its type.
+///
+/// # Errors
+/// When the object has none of this name and type.
+pub(super) fn take<T>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    convert: impl FnOnce(Map) -> Result<T, aya::maps::MapError>,
+) -> Result<T, Error> {
+    let map = ebpf.take_map(name);
+    let map = map.ok_or(Error::Map { map: name, reason: "not in the BPF object".to_owned() })?;
+    convert(map).map_err(|error| Error::map(name, &error))
+}
+
+/// Before 5.11 maps count against RLIMIT_MEMLOCK, whose default is 64 KiB. If it cannot be raised,
+/// making the maps fails and says so.
+pub(super) fn raise_memlock() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if KernelVersion::current().is_ok_and(|kernel| kernel < KernelVersion::new(5, 11, 0)) {
+        let _kept = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+    }
+}
