@@ -54,6 +54,10 @@ impl Host {
             self.demotion == 0 && self.link.is_some_and(|link| link.shielded) && !self.outranks_master();
         let armed = self.expectation.promised(now).filter(|_| may);
         let window = armed.map(|(master, until)| Window::armed(self.election.dead(), until, master));
+        // Armed anew, the datapath counts the silence from now on.
+        if window.is_some() && self.window == Window::CLOSED && !self.expectation.is_fresh(now) {
+            return;
+        }
         self.set_window(window.unwrap_or(Window::CLOSED), actions);
     }
 

@@ -29,7 +29,7 @@ pub struct Host {
     pub(super) peers: Peers,
     pub(super) link: Option<LinkState>,
     pub(super) tenure: Tenure,
-    window: Window,
+    pub(super) window: Window,
     pub(super) promise: Promise,
     pub(super) expectation: Expectation,
     pub(super) intent: Intent,

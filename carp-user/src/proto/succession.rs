@@ -11,6 +11,7 @@
 
 use super::election::LATE;
 use super::event::Family;
+use super::tenure::LATENCY;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use std::net::IpAddr;
@@ -137,6 +138,11 @@ impl Expectation {
     pub fn promised(&self, now: Instant) -> Option<(IpAddr, Instant)> {
         let holds = !self.is_contested(now) && now <= self.fresh_until && now < self.kept_until;
         Some((self.master.filter(|_| holds)?, self.kept_until))
+    }
+
+    /// Whether the master was heard just now, so that its silence may be counted from now on.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        now.since(self.heard_at) <= LATENCY
     }
 
     /// Whether another backup has announced a claim.

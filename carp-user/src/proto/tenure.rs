@@ -79,20 +79,23 @@ impl Tenure {
         }
     }
 
-    /// An advert of this family was sent, of which this node learns now. A claim settles anew when
-    /// that took long: this process slept, and others may have claimed meanwhile.
+    /// An advert of this family was sent, of which this node learns now. A claim that is told late in
+    /// one of its families settles anew: others may have claimed meanwhile.
     pub fn sent(&mut self, family: Family, at: Instant, now: Instant) {
-        if let Self::Claim { since, settled_at, sent: Sent { v4: None, v6: None }, .. } = self
+        let sent = match self {
+            Self::None => return,
+            Self::Claim { sent, .. } | Self::Serving { sent, .. } => sent,
+        };
+        let last = match family {
+            Family::V4 => &mut sent.v4,
+            Family::V6 => &mut sent.v6,
+        };
+        let is_first = last.replace(at).is_none();
+        if let Self::Claim { since, .. } = self
+            && is_first
             && now.since(*since) > LATENCY
         {
-            *settled_at = (now + SETTLE).max(*settled_at);
-        }
-        match self {
-            Self::None => {}
-            Self::Claim { sent, .. } | Self::Serving { sent, .. } => match family {
-                Family::V4 => sent.v4 = Some(at),
-                Family::V6 => sent.v6 = Some(at),
-            },
+            self.settle_at(now + SETTLE);
         }
     }
 
