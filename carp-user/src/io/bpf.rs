@@ -1,5 +1,5 @@
-//! The datapath: loads the XDP program and the one for what leaves with their maps pinned, attaches
-//! them, and writes the maps.
+//! The datapath: loads the program for what comes in, at XDP or tc, and the one for what leaves, with
+//! their maps pinned, attaches them, and writes the maps.
 //!
 //! What is pinned outlives the daemon: a killed master goes on serving until its lease ends, and
 //! the next daemon of the same instance goes on with the same maps and links. Pins live in the
@@ -7,13 +7,14 @@
 
 mod attach;
 mod clsact;
-mod egress;
 mod error;
 mod pins;
+mod port;
 mod read;
 mod shift;
 mod slot;
 mod sys;
+mod tc;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,10 +34,12 @@ use super::{clock, privilege};
 
 pub use error::Error;
 pub use pins::is_bpffs_mounted;
+pub use port::{Attached, Mode, Port};
 pub use read::{Counters, Pinned, Standing, instance_of, pinned_instances, read_pinned};
 
 use attach::{Survey, Undo};
 use pins::{Found, Pins};
+use tc::Way;
 
 /// The object that `cargo xtask build-ebpf` made; `build.rs` finds it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARP_BPF_OBJECT"));
@@ -44,39 +47,10 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARP_BPF_OBJECT"));
 pub const PROGRAM: &str = "carp";
 /// The name of the XDP program for kernels that know no frames of more than one buffer.
 pub const ONE_BUFFER_PROGRAM: &str = "carp_one_buffer";
+/// The name of the program that does the same at tc.
+pub const INGRESS_PROGRAM: &str = "carp_ingress";
 /// The name of the program for what leaves.
 pub const EGRESS_PROGRAM: &str = "carp_egress";
-
-/// A link to attach to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
-    /// The kernel's number for it.
-    pub link: IfIndex,
-    /// Its name.
-    pub name: String,
-    /// How to attach.
-    pub mode: Mode,
-}
-
-/// How the program is to be attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// In the driver, else behind it.
-    Auto,
-    /// In the driver or not at all.
-    Native,
-    /// Behind the driver.
-    Generic,
-}
-
-/// How the program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attached {
-    /// In the driver.
-    Native,
-    /// Behind the driver, in the kernel's receive path.
-    Generic,
-}
 
 /// The datapath of one instance. Dropping it leaves everything running and pinned;
 /// [`Datapath::close`] takes it down.
@@ -251,17 +225,22 @@ impl Datapath {
         if found != Found::Ours {
             pins.create()?;
         }
-        let mut ebpf = load(pins)?;
+        let mut ebpf = load(pins, ports)?;
         let (datapath, adverts) = Self::with_maps(pins, &mut ebpf)?;
-        let mut leaving = egress::Survey::take(pins, found, ports)?;
+        let mut leaving = tc::Survey::take(Way::Out, pins, found, ports)?;
+        let mut coming = tc::Survey::take(Way::In, pins, found, ports)?;
         survey.remove_left(pins)?;
         leaving.remove_left(pins)?;
+        coming.remove_left(pins)?;
         // New links first: they may fail, replacing a program does not.
         let mut undo = Undo::new(pins);
         survey.attach_new(pins, program(&mut ebpf)?, &mut undo)?;
-        leaving.attach_new(pins, egress_program(&mut ebpf)?, &mut undo)?;
+        // What leaves goes first: it may bring the qdisc that both share, and takes it away then.
+        leaving.attach_new(pins, tc_program(&mut ebpf, Way::Out)?, &mut undo)?;
+        coming.attach_new(pins, tc_program(&mut ebpf, Way::In)?, &mut undo)?;
         survey.replace(program(&mut ebpf)?)?;
-        leaving.replace(egress_program(&mut ebpf)?)?;
+        leaving.replace(tc_program(&mut ebpf, Way::Out)?)?;
+        coming.replace(tc_program(&mut ebpf, Way::In)?)?;
         undo.forget();
         Ok((Self { modes: attach::modes(ports)?, ..datapath }, adverts))
     }
@@ -317,25 +296,21 @@ impl AsFd for Adverts {
     }
 }
 
-impl Mode {
-    fn is_met_by(self, attached: Attached) -> bool {
-        match (self, attached) {
-            (Self::Auto | Self::Native, Attached::Native) | (Self::Generic, Attached::Generic) => true,
-            // Auto prefers the driver, but where it was refused once it need not be tried again.
-            (Self::Auto, Attached::Generic) => true,
-            (Self::Native, Attached::Generic) | (Self::Generic, Attached::Native) => false,
-        }
-    }
-}
-
-fn load(pins: &Pins) -> Result<Ebpf, Error> {
+/// All maps, and the programs that the ports need.
+fn load(pins: &Pins, ports: &[Port]) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     for name in [HOSTS, VIPS, WINDOWS, HEARD, ADVERTS, COUNTERS] {
         loader.map_pin_path(name, pins.map(name));
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(&error))?;
-    program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
-    egress_program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
+    let at_tc = ports.iter().filter(|port| port.mode == Mode::Tcx).count();
+    if at_tc < ports.len() {
+        program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
+    }
+    if at_tc > 0 {
+        tc_program(&mut ebpf, Way::In)?.load().map_err(|error| Error::load(&error))?;
+    }
+    tc_program(&mut ebpf, Way::Out)?.load().map_err(|error| Error::load(&error))?;
     Ok(ebpf)
 }
 
@@ -351,9 +326,9 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
     found.ok_or_else(|| Error::Load { reason: format!("the object has no XDP program {name}") })
 }
 
-fn egress_program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, Error> {
-    let found = ebpf.program_mut(EGRESS_PROGRAM).and_then(|program| program.try_into().ok());
-    found.ok_or_else(|| Error::Load { reason: format!("the object has no tc program {EGRESS_PROGRAM}") })
+fn tc_program(ebpf: &mut Ebpf, way: Way) -> Result<&mut SchedClassifier, Error> {
+    let found = ebpf.program_mut(way.program()).and_then(|program| program.try_into().ok());
+    found.ok_or_else(|| Error::Load { reason: format!("the object has no tc program {}", way.program()) })
 }
 
 fn take<T>(

@@ -5,3 +5,4 @@
 mod adopting;
 mod opening;
 mod place;
+mod tc;
