@@ -32,6 +32,17 @@ fn comes_in<const MORE: bool>(mut frame: Buffer<MORE>) -> u32 {
     }
 }
 
+/// The same stages at tc, for links whose XDP slot is somebody else's.
+#[classifier]
+pub fn carp_ingress(context: TcContext) -> i32 {
+    let mut frame = Skb::new(context);
+    match ingress::decide(&mut frame, &Pinned) {
+        Verdict::Pass | Verdict::Serve(_) | Verdict::Rewrite(_) => TC_ACT_UNSPEC,
+        Verdict::Answer(_) => frame.sent_back(),
+        Verdict::Drop(_) => TC_ACT_SHOT,
+    }
+}
+
 /// The program for what leaves. What it lets pass, other programs and filters of the link see next.
 #[classifier]
 pub fn carp_egress(context: TcContext) -> i32 {

@@ -1,11 +1,18 @@
 //! The kernel's frames: bounds-checked loads and stores. All packet `unsafe` is here.
 #![expect(unsafe_code, reason = "packet memory is reached through the context's raw addresses")]
 
-use aya_ebpf::bindings::{__sk_buff, xdp_md};
-use aya_ebpf::helpers::{bpf_skb_change_tail, bpf_skb_pull_data, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
+use aya_ebpf::bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT, xdp_md};
+use aya_ebpf::helpers::{
+    bpf_redirect, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_pull_data, bpf_xdp_adjust_tail,
+    bpf_xdp_get_buff_len,
+};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use carp_common::id::{IfIndex, Mac};
 use carp_ebpf::world::{Packet, Wire};
+
+const ETHERNET: usize = 14;
+/// "For this host", as `linux/if_packet.h` numbers it.
+const PACKET_HOST: u32 = 0;
 
 /// A frame as XDP sees it, before the kernel has made a packet of it. It lies in one buffer, or, if
 /// `MORE`, begins in one and may go on in others: Linux 5.18 hands out such frames to programs that
@@ -133,6 +140,14 @@ impl Skb {
         Self { context }
     }
 
+    /// Has the kernel send the frame by the link that it came in by: what to return for that.
+    #[inline(always)]
+    pub fn sent_back(&self) -> i32 {
+        // SAFETY: notes the link for the kernel and touches nothing else.
+        let code = unsafe { bpf_redirect(self.link().0, 0) };
+        i32::try_from(code).unwrap_or(TC_ACT_SHOT)
+    }
+
     #[inline(always)]
     fn skb(&self) -> *mut __sk_buff {
         self.context.skb.skb
@@ -193,10 +208,11 @@ impl Packet for Skb {
 
     /// Nothing is written either when there is no memory for a copy of a frame that others hold too.
     /// By way of the kernel, not directly: a program that writes directly pays for such a copy with
-    /// every frame.
+    /// every frame. A NIC may have summed up what is behind the Ethernet header.
     #[inline(always)]
     fn store<T: Wire>(&mut self, at: usize, value: T) -> Option<()> {
-        self.context.store(at, &value, 0).ok()
+        let summed = if at < ETHERNET { 0 } else { u64::from(BPF_F_RECOMPUTE_CSUM) };
+        self.context.store(at, &value, summed).ok()
     }
 
     #[inline(always)]
@@ -207,8 +223,12 @@ impl Packet for Skb {
         if refused == 0 { Some(()) } else { None }
     }
 
+    /// The kernel has noted by now that it is somebody else's.
     #[inline(always)]
     fn readdress(&mut self, link_mac: Mac) -> Option<()> {
-        self.store(0, link_mac.0)
+        self.store(0, link_mac.0)?;
+        // SAFETY: the context is the kernel's own; addresses are read anew after the call.
+        let refused = unsafe { bpf_skb_change_type(self.skb(), PACKET_HOST) };
+        if refused == 0 { Some(()) } else { None }
     }
 }

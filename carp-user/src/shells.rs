@@ -118,6 +118,7 @@ fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield
         XdpMode::Auto => Mode::Auto,
         XdpMode::Native => Mode::Native,
         XdpMode::Generic => Mode::Generic,
+        XdpMode::Tcx => Mode::Tcx,
     };
     let port = |link: IfIndex| Port { link, name: links.name(link).unwrap_or_default().to_owned(), mode };
     let ports: Vec<Port> = link_set(setup).into_iter().map(port).collect();

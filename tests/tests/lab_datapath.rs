@@ -9,12 +9,14 @@ use carp_tests::lab::capture::Capture;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
+use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::ping::ping;
 use carp_tests::lab::{Lab, Purpose};
 use carp_user::io::bpf::{self, Attached, Counters, Datapath, Mode, Port, read_pinned};
 use std::net::{IpAddr, UdpSocket};
 
 const VIPS: [&str; 2] = ["10.77.1.1", "fd77:1::1"];
+const SERVERS: [&str; 2] = ["10.77.2.10", "fd77:2::10"];
 const REAL: [&str; 2] = ["10.77.1.2", "fd77:1::2"];
 const VIRTUAL_MAC: [u8; 6] = [0, 0, 0x5e, 0, 1, 1];
 const TRY: Span = Span::millis(300);
@@ -39,14 +41,48 @@ fn pings_are_answered_by_the_datapath_alone_when_its_virtual_host_says_so() -> R
     duo.never_two_masters()
 }
 
+#[test]
+fn at_tc_beside_another_xdp_program_everything_is_as_at_xdp() -> Result<()> {
+    let mut duo = Duo::elected(&Config { answer_ping: true, ..Config::gateway().with_xdp("tcx") })?;
+    let mut theirs = Vec::new();
+    for gateway in &duo.pair.gateways {
+        theirs.push(gateway.xdp_pass("lan0")?);
+        theirs.push(gateway.xdp_pass("wan0")?);
+        gateway.sysctl("ipv4/icmp_echo_ignore_all", "1")?;
+        gateway.sysctl("ipv6/icmp/echo_ignore_all", "1")?;
+    }
+    let reach_all = |client: &Namespace| -> Result<()> {
+        for target in VIPS.into_iter().chain(SERVERS).map(address) {
+            clock::wait_for("an answer", PATIENCE, || ping(client, target, TRY).ok().flatten())?;
+        }
+        Ok(())
+    };
+    reach_all(&duo.pair.client)?;
+    for vip in VIPS {
+        let known = duo.pair.client.ip(&format!("neighbour show to {vip} dev eth0"))?;
+        assert!(known.contains("00:00:5e:00:01:01"), "{vip} is not at the virtual MAC: {known}");
+    }
+    let counters =
+        [Counter::ArpAnswered, Counter::NdpAnswered, Counter::PingAnswered, Counter::VirtualMacServed];
+    for counter in counters {
+        assert!(count(&duo, counter)? > 0, "{}", counter.name());
+    }
+    duo.gw1.kill()?;
+    duo.wait_moved()?;
+    reach_all(&duo.pair.client)?;
+    duo.gw1.run()?;
+    duo.wait_as_configured()?;
+    reach_all(&duo.pair.client)?;
+    duo.never_two_masters()
+}
+
 /// Before Linux 5.18 a driver takes no program on a link with such an MTU.
 #[test]
-fn frames_longer_than_a_page_are_served_and_fenced_in_the_driver_and_behind_it() -> Result<()> {
-    if bpf::program_of_this_kernel() != bpf::PROGRAM {
-        println!("this kernel hands out no frames of more than one buffer");
-        return Ok(());
-    }
-    for (mode, attached) in [(Mode::Native, Attached::Native), (Mode::Generic, Attached::Generic)] {
+fn frames_longer_than_a_page_are_served_and_fenced_in_the_driver_behind_it_and_at_tc() -> Result<()> {
+    let in_driver = bpf::program_of_this_kernel() == bpf::PROGRAM;
+    let modes =
+        [(Mode::Native, Attached::Native), (Mode::Generic, Attached::Generic), (Mode::Tcx, Attached::Tcx)];
+    for (mode, attached) in modes.into_iter().filter(|(mode, _)| in_driver || *mode != Mode::Native) {
         let mut cable = Cable::lay(mode)?;
         assert_eq!(cable.datapath.mode_of(cable.link), Some(attached));
         let message: Vec<u8> = (0..8000_u32).map(|at| at.to_be_bytes()[3]).collect();

@@ -65,6 +65,8 @@ pub enum XdpMode {
     Native,
     /// Behind the driver.
     Generic,
+    /// At tc.
+    Tcx,
     /// Not at all.
     Off,
 }
@@ -210,7 +212,9 @@ impl HostConfig {
 impl XdpMode {
     /// The mode of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Auto, Self::Native, Self::Generic, Self::Off].into_iter().find(|mode| mode.name() == name)
+        [Self::Auto, Self::Native, Self::Generic, Self::Tcx, Self::Off]
+            .into_iter()
+            .find(|mode| mode.name() == name)
     }
 
     /// Its name in the configuration.
@@ -219,6 +223,7 @@ impl XdpMode {
             Self::Auto => "auto",
             Self::Native => "native",
             Self::Generic => "generic",
+            Self::Tcx => "tcx",
             Self::Off => "off",
         }
     }

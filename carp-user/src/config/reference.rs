@@ -43,7 +43,7 @@ pub struct Key {
 pub const DIGESTS: &[&str] =
     &["freebsd", "openbsd-nov6ll", "openbsd-orig", "ucarp", "netbsd", "dragonfly", "fb05"];
 /// Names of the ways to attach XDP.
-pub const XDP_MODES: &[&str] = &["auto", "native", "generic", "off"];
+pub const XDP_MODES: &[&str] = &["auto", "native", "generic", "tcx", "off"];
 
 /// Names of the flavours of the election.
 pub const FLAVOURS: &[&str] = &["freebsd", "openbsd"];
@@ -87,7 +87,8 @@ pub const NODE: &[Key] = &[
         default: r#""auto""#,
         example: r#""generic""#,
         meaning: "How the datapath is attached: in the driver (`native`), behind it (`generic`), the first that works \
-                  (`auto`), or not at all (`off`: slower, without the fence, announcing the link's own MAC).",
+                  (`auto`), at tc where another's program has the XDP slot (`tcx`), or not at all (`off`: slower, \
+                  without the fence, announcing the link's own MAC).",
     },
     Key {
         name: "interfaces",

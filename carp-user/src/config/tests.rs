@@ -155,7 +155,7 @@ tos = 2
             "carp.toml:2:8 \"GW 1\" cannot be an instance name | expected 1 to 32 of a-z, 0-9 and - | the nearest \
              valid name is \"gw-1\"",
             "carp.toml:3:1 unknown key `skeww` in [node] | not a key of this table | did you mean `skew`?",
-            "carp.toml:4:7 `xdp` cannot be \"nativ\" | one of `auto`, `native`, `generic`, `off` | did you mean \
+            "carp.toml:4:7 `xdp` cannot be \"nativ\" | one of `auto`, `native`, `generic`, `tcx`, `off` | did you mean \
              `native`?",
             "carp.toml:7:8 `vhid` is out of range | expected 1 to 255 | the nearest valid value is 255",
             "carp.toml:8:1 unknown key `adresses` in [[virtual_host]] | not a key of this table | did you mean \
@@ -196,8 +196,8 @@ fn each_mistake_in_the_node_has_its_words() {
         ),
         (
             "xdp = \"fast\"",
-            "7 `xdp` cannot be \"fast\" | one of `auto`, `native`, `generic`, `off` | it can be `auto`, `native`, \
-             `generic`, `off`",
+            "7 `xdp` cannot be \"fast\" | one of `auto`, `native`, `generic`, `tcx`, `off` | it can be `auto`, `native`, \
+             `generic`, `tcx`, `off`",
         ),
         (
             "interfaces = { lan = \"a/b\" }",

@@ -1,5 +1,5 @@
-//! The datapath: loads the XDP program and the one for what leaves with their maps pinned, attaches
-//! them, and writes the maps.
+//! The datapath: loads the program for what comes in, at XDP or tc, and the one for what leaves, with
+//! their maps pinned, attaches them, and writes the maps.
 //!
 //! What is pinned outlives the daemon: a killed master goes on serving until its lease ends, and
 //! the next daemon of the same instance goes on with the same maps and links. Pins live in the
@@ -7,17 +7,18 @@
 
 mod attach;
 mod clsact;
-mod egress;
 mod error;
 mod holder;
 mod layout;
 mod load;
 mod pins;
+mod port;
 mod read;
 mod share;
 mod shift;
 mod slot;
 mod sys;
+mod tc;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,11 +39,13 @@ use super::{clock, privilege};
 pub use error::Error;
 pub use holder::{Foreign, Holder, Place};
 pub use pins::is_bpffs_mounted;
+pub use port::{Attached, Mode, Port};
 pub use read::{Counters, Pinned, Standing, instance_of, pinned_instances, read_pinned};
 
 use attach::{Survey, Undo};
-use load::{egress_program, load, program, take};
+use load::{load, program, take, tc_program};
 use pins::Pins;
+use tc::Way;
 
 /// The object that `cargo xtask build-ebpf` made; `build.rs` finds it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARP_BPF_OBJECT"));
@@ -52,39 +55,10 @@ pub const BUILD: &str = env!("CARP_BPF_BUILD");
 pub const PROGRAM: &str = "carp";
 /// The name of the XDP program for kernels that know no frames of more than one buffer.
 pub const ONE_BUFFER_PROGRAM: &str = "carp_one_buffer";
+/// The name of the program that does the same at tc.
+pub const INGRESS_PROGRAM: &str = "carp_ingress";
 /// The name of the program for what leaves.
 pub const EGRESS_PROGRAM: &str = "carp_egress";
-
-/// A link to attach to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
-    /// The kernel's number for it.
-    pub link: IfIndex,
-    /// Its name.
-    pub name: String,
-    /// How to attach.
-    pub mode: Mode,
-}
-
-/// How the program is to be attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// In the driver, else behind it.
-    Auto,
-    /// In the driver or not at all.
-    Native,
-    /// Behind the driver.
-    Generic,
-}
-
-/// How the program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attached {
-    /// In the driver.
-    Native,
-    /// Behind the driver, in the kernel's receive path.
-    Generic,
-}
 
 /// The datapath of one instance. Dropping it leaves everything running and pinned;
 /// [`Datapath::close`] takes it down.
@@ -263,18 +237,23 @@ impl Datapath {
         fill: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(Self, Adverts), Error> {
         pins.prepare()?;
-        let mut ebpf = load(pins)?;
+        let mut ebpf = load(pins, ports)?;
         let (mut datapath, adverts) = Self::with_maps(pins, &mut ebpf)?;
-        let mut leaving = egress::Survey::take(pins, ports)?;
+        let mut leaving = tc::Survey::take(Way::Out, pins, ports)?;
+        let mut coming = tc::Survey::take(Way::In, pins, ports)?;
         survey.remove_left(pins)?;
         leaving.remove_left(pins)?;
+        coming.remove_left(pins)?;
         // New links first: they may fail, replacing a program does not.
         let mut undo = Undo::new(pins);
         survey.attach_new(pins, program(&mut ebpf)?, &mut undo)?;
-        leaving.attach_new(pins, egress_program(&mut ebpf)?, &mut undo)?;
+        // What leaves goes first: it may bring the qdisc that both share, and takes it away then.
+        leaving.attach_new(pins, tc_program(&mut ebpf, Way::Out)?, &mut undo)?;
+        coming.attach_new(pins, tc_program(&mut ebpf, Way::In)?, &mut undo)?;
         fill(&mut datapath)?;
         survey.replace(program(&mut ebpf)?)?;
-        leaving.replace(egress_program(&mut ebpf)?)?;
+        leaving.replace(tc_program(&mut ebpf, Way::Out)?)?;
+        coming.replace(tc_program(&mut ebpf, Way::In)?)?;
         pins.settle()?;
         undo.forget();
         Ok((Self { modes: attach::modes(ports)?, ..datapath }, adverts))
@@ -328,27 +307,6 @@ impl AsFd for Adverts {
     /// Readable while there are adverts. It belongs to the ring: watch a duplicate.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
-    }
-}
-
-impl Attached {
-    /// As it is called in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        }
-    }
-}
-
-impl Mode {
-    fn is_met_by(self, attached: Attached) -> bool {
-        match (self, attached) {
-            (Self::Auto | Self::Native, Attached::Native) | (Self::Generic, Attached::Generic) => true,
-            // Auto prefers the driver, but where it was refused once it need not be tried again.
-            (Self::Auto, Attached::Generic) => true,
-            (Self::Native, Attached::Generic) | (Self::Generic, Attached::Native) => false,
-        }
     }
 }
 

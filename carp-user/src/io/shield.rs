@@ -1,4 +1,4 @@
-//! XDP and what belongs to it: the programs and maps, and the virtual MACs that the links receive.
+//! XDP, or tc in its place, and what belongs to it: the programs and maps, and the virtual MACs that the links receive.
 
 use super::bpf::{Adverts, Attached, Counters, Datapath, Port};
 use super::clock;
@@ -87,7 +87,7 @@ impl Shield {
         running.map(|(slot, standing)| (slot, Instant::from_nanos(standing.window.serve_until))).collect()
     }
 
-    /// How it is attached to a link: `native` or `generic`.
+    /// How it is attached to a link: `native`, `generic` or `tcx`.
     pub fn mode(&self, link: IfIndex) -> Option<&'static str> {
         self.datapath.mode_of(link).map(Attached::name)
     }

@@ -6,4 +6,5 @@ mod adopting;
 mod asking;
 mod opening;
 mod place;
+mod tc;
 mod upgrading;

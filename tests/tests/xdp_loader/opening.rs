@@ -48,7 +48,7 @@ fn auto_takes_the_driver_where_it_can_and_native_says_why_it_cannot() {
         println!("{error}");
         assert!(
             error.contains("d0 takes no native XDP program")
-                && error.contains("xdp = \"generic\" or \"off\"")
+                && error.contains("xdp = \"generic\", \"tcx\" or \"off\"")
         );
         // A bridge has no native XDP, and a veth's does not rewrite well; a tap's driver has it.
         let mut expected = vec![("d0", Attached::Generic), ("a0", Attached::Generic)];

@@ -10,7 +10,9 @@ use carp_common::map::{
     ADVERTS, COUNTERS, Captured, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS,
     Window,
 };
-use carp_user::io::bpf::{EGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, program_of_this_kernel};
+use carp_user::io::bpf::{
+    EGRESS_PROGRAM, INGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, program_of_this_kernel,
+};
 use carp_user::io::clock;
 use std::net::IpAddr;
 use zerocopy::{FromBytes, IntoBytes};
@@ -42,6 +44,8 @@ pub enum Hook {
     Xdp,
     /// The same on kernels that know no frames of more than one buffer.
     OneBuffer,
+    /// The same at tc.
+    Tc,
     /// What leaves.
     Egress,
 }
@@ -79,7 +83,7 @@ impl Kernel {
         let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads (as root)");
         let loaded = match hook {
             Hook::Xdp | Hook::OneBuffer => xdp(&mut ebpf, hook).load(),
-            Hook::Egress => tc(&mut ebpf).load(),
+            Hook::Tc | Hook::Egress => tc(&mut ebpf, hook).load(),
         };
         loaded.expect("the verifier accepts the program");
         Self { ebpf, hook, twin: Twin::default() }
@@ -89,7 +93,7 @@ impl Kernel {
     pub fn verified_instructions(&mut self) -> Option<u32> {
         let info = match self.hook {
             Hook::Xdp | Hook::OneBuffer => xdp(&mut self.ebpf, self.hook).info(),
-            Hook::Egress => tc(&mut self.ebpf).info(),
+            Hook::Tc | Hook::Egress => tc(&mut self.ebpf, self.hook).info(),
         };
         info.ok()?.verified_instruction_count()
     }
@@ -195,7 +199,7 @@ impl Kernel {
         let options = TestRunOptions { data_in: Some(frame), data_out: out, repeat, ..TestRunOptions::new() };
         let result = match self.hook {
             Hook::Xdp | Hook::OneBuffer => xdp(&mut self.ebpf, self.hook).test_run(options),
-            Hook::Egress => tc(&mut self.ebpf).test_run(options),
+            Hook::Tc | Hook::Egress => tc(&mut self.ebpf, self.hook).test_run(options),
         };
         let result = result.expect("BPF_PROG_TEST_RUN works");
         (result.return_value, result.data_size_out, result.duration.as_nanos())
@@ -215,11 +219,19 @@ impl Hook {
     fn action(self, code: u32) -> Action {
         /// "The next program or filter decides."
         const UNSPEC: u32 = u32::MAX;
-        match (self, code) {
-            (Self::Xdp | Self::OneBuffer, 1) | (Self::Egress, 2) => Action::Drop,
-            (Self::Xdp | Self::OneBuffer, 2) | (Self::Egress, UNSPEC) => Action::Pass,
-            (Self::Xdp | Self::OneBuffer, 3) => Action::Back,
-            (Self::Xdp | Self::OneBuffer | Self::Egress, _) => panic!("{self:?} says {code}"),
+        match (self.is_xdp(), code) {
+            (true, 1) | (false, 2) => Action::Drop,
+            (true, 2) | (false, UNSPEC) => Action::Pass,
+            (true, 3) | (false, 7) => Action::Back,
+            (true | false, _) => panic!("{self:?} says {code}"),
+        }
+    }
+
+    /// Otherwise it is tc's.
+    pub fn is_xdp(self) -> bool {
+        match self {
+            Self::Xdp | Self::OneBuffer => true,
+            Self::Tc | Self::Egress => false,
         }
     }
 }
@@ -229,6 +241,7 @@ fn xdp(ebpf: &mut Ebpf, hook: Hook) -> &mut Xdp {
     ebpf.program_mut(name).unwrap().try_into().unwrap()
 }
 
-fn tc(ebpf: &mut Ebpf) -> &mut SchedClassifier {
-    ebpf.program_mut(EGRESS_PROGRAM).unwrap().try_into().unwrap()
+fn tc(ebpf: &mut Ebpf, hook: Hook) -> &mut SchedClassifier {
+    let name = if hook == Hook::Tc { INGRESS_PROGRAM } else { EGRESS_PROGRAM };
+    ebpf.program_mut(name).unwrap().try_into().unwrap()
 }

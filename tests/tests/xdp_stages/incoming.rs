@@ -16,6 +16,7 @@ fn the_table_of_what_comes_in() {
     let rows = rows();
     check(Hook::Xdp, &rows);
     check(Hook::OneBuffer, &rows);
+    check(Hook::Tc, &rows);
     println!("{} rows", rows.len());
 }
 

@@ -46,6 +46,7 @@ impl Random {
 fn a_frame_that_comes_in_cut_at_any_length_is_judged_by_what_is_there() {
     cut(Hook::Xdp, &incoming::rows());
     cut(Hook::OneBuffer, &incoming::rows());
+    cut(Hook::Tc, &incoming::rows());
 }
 
 #[test]
@@ -57,6 +58,12 @@ fn a_frame_that_leaves_cut_at_any_length_is_judged_by_what_is_there() {
 fn kernel_host_and_model_agree_about_a_million_random_frames_that_come_in() {
     let fates = agree(Hook::Xdp, &incoming::rows(), 1_000_000);
     assert!(fates.iter().all(|count| *count > 10_000), "the frames try everything: {fates:?}");
+}
+
+#[test]
+fn kernel_host_and_model_agree_about_random_frames_that_come_in_at_tc() {
+    let fates = agree(Hook::Tc, &incoming::rows(), 300_000);
+    assert!(fates.iter().all(|count| *count > 3_000), "the frames try everything: {fates:?}");
 }
 
 #[test]
@@ -167,13 +174,13 @@ impl Maps {
     /// What became of a frame is what the verdict says.
     fn check(&self, hook: Hook, frame: &[u8], (action, out): (Action, &[u8])) -> Verdict {
         let (verdict, vhid) = match hook {
-            Hook::Xdp | Hook::OneBuffer => (self.comes_in(frame), 0),
+            Hook::Xdp | Hook::OneBuffer | Hook::Tc => (self.comes_in(frame), 0),
             Hook::Egress => self.leaves(frame),
         };
         let is_as_said = match (verdict, hook) {
             (Verdict::Pass | Verdict::Serve(_), _) => action == Action::Pass && out == frame,
             (Verdict::Drop(_), _) => action == Action::Drop && out == frame,
-            (Verdict::Rewrite(_), Hook::Xdp | Hook::OneBuffer) => {
+            (Verdict::Rewrite(_), Hook::Xdp | Hook::OneBuffer | Hook::Tc) => {
                 action == Action::Pass && out[..6] == LINK_MAC && out[6..] == frame[6..]
             }
             (Verdict::Rewrite(_), Hook::Egress) => {
@@ -224,11 +231,11 @@ impl Hook {
     /// The kernel's test run takes no frame without anything behind its Ethernet header, and at tc
     /// none with part of an IP header.
     fn shortest(self, frame: &[u8]) -> usize {
-        match (self, &frame[12..14]) {
-            (Self::Xdp | Self::OneBuffer, _) => 14,
-            (Self::Egress, [8, 0]) => 34,
-            (Self::Egress, [0x86, 0xdd]) => 54,
-            (Self::Egress, _) => 15,
+        match (self.is_xdp(), &frame[12..14]) {
+            (true, _) => 14,
+            (false, [8, 0]) => 34,
+            (false, [0x86, 0xdd]) => 54,
+            (false, _) => 15,
         }
     }
 }

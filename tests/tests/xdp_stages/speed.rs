@@ -1,12 +1,18 @@
 //! For information: how long the program takes per stage, and what the verifier made of it.
 
 use crate::frames::*;
-use crate::harness::{Kernel, LINK_MAC};
+use crate::harness::{Hook, Kernel, LINK_MAC};
 use crate::windows::{set_up, windows};
 
 #[test]
 fn nanoseconds_per_frame_are_printed() {
-    let mut kernel = Kernel::new();
+    for hook in [Hook::Xdp, Hook::Tc] {
+        println!("{hook:?}");
+        measure(Kernel::at(hook));
+    }
+}
+
+fn measure(mut kernel: Kernel) {
     set_up(&mut kernel, 0);
     println!("verified instructions: {:?}", kernel.verified_instructions());
     let windows = windows();

@@ -27,9 +27,10 @@ impl Twin {
     /// What the stages make of a frame that comes in, or leaves, by this link at this moment.
     pub fn act(&mut self, hook: Hook, link: IfIndex, frame: &[u8], now: Instant) -> (Action, Vec<u8>) {
         self.now = now;
-        let mut frame = Slice { link, bytes: frame.to_vec() };
+        let first = if hook.is_xdp() { ONE_BUFFER } else { usize::MAX };
+        let mut frame = Slice { link, bytes: frame.to_vec(), first };
         let verdict = match hook {
-            Hook::Xdp | Hook::OneBuffer => ingress::decide(&mut frame, self),
+            Hook::Xdp | Hook::OneBuffer | Hook::Tc => ingress::decide(&mut frame, self),
             Hook::Egress => egress::decide(&mut frame, self),
         };
         (Action::of(verdict), frame.bytes)
@@ -102,6 +103,8 @@ impl Maps for Twin {
 struct Slice {
     link: IfIndex,
     bytes: Vec<u8>,
+    /// Most bytes in it.
+    first: usize,
 }
 
 impl Packet for Slice {
@@ -118,13 +121,13 @@ impl Packet for Slice {
     }
 
     fn can_go_back(&self) -> bool {
-        self.bytes.len() <= ONE_BUFFER
+        self.bytes.len() <= self.first
     }
 
     fn reach(&mut self, _len: u32) {}
 
     fn load<T: Wire>(&self, at: usize) -> Option<&T> {
-        let first = self.bytes.len().min(ONE_BUFFER);
+        let first = self.bytes.len().min(self.first);
         T::ref_from_prefix(self.bytes.get(at..first)?).ok().map(|(value, _)| value)
     }
 

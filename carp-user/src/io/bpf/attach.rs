@@ -29,7 +29,7 @@ impl<'a> Survey<'a> {
         let mut left = pins.links()?;
         let occupants = slot::occupants()?;
         let mut surveyed = Vec::new();
-        for port in ports {
+        for port in ports.iter().filter(|port| port.mode != Mode::Tcx) {
             let occupant =
                 occupants.iter().find(|(link, _)| *link == port.link).map(|(_, occupant)| *occupant);
             let ours = left.iter().position(|pin| is_on(pin, port.link, occupant));
@@ -91,8 +91,10 @@ impl<'a> Survey<'a> {
 /// Those of listing.
 pub(super) fn modes(ports: &[Port]) -> Result<Vec<(IfIndex, Attached)>, Error> {
     let occupants = slot::occupants()?;
-    let is_ours = |link: &IfIndex| ports.iter().any(|port| port.link == *link);
-    Ok(occupants.into_iter().filter(|(link, _)| is_ours(link)).map(|(link, o)| (link, o.attached)).collect())
+    let is_ours = |link: &IfIndex| ports.iter().any(|port| port.link == *link && port.mode != Mode::Tcx);
+    let by_xdp = occupants.into_iter().filter(|(link, _)| is_ours(link)).map(|(link, o)| (link, o.attached));
+    let at_tc = ports.iter().filter(|port| port.mode == Mode::Tcx).map(|port| (port.link, Attached::Tcx));
+    Ok(by_xdp.chain(at_tc).collect())
 }
 
 /// Removes the links made so far when dropped, newest first.
@@ -155,40 +157,38 @@ fn attach_new(program: &mut Xdp, port: &Port, path: &Path) -> Result<(), Error> 
             if slot::is_veth(port.link)? {
                 tracing::warn!(interface = port.name, "{VETH}: use xdp = \"generic\" or \"auto\"");
             }
-            attach_in(program, port, Attached::Native, "xdp = \"generic\" or \"off\"")?
+            attach_in(program, port, NATIVE)?
         }
-        Mode::Generic => attach_in(program, port, Attached::Generic, "xdp = \"off\"")?,
+        Mode::Generic => attach_in(program, port, GENERIC)?,
         Mode::Auto if slot::is_veth(port.link)? => {
             tracing::debug!(interface = port.name, "generic XDP: {VETH}");
-            attach_in(program, port, Attached::Generic, "xdp = \"off\"")?
+            attach_in(program, port, GENERIC)?
         }
-        Mode::Auto => match attach_in(program, port, Attached::Native, "xdp = \"generic\" or \"off\"") {
+        Mode::Auto => match attach_in(program, port, NATIVE) {
             Ok(link) => link,
             Err(error) => {
                 tracing::info!(interface = port.name, %error, "trying generic XDP");
-                attach_in(program, port, Attached::Generic, "xdp = \"off\"")?
+                attach_in(program, port, GENERIC)?
             }
         },
+        // Its program is at tc.
+        Mode::Tcx => return Ok(()),
     };
     let link = FdLink::try_from(link).map_err(|_| Error::NoLinks { name: port.name.clone() })?;
     link.pin(path).map_err(|error| Error::load(&error))?;
     Ok(())
 }
 
-fn attach_in(
-    program: &mut Xdp,
-    port: &Port,
-    attached: Attached,
-    choices: &'static str,
-) -> Result<XdpLink, Error> {
-    let mode = match attached {
-        Attached::Native => XdpMode::Driver,
-        Attached::Generic => XdpMode::Skb,
-    };
+/// How to attach, its name, and what may be set instead.
+type Manner = (XdpMode, &'static str, &'static str);
+const NATIVE: Manner = (XdpMode::Driver, "native", "xdp = \"generic\", \"tcx\" or \"off\"");
+const GENERIC: Manner = (XdpMode::Skb, "generic", "xdp = \"tcx\" or \"off\"");
+
+fn attach_in(program: &mut Xdp, port: &Port, (mode, name, choices): Manner) -> Result<XdpLink, Error> {
     program
         .attach_to_if_index(port.link.0, mode)
         .and_then(|id| program.take_link(id))
-        .map_err(|error| Error::attach(&port.name, attached.name(), choices, &error))
+        .map_err(|error| Error::attach(&port.name, name, choices, &error))
 }
 
 /// In one step: there is no moment without a program.

@@ -1,4 +1,4 @@
-//! The egress fence before Linux 6.6: a filter of a clsact qdisc. Both stay when the daemon is
+//! Programs at tc before Linux 6.6: each a filter of a clsact qdisc. All stay when the daemon is
 //! killed. A symbolic link among the pins says on which interface, and whether we added the qdisc.
 
 use std::fs;
@@ -6,18 +6,19 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
-use super::{EGRESS_PROGRAM, Error, Port};
+use super::tc::Way;
+use super::{Error, Port};
 use crate::io::netlink::{CREATE, Request, Requests};
 
 /// Adds the qdisc where there is none, and notes that at `mark`.
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn prepare(port: &Port, mark: &Path) -> Result<(), Error> {
+pub(super) fn prepare(way: Way, port: &Port, mark: &Path) -> Result<(), Error> {
     let request = qdisc(RTM_NEWQDISC, CREATE, port.link.0);
     let note = match Requests::open().and_then(|mut requests| requests.ask(request)) {
         Err(error) if error.raw_os_error() != Some(libc::EEXIST) => {
-            return Err(Error::egress(&port.name, &error));
+            return Err(Error::tc(way, &port.name, &error));
         }
         Err(_) => FOUND,
         Ok(()) => ADDED,
@@ -34,26 +35,26 @@ pub(super) fn prepare(port: &Port, mark: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn attach(port: &Port, program: BorrowedFd<'_>) -> Result<(), Error> {
+pub(super) fn attach(way: Way, port: &Port, program: BorrowedFd<'_>) -> Result<(), Error> {
     let options = [
         attribute(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes()),
-        attribute(TCA_BPF_NAME, format!("{EGRESS_PROGRAM}\0").as_bytes()),
+        attribute(TCA_BPF_NAME, format!("{}\0", way.program()).as_bytes()),
         attribute(TCA_BPF_FLAGS, &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes()),
     ];
-    let request = filter(RTM_NEWTFILTER, NLM_F_CREATE, port.link.0).with(TCA_OPTIONS, &options.concat());
+    let request = filter(way, RTM_NEWTFILTER, NLM_F_CREATE, port.link.0).with(TCA_OPTIONS, &options.concat());
     let done = Requests::open().and_then(|mut requests| requests.ask(request));
-    done.map_err(|error| Error::egress(&port.name, &error))
+    done.map_err(|error| Error::tc(way, &port.name, &error))
 }
 
 /// Removes what the mark says, as far as it is still there.
 ///
 /// # Errors
 /// The kernel's, when there is no talking to it.
-pub(super) fn remove(mark: &Path) -> io::Result<()> {
+pub(super) fn remove(way: Way, mark: &Path) -> io::Result<()> {
     let Some((link, is_added)) = read(mark) else { return Ok(()) };
     let mut requests = Requests::open()?;
     // Gone with its interface, or by somebody's hand: either way there is nothing to remove.
-    let _gone = requests.ask(filter(RTM_DELTFILTER, 0, link));
+    let _gone = requests.ask(filter(way, RTM_DELTFILTER, 0, link));
     if is_added {
         let _gone = requests.ask(qdisc(RTM_DELQDISC, 0, link));
     }
@@ -82,6 +83,7 @@ const TCA_BPF_FLAGS: u16 = 8;
 const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
 const CLSACT_PARENT: u32 = 0xffff_fff1;
+const INGRESS_PARENT: u32 = 0xffff_fff2;
 const EGRESS_PARENT: u32 = 0xffff_fff3;
 /// Numbers that nobody else chooses; filters of a smaller priority come first.
 const PRIORITY: u32 = 112;
@@ -92,9 +94,13 @@ fn qdisc(kind: u16, flags: u16, link: u32) -> Request {
     Request::new(kind, flags, &tcmsg(link, CLSACT_HANDLE, CLSACT_PARENT, 0)).with(TCA_KIND, b"clsact\0")
 }
 
-fn filter(kind: u16, flags: u16, link: u32) -> Request {
+fn filter(way: Way, kind: u16, flags: u16, link: u32) -> Request {
+    let parent = match way {
+        Way::In => INGRESS_PARENT,
+        Way::Out => EGRESS_PARENT,
+    };
     let info = PRIORITY << 16 | u32::from(ETH_P_ALL.to_be());
-    Request::new(kind, flags, &tcmsg(link, HANDLE, EGRESS_PARENT, info)).with(TCA_KIND, b"bpf\0")
+    Request::new(kind, flags, &tcmsg(link, HANDLE, parent, info)).with(TCA_KIND, b"bpf\0")
 }
 
 /// `struct tcmsg`: family and padding, link, handle, parent, info.

@@ -8,6 +8,7 @@ use aya::programs::ProgramError;
 
 use super::holder::Foreign;
 use super::pins;
+use super::tc::Way;
 use crate::io::error::chain;
 
 /// An error of `io/bpf`.
@@ -41,7 +42,7 @@ pub enum Error {
     /// Somebody else's program is in the link's XDP slot.
     #[error(
         "{name} already has a {mode} XDP program, {program}: an interface takes one, native or generic. Remove \
-         it ({}), or set xdp = \"tcx\" (carp works behind it, from Linux 6.6 on) or \"off\"",
+         it ({}), or set xdp = \"tcx\" (carp works behind it) or \"off\"",
         .program.remedy(.name)
     )]
     Occupied {
@@ -64,11 +65,13 @@ pub enum Error {
         /// What may be set instead.
         choices: &'static str,
     },
-    /// The kernel does not take the program for what leaves.
-    #[error("{name} takes no tc egress program: {reason}; set xdp = \"off\"")]
-    Egress {
+    /// The kernel does not take a program at tc.
+    #[error("{name} takes no tc {way} program: {reason}; set xdp = \"off\"")]
+    Tc {
         /// The link.
         name: String,
+        /// "ingress" or "egress".
+        way: &'static str,
         /// What the kernel said.
         reason: String,
     },
@@ -139,8 +142,8 @@ impl Error {
         Self::Load { reason: last_words(&chain(error)) }
     }
 
-    pub(super) fn egress(name: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::Egress { name: name.to_owned(), reason: chain(error) }
+    pub(super) fn tc(way: Way, name: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Tc { name: name.to_owned(), way: way.name(), reason: chain(error) }
     }
 
     pub(super) fn attach(

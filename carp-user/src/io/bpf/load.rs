@@ -8,13 +8,14 @@ use carp_common::map::ABI;
 
 use super::layout::MAPS;
 use super::pins::Pins;
-use super::{EGRESS_PROGRAM, Error, OBJECT, program_of_this_kernel};
+use super::tc::Way;
+use super::{Error, Mode, OBJECT, Port, program_of_this_kernel};
 
-/// Loads everything. A map that an earlier daemon left is gone on with, where it is as it was.
+/// Loads all maps, and the programs that the ports need. A map that an earlier daemon left is gone on with, where it is as it was.
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn load(pins: &Pins) -> Result<Ebpf, Error> {
+pub(super) fn load(pins: &Pins, ports: &[Port]) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     for map in &MAPS {
         if pins.keep(map) {
@@ -27,8 +28,14 @@ pub(super) fn load(pins: &Pins) -> Result<Ebpf, Error> {
         }
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(&error))?;
-    program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
-    egress_program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
+    let at_tc = ports.iter().filter(|port| port.mode == Mode::Tcx).count();
+    if at_tc < ports.len() {
+        program(&mut ebpf)?.load().map_err(|error| Error::load(&error))?;
+    }
+    if at_tc > 0 {
+        tc_program(&mut ebpf, Way::In)?.load().map_err(|error| Error::load(&error))?;
+    }
+    tc_program(&mut ebpf, Way::Out)?.load().map_err(|error| Error::load(&error))?;
     Ok(ebpf)
 }
 
@@ -42,13 +49,13 @@ pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
     found.ok_or_else(|| Error::Load { reason: format!("the object has no XDP program {name}") })
 }
 
-/// The program for what leaves.
+/// The program at tc.
 ///
 /// # Errors
 /// When the object has none.
-pub(super) fn egress_program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, Error> {
-    let found = ebpf.program_mut(EGRESS_PROGRAM).and_then(|program| program.try_into().ok());
-    found.ok_or_else(|| Error::Load { reason: format!("the object has no tc program {EGRESS_PROGRAM}") })
+pub(super) fn tc_program(ebpf: &mut Ebpf, way: Way) -> Result<&mut SchedClassifier, Error> {
+    let found = ebpf.program_mut(way.program()).and_then(|program| program.try_into().ok());
+    found.ok_or_else(|| Error::Load { reason: format!("the object has no tc program {}", way.program()) })
 }
 
 /// A map of the object, as its type.

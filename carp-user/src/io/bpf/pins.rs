@@ -1,4 +1,4 @@
-//! The pins under `/sys/fs/bpf/carp/<instance>/`: one per map, two per link, and two symbolic links
+//! The pins under `/sys/fs/bpf/carp/<instance>/`: one per map, two per interface, and two symbolic links
 //! that name what made them: `abi`, the version of the map layouts, and `build`, the BPF object.
 //!
 //! A start changes none of an earlier daemon's maps that it cannot go on with: new ones are made
@@ -13,6 +13,7 @@ use carp_common::map;
 
 use super::layout::{Layout, MAPS};
 use super::sys::{self, Access};
+use super::tc::Way;
 use super::{BUILD, Error, clsact, share};
 use crate::io::readers::GROUP;
 
@@ -61,14 +62,14 @@ impl Pins {
         self.root.join(format!("{LINK}{interface}"))
     }
 
-    /// The pin of the egress link on this interface.
-    pub(super) fn tcx(&self, interface: &str) -> PathBuf {
-        self.root.join(format!("{EGRESS}{interface}"))
+    /// The pin of the link at tc on this interface.
+    pub(super) fn tcx(&self, way: Way, interface: &str) -> PathBuf {
+        self.root.join(format!("{}{interface}", tcx_prefix(way)))
     }
 
-    /// Where it is noted that this interface has the egress filter instead.
-    pub(super) fn clsact(&self, interface: &str) -> PathBuf {
-        self.root.join(format!("{CLSACT}{interface}"))
+    /// Where it is noted that this interface has a filter instead.
+    pub(super) fn clsact(&self, way: Way, interface: &str) -> PathBuf {
+        self.root.join(format!("{}{interface}", clsact_prefix(way)))
     }
 
     /// Where it is made when the one that is pinned cannot be gone on with.
@@ -107,12 +108,12 @@ impl Pins {
         self.pinned(|path| read_link_pin(path, LINK))
     }
 
-    /// The pinned egress links, and the marks of filters.
+    /// The pinned links at tc, and the marks of filters.
     ///
     /// # Errors
     /// When the folder cannot be listed.
-    pub(super) fn egress(&self) -> Result<Vec<PinnedLink>, Error> {
-        self.pinned(|path| read_mark(path.clone()).or_else(|| read_link_pin(path, EGRESS)))
+    pub(super) fn tc(&self, way: Way) -> Result<Vec<PinnedLink>, Error> {
+        self.pinned(|path| read_mark(path.clone(), way).or_else(|| read_link_pin(path, tcx_prefix(way))))
     }
 
     /// Everything in the folder, in the order of names; nothing without one.
@@ -182,8 +183,8 @@ impl Pins {
     /// # Errors
     /// The kernel's, when the pin stays.
     pub(super) fn remove_link(&self, path: &Path) -> Result<(), Error> {
-        if stripped(path, CLSACT).is_some() {
-            clsact::remove(path).map_err(|source| self.error("removing", path, source))?;
+        if let Some(way) = WAYS.into_iter().find(|way| stripped(path, clsact_prefix(*way)).is_some()) {
+            clsact::remove(way, path).map_err(|source| self.error("removing", path, source))?;
             return fs::remove_file(path).map_err(|source| self.error("removing", path, source));
         }
         // A link whose interface has gone is detached already and says so.
@@ -266,16 +267,31 @@ const NEW: &str = "new-";
 /// How often making the folder is tried.
 const RACES: u32 = 8;
 const LINK: &str = "link-";
-const EGRESS: &str = "egress-";
-const CLSACT: &str = "clsact-";
+const WAYS: [Way; 2] = [Way::In, Way::Out];
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 fn is_missing(made: &io::Result<()>) -> bool {
     made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
+/// No prefix begins like another: an interface may have any name behind it.
+const fn tcx_prefix(way: Way) -> &'static str {
+    match way {
+        Way::In => "ingress-",
+        Way::Out => "egress-",
+    }
+}
+
+const fn clsact_prefix(way: Way) -> &'static str {
+    match way {
+        Way::In => "clsact_in-",
+        Way::Out => "clsact-",
+    }
+}
+
 fn is_link(path: &Path) -> bool {
-    [LINK, EGRESS, CLSACT].iter().any(|prefix| stripped(path, prefix).is_some())
+    let at_tc = WAYS.into_iter().flat_map(|way| [tcx_prefix(way), clsact_prefix(way)]);
+    at_tc.chain([LINK]).any(|prefix| stripped(path, prefix).is_some())
 }
 
 fn stripped<'a>(path: &'a Path, prefix: &str) -> Option<&'a str> {
@@ -283,8 +299,8 @@ fn stripped<'a>(path: &'a Path, prefix: &str) -> Option<&'a str> {
 }
 
 /// A filter's program is not told.
-fn read_mark(path: PathBuf) -> Option<PinnedLink> {
-    let name = stripped(&path, CLSACT)?.to_owned();
+fn read_mark(path: PathBuf, way: Way) -> Option<PinnedLink> {
+    let name = stripped(&path, clsact_prefix(way))?.to_owned();
     let (ifindex, _) = clsact::read(&path)?;
     Some(PinnedLink { name, path, ifindex, program: 0 })
 }

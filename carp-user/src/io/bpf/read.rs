@@ -13,6 +13,7 @@ use carp_common::time::Instant;
 use super::Error;
 use super::layout;
 use super::pins::{BPFFS, Pins};
+use super::tc::Way;
 
 /// What the datapath did for a virtual host, or for several, by counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,7 +93,8 @@ pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
     let slots = Array::try_from(Map::Array(open(WINDOWS)?)).map_err(failed(WINDOWS))?;
     let heard = Array::try_from(Map::Array(open(HEARD)?)).map_err(failed(HEARD))?;
     let counts = PerCpuArray::try_from(Map::PerCpuArray(open(COUNTERS)?)).map_err(failed(COUNTERS))?;
-    let attached = pins.links()?.into_iter().filter(|link| link.ifindex != 0);
+    // Whatever is at the front of a link, the fence for what leaves is behind it.
+    let attached = pins.tc(Way::Out)?.into_iter().filter(|link| link.ifindex != 0);
     Ok(Pinned {
         windows: windows(&hosts, &slots, &heard)?,
         counters: counters(&hosts, &counts)?,

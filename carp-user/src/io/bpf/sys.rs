@@ -18,6 +18,7 @@ pub(super) enum Access {
     /// Anything, to change it.
     Full,
 }
+use super::tc::Way;
 
 /// Opens a pinned object.
 ///
@@ -57,17 +58,21 @@ pub(super) fn detach_link(link: &OwnedFd) -> io::Result<()> {
     bpf(LINK_DETACH, &mut attributes).map(|_zero| ())
 }
 
-/// The programs at a link's tcx egress hook, in this network namespace, by id. (aya's own query asks
+/// The programs at one of a link's tcx hooks, in this network namespace, by id. (aya's own query asks
 /// for each program too, which takes CAP_SYS_ADMIN.)
 ///
 /// # Errors
 /// The kernel's: no such hook, no such link, more programs than it takes.
-pub(super) fn tcx_egress(link: IfIndex) -> io::Result<Vec<u32>> {
+pub(super) fn tcx(way: Way, link: IfIndex) -> io::Result<Vec<u32>> {
     /// As many as the kernel lets one hook have.
     const MOST: usize = 64;
+    let hook = match way {
+        Way::In => TCX_INGRESS,
+        Way::Out => TCX_EGRESS,
+    };
     let mut programs = vec![0_u32; MOST];
     let mut attributes = Attributes::default();
-    attributes.words[0] = pair(link.0, TCX_EGRESS);
+    attributes.words[0] = pair(link.0, hook);
     attributes.words[2] = programs.as_mut_ptr().expose_provenance().try_into().map_err(io::Error::other)?;
     attributes.words[3] = pair(u32::try_from(MOST).map_err(io::Error::other)?, 0);
     bpf(PROG_QUERY, &mut attributes)?;
@@ -86,6 +91,8 @@ const OBJ_GET: libc::c_long = 7;
 const BPF_F_RDONLY: u32 = 1 << 3;
 const PROG_QUERY: libc::c_long = 16;
 const LINK_DETACH: libc::c_long = 34;
+/// `BPF_TCX_INGRESS`.
+const TCX_INGRESS: u32 = 46;
 /// `BPF_TCX_EGRESS`.
 const TCX_EGRESS: u32 = 47;
 

@@ -1,5 +1,6 @@
-//! Attaching the fence for what leaves: a tcx link, pinned and replaced without a gap like those of
-//! XDP; before Linux 6.6 a filter of a clsact qdisc (see `clsact`).
+//! Attaching at tc, the fence for what leaves and, on links with another's XDP program, the stages for
+//! what comes in: a tcx link, pinned and replaced without a gap like those of XDP; before Linux 6.6 a
+//! filter of a clsact qdisc (see `clsact`).
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -11,10 +12,20 @@ use aya::util::KernelVersion;
 
 use super::attach::Undo;
 use super::pins::{PinnedLink, Pins};
-use super::{Error, Port, clsact, sys};
+use super::{EGRESS_PROGRAM, Error, INGRESS_PROGRAM, Mode, Port, clsact, sys};
+
+/// Which frames a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Those that come in, on ports with [`Mode::Tcx`].
+    In,
+    /// Those that leave.
+    Out,
+}
 
 /// What is there before anything is changed: per port, the pinned link to go on with.
 pub(super) struct Survey<'a> {
+    way: Way,
     hook: Hook,
     ports: Vec<(&'a Port, Option<PinnedLink>)>,
     /// Pins that no port goes on with.
@@ -32,14 +43,14 @@ impl<'a> Survey<'a> {
     ///
     /// # Errors
     /// Those of listing.
-    pub(super) fn take(pins: &Pins, ports: &'a [Port]) -> Result<Self, Error> {
+    pub(super) fn take(way: Way, pins: &Pins, ports: &'a [Port]) -> Result<Self, Error> {
         let hook = Hook::of_this_kernel();
-        let mut left = pins.egress()?;
+        let mut left = pins.tc(way)?;
         let fits = |pin: &PinnedLink, port: &Port| {
             let is_named_so = pin.name == port.name && pin.ifindex == port.link.0;
             let is_there = || match hook {
                 // The same number in another network namespace is another interface.
-                Hook::Tcx => sys::tcx_egress(port.link).is_ok_and(|there| there.contains(&pin.program)),
+                Hook::Tcx => sys::tcx(way, port.link).is_ok_and(|there| there.contains(&pin.program)),
                 Hook::Clsact => true,
             };
             is_named_so && is_there()
@@ -48,8 +59,9 @@ impl<'a> Survey<'a> {
             let at = left.iter().position(|pin| fits(pin, port));
             at.map(|at| left.swap_remove(at))
         };
-        let ports = ports.iter().map(|port| (port, find(port))).collect();
-        Ok(Self { hook, ports, left })
+        let wanted = ports.iter().filter(|port| way == Way::Out || port.mode == Mode::Tcx);
+        let ports = wanted.map(|port| (port, find(port))).collect();
+        Ok(Self { way, hook, ports, left })
     }
 
     /// Removes what nothing goes on with.
@@ -73,15 +85,15 @@ impl<'a> Survey<'a> {
         for (port, _) in self.ports.iter().filter(|(_, pin)| pin.is_none()) {
             let path = match self.hook {
                 Hook::Tcx => {
-                    let path = pins.tcx(&port.name);
-                    attach_tcx(program, port, &path)?;
+                    let path = pins.tcx(self.way, &port.name);
+                    attach_tcx(self.way, program, port, &path)?;
                     path
                 }
                 Hook::Clsact => {
-                    let path = pins.clsact(&port.name);
-                    clsact::prepare(port, &path)?;
+                    let path = pins.clsact(self.way, &port.name);
+                    clsact::prepare(self.way, port, &path)?;
                     undo.made(path.clone());
-                    attach_clsact(program, port)?;
+                    attach_clsact(self.way, program, port)?;
                     continue;
                 }
             };
@@ -99,10 +111,35 @@ impl<'a> Survey<'a> {
             let Some(pin) = pin else { continue };
             match self.hook {
                 Hook::Tcx => replace(program, &pin.path).map_err(|error| Error::load(&error))?,
-                Hook::Clsact => attach_clsact(program, port)?,
+                Hook::Clsact => attach_clsact(self.way, program, port)?,
             }
         }
         Ok(())
+    }
+}
+
+impl Way {
+    /// Name of its program.
+    pub(super) const fn program(self) -> &'static str {
+        match self {
+            Self::In => INGRESS_PROGRAM,
+            Self::Out => EGRESS_PROGRAM,
+        }
+    }
+
+    /// Its name in words.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::In => "ingress",
+            Self::Out => "egress",
+        }
+    }
+
+    const fn attach_type(self) -> TcAttachType {
+        match self {
+            Self::In => TcAttachType::Ingress,
+            Self::Out => TcAttachType::Egress,
+        }
     }
 }
 
@@ -114,20 +151,20 @@ impl Hook {
 }
 
 /// Before all others: what one of them lets pass for good, none behind it would see.
-fn attach_tcx(program: &mut SchedClassifier, port: &Port, path: &Path) -> Result<(), Error> {
+fn attach_tcx(way: Way, program: &mut SchedClassifier, port: &Port, path: &Path) -> Result<(), Error> {
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let link = program
-        .attach_with_options(&port.name, TcAttachType::Egress, options)
+        .attach_with_options(&port.name, way.attach_type(), options)
         .and_then(|id| program.take_link(id))
-        .map_err(|error| Error::egress(&port.name, &error))?;
-    let link = FdLink::try_from(link).map_err(|error| Error::egress(&port.name, &error))?;
+        .map_err(|error| Error::tc(way, &port.name, &error))?;
+    let link = FdLink::try_from(link).map_err(|error| Error::tc(way, &port.name, &error))?;
     link.pin(path).map_err(|error| Error::load(&error))?;
     Ok(())
 }
 
-fn attach_clsact(program: &SchedClassifier, port: &Port) -> Result<(), Error> {
+fn attach_clsact(way: Way, program: &SchedClassifier, port: &Port) -> Result<(), Error> {
     let program = program.fd().map_err(|error| Error::load(&error))?;
-    clsact::attach(port, program.as_fd())
+    clsact::attach(way, port, program.as_fd())
 }
 
 fn replace(program: &mut SchedClassifier, path: &Path) -> Result<(), ProgramError> {
