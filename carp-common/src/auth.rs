@@ -234,6 +234,21 @@ pub fn fingerprint(key: &Key) -> [u8; 4] {
     [a, b, c, d]
 }
 
+/// What the nodes of a virtual host must agree on, to be compared at a glance: vhid, VIPs in whatever
+/// order, key (item 115). A keyed digest of what no advert says, of which a fifth is shown.
+pub fn common_digest(key: &Key, vhid: Vhid, vips: &[IpAddr]) -> [u8; 4] {
+    let mut inner = Sha1::keyed(key, 0x36);
+    inner.absorb(b"what nodes agree on");
+    inner.absorb(&[vhid.get()]);
+    let mapped = |vip: &IpAddr| match vip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    };
+    ascending(|| vips.iter().map(mapped), 1, |ip| inner.absorb(ip));
+    let [a, b, c, d, ..] = inner.into_midstate(Sha1::keyed(key, 0x5c).state).digest([0; 8]);
+    [a, b, c, d]
+}
+
 /// SHA-1 (FIPS 180-4) over a message that comes in parts.
 struct Sha1 {
     state: [u32; 5],

@@ -129,6 +129,12 @@ pub struct Host {
     pub send_errors: u64,
     /// Adverts refused, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// What the datapath did with its frames, by counter; empty without XDP.
+    #[serde(default)]
+    pub datapath: BTreeMap<String, u64>,
+    /// Of vhid, VIPs and key: nodes that should share this virtual host must show the same.
+    #[serde(default)]
+    pub digest: String,
     /// What the pinned map says of its window, where the asker may read that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<MapWindow>,
@@ -141,7 +147,7 @@ pub struct MapWindow {
     pub open: bool,
     /// Milliseconds until it ends; 0 when it is not open.
     pub left_ms: u64,
-    /// Milliseconds since it ended by itself: nobody has renewed or closed it.
+    /// Milliseconds since it ended by itself: nobody has renewed, claimed or closed it.
     pub ended_ms: Option<u64>,
     /// Milliseconds until an armed backup's window opens by itself if the master stays silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -236,6 +242,8 @@ impl Host {
             sent: host.sent,
             send_errors: host.send_errors,
             refused: named(&host.refused),
+            datapath: BTreeMap::new(),
+            digest: host.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             window: None,
         }
     }

@@ -3,6 +3,7 @@
 use crate::api::{Request, Response, Status};
 use crate::config::Config;
 use crate::io::address::Held;
+use crate::io::bpf::Counters;
 use crate::io::clock::{self, Alarm};
 use crate::io::ear::HeardFrame;
 use crate::io::link::LinkFacts;
@@ -274,7 +275,13 @@ impl Daemon {
             (interface(link), mode.to_owned())
         });
         status.datapath = modes.collect::<BTreeMap<_, _>>();
-        status.counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();
+        let counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();
+        for (slot, host) in (0..).zip(&mut status.hosts) {
+            host.datapath = counters.get(&slot).map(Counters::by_name).unwrap_or_default();
+        }
+        if shield.is_some() {
+            status.counters = Counters::sum(counters.values()).by_name();
+        }
         status
     }
 }

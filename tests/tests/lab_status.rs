@@ -1,5 +1,5 @@
-//! What `carpctl` shows of a pair, and what it exits with: healthy, demoted, in maintenance, with
-//! its daemon killed; to root and to members of group `carp`.
+//! What `carpctl` shows of a pair, and what it exits with: healthy, demoted, in maintenance, fenced, with
+//! its daemon killed or stopped; to root and to members of group `carp`.
 
 use anyhow::{Context, Result};
 use carp_common::time::Span;
@@ -17,6 +17,10 @@ use std::process::{Command, Stdio};
 
 /// A user and a group of nobody's.
 const NOBODY: u32 = 65_534;
+/// A password that nothing else looks like.
+const SECRET: &str = "Zq7 hush hush";
+/// Exit code when the daemon does not answer.
+const SILENT: i32 = 14;
 /// What group `carp` is in one of the tests.
 const GROUP: u32 = 64_977;
 
@@ -41,11 +45,90 @@ fn a_healthy_pair_exits_with_0_and_shows_daemon_and_datapath() -> Result<()> {
 }
 
 #[test]
-fn a_killed_master_is_shown_from_the_maps_degraded_and_then_fenced() -> Result<()> {
+fn item_112_status_shows_state_tuples_demotions_peer_counters_and_ages() -> Result<()> {
+    let duo = Duo::elected(&Config::gateway())?;
+    assert_eq!(carpctl(&duo.gw2, &["demote", "test", "--amount", "7", "--reason", "to see it"])?.0, Some(0));
+    let (_, text) = carpctl(&duo.gw2, &["status", "--json"])?;
+    let status: Value = serde_json::from_str(&text)?;
+    let host = &status["hosts"][1];
+    let words = |key: &str| host[key].as_str().unwrap_or_default().to_owned();
+    assert_eq!([words("interface"), words("role")], ["wan0", "BACKUP"], "{text}");
+    assert_eq!(
+        ["vhid", "base", "skew", "effective_skew"].map(|key| host[key].as_u64()),
+        [2, 1, 100, 107].map(Some)
+    );
+    assert_eq!(status["demotions"][0]["name"], "user test", "{text}");
+    assert_eq!(status["demotions"][0]["reason"], "to see it", "{text}");
+    let peer = &host["peer"];
+    assert_eq!((&peer["base"], &peer["skew"]), (&1.into(), &0.into()), "{text}");
+    assert!(peer["address"].is_string() && peer["age_ms"].as_u64() < Some(1_500), "{text}");
+    assert!(host["accepted"].as_u64() > Some(0) && host["refused"]["badauth"] == 0, "{text}");
+    assert!(
+        host["since_ms"].is_u64() && host["reason"].is_string() && host["datapath"].is_object(),
+        "{text}"
+    );
+    assert!(
+        status["abi"].is_u64() && status["build"].as_str().is_some_and(|build| build.len() == 12),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
+fn item_113_the_key_is_in_no_status_log_or_process_list() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let config = Config { password: SECRET, ..Config::gateway() };
+    let mut gw1 = Carpd::configure(&pair.lab, pair.gw1(), &config)?;
+    gw1.log_everything();
+    gw1.run()?;
+    gw1.wait_role("MASTER", PATIENCE)?;
+    let mut said = String::new();
+    for words in [&["status"][..], &["status", "--json"], &["counters", "--json"], &["watch", "--help"]] {
+        said += &carpctl(&gw1, words)?.1;
+    }
+    let process = gw1.process()?;
+    said += &process.log();
+    for file in ["cmdline", "environ", "comm"] {
+        said += &String::from_utf8_lossy(&std::fs::read(format!("/proc/{}/{file}", process.id()))?);
+    }
+    assert!(said.contains("TRACE") || said.contains("DEBUG"), "it does log everything");
+    let hex: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let bytes = format!("{:?}", SECRET.as_bytes());
+    for form in [SECRET, &hex, bytes.trim_matches(['[', ']'])] {
+        assert!(!said.contains(form), "{form} is in: {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn item_115_nodes_that_are_configured_alike_show_the_same_digests() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let mut other = Config::gateway();
+    other.hosts[0].addresses.reverse();
+    other.hosts[1].addresses.pop();
+    let gw1 = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway())?;
+    let gw2 = Carpd::start(&pair.lab, pair.gw2(), &other)?;
+    let digest = |node: &Carpd, slot: usize| -> Result<String> {
+        Ok(node.status()?["hosts"][slot]["digest"].as_str().context("a digest")?.to_owned())
+    };
+    assert_eq!(digest(&gw1, 0)?, digest(&gw2, 0)?, "the order of the VIPs does not matter");
+    assert_ne!(digest(&gw1, 1)?, digest(&gw2, 1)?, "a missing VIP does");
+    assert!(carpctl(&gw1, &["status"])?.1.contains(&digest(&gw1, 1)?));
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_is_killed_or_stopped_is_shown_from_the_maps_alone() -> Result<()> {
     let mut duo = Duo::elected(&Config::gateway())?;
+    duo.gw1.freeze()?;
+    let asked = clock::now();
+    let (code, text) = carpctl(&duo.gw1, &["status"])?;
+    assert!(clock::now().since(asked) < Span::millis(1_500), "it waits about a second");
+    assert_eq!(code, Some(SILENT), "{text}");
+    assert_eq!(text.matches("SERVING").count(), 2, "{text}");
     duo.gw1.kill()?;
     let (code, text) = carpctl(&duo.gw1, &["status"])?;
-    assert_eq!(code, Some(10), "{text}");
+    assert_eq!(code, Some(SILENT), "{text}");
     assert!(text.contains("from the pinned maps alone"), "{text}");
     assert_eq!(text.matches("SERVING").count(), 2, "{text}");
     for seen in ["lan0@1", "wan0@2", "10.77.1.1", "fd77:2::1"] {
@@ -53,12 +136,17 @@ fn a_killed_master_is_shown_from_the_maps_degraded_and_then_fenced() -> Result<(
     }
     duo.wait_moved()?;
     let (code, text) = carpctl(&duo.gw1, &["status"])?;
-    assert_eq!(code, Some(12), "{text}");
+    assert_eq!(code, Some(SILENT), "{text}");
     assert_eq!(text.matches("FENCED").count(), 2, "{text}");
     let (code, text) = carpctl(&duo.gw1, &["counters", "--json"])?;
     let counters: Value = serde_json::from_str(&text)?;
-    assert_eq!((code, &counters["source"]), (Some(12), &"maps".into()));
-    // One that has never served is not fenced by its daemon's end.
+    assert_eq!((code, &counters["source"]), (Some(SILENT), &"maps".into()));
+    for (slot, interface) in ["lan0", "wan0"].into_iter().enumerate() {
+        let host = &counters["hosts"][slot];
+        assert_eq!(host["interface"], interface);
+        assert!(host["datapath"]["egress-rewritten"].as_u64() > Some(0), "{text}");
+        assert_eq!(counters["interfaces"][interface], host["datapath"], "its only virtual host");
+    }
     duo.gw1.run()?;
     duo.wait_as_configured()?;
     clock::wait_for("the pair to be healthy", PATIENCE, || {
@@ -66,7 +154,7 @@ fn a_killed_master_is_shown_from_the_maps_degraded_and_then_fenced() -> Result<(
     })?;
     duo.gw2.kill()?;
     let (code, text) = carpctl(&duo.gw2, &["status"])?;
-    assert_eq!(code, Some(10), "{text}");
+    assert_eq!(code, Some(SILENT), "{text}");
     assert_eq!(text.matches("NOT SERVING").count(), 2, "{text}");
     Ok(())
 }
@@ -109,6 +197,24 @@ fn hand_overs_by_maintenance_never_look_like_two_masters_or_a_lost_lease() -> Re
 }
 
 #[test]
+fn a_master_whose_adverts_do_not_leave_is_fenced_and_says_so() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let gw1 = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway())?;
+    gw1.wait_role("MASTER", PATIENCE)?;
+    gw1.wait_serving(PATIENCE)?;
+    assert_eq!(carpctl(&gw1, &["status"])?.0, Some(0));
+    for words in ["qdisc replace dev lan0 root pfifo limit 0", "qdisc replace dev wan0 root pfifo limit 0"] {
+        assert!(pair.gw1().output(Command::new("tc").args(words.split(' ')))?.status.success());
+    }
+    let told = clock::wait_for("gw1 to be fenced", PATIENCE, || {
+        let (code, text) = carpctl(&gw1, &["status"]).ok()?;
+        (code == Some(12)).then_some(text)
+    })?;
+    assert!(told.contains("fenced: ") && told.contains("is MASTER and does not serve"), "{told}");
+    Ok(())
+}
+
+#[test]
 fn a_master_that_hears_another_go_on_says_so() -> Result<()> {
     let duo = Duo::elected(&Config::gateway())?;
     // gw2 does not hear the LAN's adverts any more, but is heard.
@@ -138,7 +244,7 @@ fn watch_gives_an_object_a_line_through_a_daemons_death_and_stops_when_nobody_re
     duo.gw1.kill()?;
     // One look may have been on its way.
     let after = [next()?, next()?];
-    assert!(after.iter().any(|look| look["source"] == "maps" && look["exit_code"] == 10), "{after:?}");
+    assert!(after.iter().any(|look| look["source"] == "maps" && look["exit_code"] == SILENT), "{after:?}");
     drop(lines);
     let ended = clock::wait_for("watch to stop", PATIENCE, || watch.try_wait().ok()?);
     watch.kill().ok();
@@ -170,11 +276,11 @@ fn members_of_the_group_read_daemon_and_maps_and_others_are_told_what_to_do() ->
     assert!(code == Some(1) && text.contains("only root"), "{text}");
     gw1.kill()?;
     let (code, text) = guest.carpctl(&gw1, GROUP, &["status"])?;
-    assert_eq!(code, Some(10), "{text}");
+    assert_eq!(code, Some(SILENT), "{text}");
     assert!(text.contains("from the pinned maps alone"), "{text}");
     assert!(text.contains("lan0@1") && text.contains("wan0@2") && text.contains("SERVING"), "{text}");
     let (code, text) = guest.carpctl(&gw1, GROUP, &["counters"])?;
-    assert!(code == Some(10) && text.contains("arp-answered"), "{text}");
+    assert!(code == Some(SILENT) && text.contains("arp-answered"), "{text}");
     let (code, text) = guest.carpctl(&gw1, NOBODY, &["status"])?;
     assert!(code == Some(1) && text.contains("group carp"), "{text}");
     // What is not for reading is root's alone.

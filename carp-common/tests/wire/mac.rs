@@ -2,7 +2,7 @@
 
 use crate::corpus::{self, bytes, verifies, vhid};
 use crate::oracle;
-use carp_common::auth::{Key, Midstate, Variant};
+use carp_common::auth::{Key, Midstate, Variant, common_digest};
 use carp_common::wire::Advert;
 use std::net::IpAddr;
 
@@ -172,4 +172,16 @@ fn item_32_with_one_ipv4_vip_we_and_ucarp_compute_the_same_digest() {
         !Variant::Ucarp.can_hold(&vips(&["10.0.0.1", "10.0.0.2"]))
             && !Variant::Ucarp.can_hold(&vips(&["::2"]))
     );
+}
+
+#[test]
+fn item_115_the_digest_to_compare_is_of_vhid_key_and_vips_in_whatever_order() {
+    let of = |password: &[u8], number, list: &[&str]| {
+        common_digest(&Key::from_password(password).expect("short"), vhid(number), &vips(list))
+    };
+    let digest = of(b"secret", 1, &["10.0.0.1", "fd00::1", "10.0.0.2"]);
+    assert_eq!(of(b"secret", 1, &["10.0.0.2", "fd00::1", "10.0.0.1"]), digest);
+    assert_ne!(of(b"Secret", 1, &["10.0.0.1", "fd00::1", "10.0.0.2"]), digest);
+    assert_ne!(of(b"secret", 2, &["10.0.0.1", "fd00::1", "10.0.0.2"]), digest);
+    assert_ne!(of(b"secret", 1, &["10.0.0.1", "fd00::1"]), digest);
 }

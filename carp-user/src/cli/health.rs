@@ -12,12 +12,13 @@ pub const EXIT_CODES: &str = "Exit codes:
    1  error
    2  usage
    3  configuration invalid (carpd only)
-  10  degraded: a demotion other than `maintenance`, a virtual host in INIT, one that has just claimed and
-      does not serve yet, or carpd does not answer (then the pinned maps alone are shown)
+  10  degraded: a demotion other than `maintenance`, a virtual host in INIT, or one that has just claimed
+      and does not serve yet
   11  two masters: while this node is MASTER and serves, another master is heard too
-  12  fenced: MASTER for more than 3 x base seconds without serving; or carpd does not answer and every
-      lease that it held has ended
+  12  fenced: the lease is lost; MASTER for more than 3 x base seconds without serving
   13  maintenance: demoted by `carpctl demote maintenance`
+  14  silent: carpd does not answer within a second, dead or stopped; what is shown is from the pinned maps
+      alone, and says whether the datapath still serves
 When several apply, the exit code is the first of 11, 12, 13, 10. `watch` also calls it degraded when send
 errors or badauth have grown since the look before.";
 
@@ -32,14 +33,15 @@ pub enum Health {
     /// of that one's intervals. Not counted before this node has been MASTER for two dead times: a
     /// former master greets the new one, which says nothing of two.
     TwoMasters,
-    /// The lease is lost: MASTER for longer than a claim may take and not serving, or the daemon
-    /// does not answer and every window that it opened has ended.
+    /// The lease is lost: MASTER for longer than a claim may take and not serving.
     Fenced,
     /// Demoted by the name `maintenance`: somebody works on the node, so that whatever else is
     /// amiss is expected.
     Maintenance,
+    /// The daemon does not answer: nothing but what the datapath does is known.
+    Silent,
     /// It does what it can: another demotion, a virtual host in INIT, a claim that does not serve
-    /// yet, send errors or bad authentication that grow, or a daemon that does not answer.
+    /// yet, send errors or bad authentication that grow.
     Degraded,
     /// None of these.
     Healthy,
@@ -65,6 +67,7 @@ impl Health {
             Self::TwoMasters => 11,
             Self::Fenced => 12,
             Self::Maintenance => 13,
+            Self::Silent => 14,
         }
     }
 
@@ -76,6 +79,7 @@ impl Health {
             Self::TwoMasters => "two masters",
             Self::Fenced => "fenced",
             Self::Maintenance => "maintenance",
+            Self::Silent => "silent",
         }
     }
 }
@@ -110,16 +114,16 @@ fn of_maps(status: &Status) -> Vec<Finding> {
     let windows = || status.hosts.iter().filter_map(|host| host.window.as_ref());
     let ended = windows().filter(|window| window.ended_ms.is_some()).count();
     let going = windows().filter(|window| window.open).count();
-    match (ended, going) {
-        (1.., 0) => vec![(Health::Fenced, "carpd does not answer, and its leases have ended".to_owned())],
-        (_, 0) => vec![(Health::Degraded, "carpd does not answer".to_owned())],
-        (_, _) => {
-            vec![(
-                Health::Degraded,
-                "carpd does not answer; the datapath serves until its lease ends".to_owned(),
-            )]
+    let armed = windows().filter(|window| window.opens_in_ms.is_some()).count();
+    let why = match (going, ended, armed) {
+        (1.., _, _) => "carpd does not answer; the datapath serves until its lease ends",
+        (0, 1.., _) => "carpd does not answer, and its leases have ended: the datapath is fenced",
+        (0, 0, 1..) => {
+            "carpd does not answer; the datapath takes over for a moment when its master is silent"
         }
-    }
+        (0, 0, 0) => "carpd does not answer, and the datapath does not serve",
+    };
+    vec![(Health::Silent, why.to_owned())]
 }
 
 fn init(host: &Host) -> Option<Finding> {
@@ -237,20 +241,22 @@ mod tests {
     }
 
     #[test]
-    fn the_maps_alone_are_fenced_when_all_that_was_served_has_ended() {
-        let of = |windows: &[MapWindow]| {
-            let host = |window: &MapWindow| Host { window: Some(window.clone()), ..host("UNKNOWN") };
+    fn the_maps_alone_have_their_own_code_and_say_what_the_datapath_does() {
+        let of = |windows: &[&MapWindow]| {
+            let host = |window: &&MapWindow| Host { window: Some((*window).clone()), ..host("UNKNOWN") };
             let hosts = windows.iter().map(host).collect();
-            Judgement::of(&Status { hosts, ..Status::default() }, Source::Maps, None).exit_code
+            let judgement = Judgement::of(&Status { hosts, ..Status::default() }, Source::Maps, None);
+            assert_eq!(judgement.exit_code, 14);
+            judgement.why.concat()
         };
         let open = MapWindow { open: true, left_ms: 1, ..MapWindow::default() };
         let ended = MapWindow { ended_ms: Some(1), ..MapWindow::default() };
-        let never = MapWindow::default;
-        assert_eq!(of(&[open.clone(), open.clone()]), 10);
-        assert_eq!(of(&[open, ended.clone()]), 10);
-        assert_eq!(of(&[ended.clone(), ended.clone()]), 12);
-        assert_eq!(of(&[ended, never()]), 12);
-        assert_eq!(of(&[never(), never()]), 10, "it was a backup");
+        let armed = MapWindow { opens_in_ms: Some(1), ..MapWindow::default() };
+        let never = MapWindow::default();
+        assert!(of(&[&open, &ended]).ends_with("serves until its lease ends"));
+        assert!(of(&[&ended, &never]).ends_with("fenced"));
+        assert!(of(&[&armed, &never]).ends_with("when its master is silent"));
+        assert!(of(&[&never, &never]).ends_with("does not serve"), "it was a backup");
     }
 
     #[test]
@@ -267,8 +273,14 @@ mod tests {
 
     #[test]
     fn the_help_has_every_code() {
-        let all =
-            [Health::Healthy, Health::Degraded, Health::TwoMasters, Health::Fenced, Health::Maintenance];
+        let all = [
+            Health::Healthy,
+            Health::Degraded,
+            Health::TwoMasters,
+            Health::Fenced,
+            Health::Maintenance,
+            Health::Silent,
+        ];
         for health in all {
             let line = format!("  {:>2}  {}", health.code(), health.name());
             assert!(EXIT_CODES.contains(&line), "{line}");

@@ -29,10 +29,11 @@ pub fn run(args: &Args, name: Option<&str>) -> Result<ExitCode> {
     Ok(view.judgement.health.code().into())
 }
 
-/// The table, with what pfSense's users look for: interface@vhid, VIP, status; and why.
+/// The table, with what pfSense's users look for: interface@vhid, VIP, status; and why. Nodes whose
+/// digests differ are configured differently.
 pub fn render(view: &View) -> String {
     let status = &view.status;
-    let head = ["INTERFACE@VHID", "VIP", "STATUS", "SINCE", "LEASE", "BASE/SKEW", "PEER", "REASON"];
+    let head = ["INTERFACE@VHID", "VIP", "STATUS", "SINCE", "LEASE", "BASE/SKEW", "DIGEST", "PEER", "REASON"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for host in &status.hosts {
         rows.push(match view.source {
@@ -85,6 +86,7 @@ fn row(host: &Host) -> Vec<String> {
     match &host.window {
         Some(window) if window.open && !host.serving => lease += " (datapath: open)",
         Some(window) if !window.open && host.serving => lease += " (datapath: closed)",
+        Some(MapWindow { opens_in_ms: Some(wait), .. }) => lease = format!("opens in {}", span(*wait)),
         Some(_) | None => {}
     }
     let pace = if host.skew == host.effective_skew {
@@ -99,6 +101,7 @@ fn row(host: &Host) -> Vec<String> {
         span(host.since_ms),
         lease,
         pace,
+        host.digest.clone(),
         host.peer.as_ref().map_or("-".to_owned(), peer),
         host.reason.clone(),
     ]
@@ -112,12 +115,14 @@ fn peer(peer: &Peer) -> String {
 fn row_of_map(host: &Host) -> Vec<String> {
     let (status, lease) = match &host.window {
         Some(MapWindow { open: true, left_ms, .. }) => ("SERVING", span(*left_ms)),
+        Some(MapWindow { opens_in_ms: Some(wait), .. }) => ("ARMED", format!("opens in {}", span(*wait))),
         Some(MapWindow { ended_ms: Some(ended), .. }) => ("FENCED", format!("ended {} ago", span(*ended))),
         Some(MapWindow { .. }) | None => ("NOT SERVING", "-".to_owned()),
     };
     let vip = host.vips.first().cloned().unwrap_or_default();
     let unknown = || "-".to_owned();
-    vec![host.label(), vip, status.to_owned(), unknown(), lease, unknown(), unknown(), host.reason.clone()]
+    let (label, status, reason) = (host.label(), status.to_owned(), host.reason.clone());
+    vec![label, vip, status, unknown(), lease, unknown(), unknown(), unknown(), reason]
 }
 
 #[cfg(test)]
@@ -151,8 +156,8 @@ mod tests {
             render(&view(status, Source::Daemon)),
             "\
 gw1 (carpd 1.2.3, pid 7)
-INTERFACE@VHID  VIP       STATUS  SINCE      LEASE  BASE/SKEW             PEER                           REASON
-lan0@1          10.0.0.1  MASTER  1 min 1 s  2.3 s  1/0 (demoted to 240)  10.0.0.3 1/100 1 min 30 s ago  initialized
+INTERFACE@VHID  VIP       STATUS  SINCE      LEASE  BASE/SKEW             DIGEST    PEER                           REASON
+lan0@1          10.0.0.1  MASTER  1 min 1 s  2.3 s  1/0 (demoted to 240)  1a2b3c4d  10.0.0.3 1/100 1 min 30 s ago  initialized
                 fd00::1
 demoted by 240: user maintenance (new memory, 3.0 s)
 lan0@1 refused: badauth 3
@@ -171,10 +176,10 @@ maintenance: in maintenance: new memory
             render(&view(status, Source::Maps)),
             "\
 gw1 (carpd does not answer: this is from the pinned maps alone)
-INTERFACE@VHID  VIP       STATUS  SINCE  LEASE            BASE/SKEW  PEER  REASON
-lan0@1          10.0.0.1  FENCED  -      ended 1.5 s ago  -          -     carpd does not answer
+INTERFACE@VHID  VIP       STATUS  SINCE  LEASE            BASE/SKEW  DIGEST  PEER  REASON
+lan0@1          10.0.0.1  FENCED  -      ended 1.5 s ago  -          -       -     carpd does not answer
                 fd00::1
-fenced: carpd does not answer, and its leases have ended
+silent: carpd does not answer, and its leases have ended: the datapath is fenced
 "
         );
     }
@@ -184,6 +189,17 @@ fenced: carpd does not answer, and its leases have ended
         let (role, window) = ("MASTER".to_owned(), Some(MapWindow::default()));
         let host = Host { role, serving: true, lease_left_ms: 900, window, ..host() };
         assert_eq!(row(&host).get(4).map(String::as_str), Some("900 ms (datapath: closed)"));
+    }
+
+    #[test]
+    fn an_armed_backup_shows_when_it_would_open() {
+        let window = Some(MapWindow { opens_in_ms: Some(2_300), ..MapWindow::default() });
+        let host = Host { role: "BACKUP".to_owned(), window, ..host() };
+        assert_eq!(row(&host).get(4).map(String::as_str), Some("opens in 2.3 s"));
+        assert_eq!(
+            row_of_map(&host).get(2..5).map(|cells| cells.join(" ")).as_deref(),
+            Some("ARMED - opens in 2.3 s")
+        );
     }
 
     fn view(status: Status, source: Source) -> View {
@@ -196,6 +212,7 @@ fenced: carpd does not answer, and its leases have ended
 
     fn host() -> Host {
         let vips = vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()];
-        Host { interface: "lan0".to_owned(), vhid: 1, base: 1, since_ms: 61_000, vips, ..Host::default() }
+        let (interface, digest) = ("lan0".to_owned(), "1a2b3c4d".to_owned());
+        Host { interface, vhid: 1, base: 1, since_ms: 61_000, vips, digest, ..Host::default() }
     }
 }

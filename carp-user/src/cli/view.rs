@@ -7,7 +7,7 @@ use crate::io::bpf::{self, Counters, Pinned, Standing};
 use crate::io::clock;
 use crate::io::readers::GROUP;
 use anyhow::{Context, Result, bail};
-use carp_common::map::ABI;
+use carp_common::map::{ABI, ARMED_FOR};
 use carp_common::time::Instant;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -96,12 +96,11 @@ fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
             serving: window.as_ref().is_some_and(|window| window.open),
             lease_left_ms: window.as_ref().map_or(0, |window| window.left_ms),
             vips: vips.iter().map(ToString::to_string).collect(),
+            datapath: pinned.counters.get(&host.slot).map(Counters::by_name).unwrap_or_default(),
             window,
             ..Host::default()
         }
     });
-    let counters = Counters::sum(pinned.counters.values());
-    let counters = counters.iter().map(|(counter, count)| (counter.name().to_owned(), count));
     let modes = pinned.interfaces.values().map(|link| (link.clone(), "attached".to_owned()));
     Status {
         schema: SCHEMA,
@@ -110,7 +109,7 @@ fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
         node: name.to_owned(),
         hosts: hosts.collect(),
         datapath: modes.collect::<BTreeMap<_, _>>(),
-        counters: counters.collect(),
+        counters: Counters::sum(pinned.counters.values()).by_name(),
         ..Status::default()
     }
 }
@@ -129,14 +128,19 @@ fn join(status: &mut Status, pinned: &Pinned, now: Instant) {
 }
 
 fn map_window(standing: &Standing, now: Instant) -> MapWindow {
-    let window = standing.window;
-    let until = Instant::from_nanos(window.serve_until);
-    let has_ended = window.serve_until != 0 && until <= now;
+    let Standing { window, heard } = *standing;
+    let leased_until = (window.serve_until != 0).then(|| Instant::from_nanos(window.serve_until));
+    let opens = window.opening(heard);
+    // An armed backup's is open for so long.
+    let armed_until = opens.map(|at| (at + ARMED_FOR).min(Instant::from_nanos(window.armed_until)));
+    let is_open = standing.is_open(now);
+    let end = [leased_until, armed_until].into_iter().flatten().max();
+    let to_come = opens.filter(|at| !is_open && *at > now);
     MapWindow {
-        open: standing.is_open(now),
-        left_ms: if window.is_leased(now) { until.since(now).as_millis() } else { 0 },
-        ended_ms: has_ended.then(|| now.since(until).as_millis()),
-        opens_in_ms: window.opening(standing.heard).map(|at| at.since(now).as_millis()),
+        open: is_open,
+        left_ms: end.filter(|_| is_open).map_or(0, |end| end.since(now).as_millis()),
+        ended_ms: end.filter(|end| to_come.is_none() && *end <= now).map(|end| now.since(end).as_millis()),
+        opens_in_ms: to_come.map(|at| at.since(now).as_millis()),
     }
 }
 
@@ -156,9 +160,16 @@ mod tests {
         let ended = MapWindow { ended_ms: Some(1_000), ..MapWindow::default() };
         assert_eq!(window(now - Span::secs(1)), ended);
         assert_eq!(map_window(&standing(Window::CLOSED), now), MapWindow::default());
-        let armed = standing(Window::armed(Span::secs(3), now + Span::secs(9), [10, 0, 0, 2].into()));
-        assert_eq!(map_window(&armed, now), MapWindow { opens_in_ms: Some(2_000), ..MapWindow::default() });
-        let takes_over = MapWindow { open: true, opens_in_ms: Some(0), ..MapWindow::default() };
-        assert_eq!(map_window(&armed, now + Span::secs(2)), takes_over);
+        let arm = |until| standing(Window::armed(Span::secs(3), until, [10, 0, 0, 2].into()));
+        let armed = arm(now + Span::secs(9));
+        let waits = MapWindow { opens_in_ms: Some(2_000), ..MapWindow::default() };
+        assert_eq!(map_window(&armed, now), waits);
+        let takes_over = MapWindow { open: true, left_ms: 60, ..MapWindow::default() };
+        assert_eq!(map_window(&armed, now + Span::millis(2_040)), takes_over);
+        let not_claimed = MapWindow { ended_ms: Some(400), ..MapWindow::default() };
+        assert_eq!(map_window(&armed, now + Span::millis(2_500)), not_claimed);
+        assert_eq!(map_window(&arm(now + Span::secs(1)), now), MapWindow::default());
+        let armed_after_a_lease = Window { serve_until: (now - Span::secs(9)).nanos(), ..armed.window };
+        assert_eq!(map_window(&standing(armed_after_a_lease), now), waits);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::readers::{self, GROUP};
 use crate::api::{Request, Response};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -20,8 +21,8 @@ const CONNECTIONS: usize = 32;
 /// Policy for a client that connects and says nothing, or asks and does not read: closed after this
 /// time.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long a client waits for its answer.
-const ANSWER: Duration = Duration::from_secs(2);
+/// How long a client waits for a daemon that may be stopped: to be let in, and for its answer.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// A request, and where its answer goes.
 pub type Call = (Request, oneshot::Sender<Response>);
@@ -46,14 +47,17 @@ pub fn listen(path: &Path) -> std::io::Result<mpsc::Receiver<Call>> {
     Ok(receiver)
 }
 
-/// Asks the daemon behind the socket at `path`. Blocks, for some seconds at most.
+/// Asks the daemon behind the socket at `path`. Blocks, for a second as a rule when it is silent.
 ///
 /// # Errors
 /// When nobody listens there, or the answer is none.
 pub fn call(path: &Path, request: &Request) -> std::io::Result<Response> {
-    let mut stream = std::os::unix::net::UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.set_write_timeout(Some(ANSWER))?;
+    // Clients that a stopped daemon has not let in fill its queue, so connecting needs a limit too.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+    socket.set_read_timeout(Some(ANSWER))?;
+    socket.set_write_timeout(Some(ANSWER))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    let mut stream = std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(socket));
     let mut line = serde_json::to_string(request)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;

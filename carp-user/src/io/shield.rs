@@ -92,16 +92,12 @@ impl Shield {
         self.datapath.mode_of(link).map(Attached::name)
     }
 
-    /// What it did, by counter.
+    /// What it did for each virtual host, by slot.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn counters(&self) -> Result<BTreeMap<String, u64>, super::bpf::Error> {
-        let counters = self.datapath.counters()?;
-        Ok(Counters::sum(counters.values())
-            .iter()
-            .map(|(counter, count)| (counter.name().to_owned(), count))
-            .collect())
+    pub fn counters(&self) -> Result<BTreeMap<u32, Counters>, super::bpf::Error> {
+        self.datapath.counters()
     }
 
     /// The link's MAC or forwarding changed.

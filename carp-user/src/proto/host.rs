@@ -10,6 +10,7 @@ use super::status::HostStatus;
 use super::succession::{Expectation, Promise};
 use super::tally::{Tally, Warned};
 use super::tenure::{LATENCY, SETTLE, Tenure};
+use carp_common::auth::common_digest;
 use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
@@ -221,6 +222,7 @@ impl Host {
             sent: self.tally.sent,
             send_errors: self.tally.send_errors,
             refused: self.tally.refused(),
+            digest: common_digest(&self.setup.key, self.setup.vhid, &self.setup.vips),
         }
     }
 

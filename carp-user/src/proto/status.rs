@@ -53,6 +53,8 @@ pub struct HostStatus {
     pub send_errors: u64,
     /// Adverts refused, by reason.
     pub refused: Vec<(&'static str, u64)>,
+    /// Of what all its nodes must agree on, see [`carp_common::auth::common_digest`].
+    pub digest: [u8; 4],
 }
 
 /// The peer that was heard last.

@@ -24,6 +24,8 @@ pub struct Carpd {
     has_datapath: bool,
     /// What it sees as `/etc/group`.
     groups: Option<PathBuf>,
+    /// `RUST_LOG`.
+    levels: Option<&'static str>,
     process: Option<Process>,
 }
 
@@ -37,8 +39,13 @@ impl Carpd {
         let files = config.write(&lab.folder().join(namespace.host()), &instance)?;
         let slots = u32::try_from(config.hosts.len())?;
         let has_datapath = config.xdp != "off";
-        let (namespace, groups) = (namespace.clone(), None);
-        Ok(Self { namespace, instance, files, slots, has_datapath, groups, process: None })
+        let (namespace, groups, levels, process) = (namespace.clone(), None, None, None);
+        Ok(Self { namespace, instance, files, slots, has_datapath, groups, levels, process })
+    }
+
+    /// Has it log all that it can from its next start on.
+    pub fn log_everything(&mut self) {
+        self.levels = Some("trace");
     }
 
     /// Has it find a group `carp` of this number from its next start on, whatever groups there are.
@@ -95,6 +102,7 @@ impl Carpd {
                 shell
             }
         };
+        command.envs(self.levels.map(|levels| ("RUST_LOG", levels)));
         command.arg("--config").arg(&self.files.carp).arg("--node").arg(&self.files.node);
         Ok(command)
     }
