@@ -3,13 +3,18 @@
 //! An absent entry and a zero entry mean the same: pass. Layouts have no implicit padding (the
 //! `IntoBytes` derive refuses it) and their sizes are asserted below.
 
+mod counter;
+
+pub use counter::{Counter, Counts};
+
 use crate::id::{IfIndex, Mac, Vhid};
 use crate::time::{Instant, Span};
+use crate::wire::Refusal;
 use core::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts; pinned maps of another version are not adopted.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// Most virtual hosts of one instance; the size of [`WINDOWS`]. Policy when full: the
 /// configuration is refused.
@@ -19,6 +24,10 @@ pub const MAX_VIPS: u32 = 16384;
 /// Bytes of the ring buffer for adverts, about 400 of them. Policy when full: the advert is
 /// counted as [`Counter::RingFull`] and lost, as it would be on a full link.
 pub const RING_BYTES: u32 = 1 << 16;
+
+/// Of one virtual host at most one refused advert in this time and for the same reason goes to the
+/// daemon: enough for a warning, and nothing that a flood could make use of.
+pub const SAMPLE_EVERY: Span = Span::secs(1);
 
 /// Name of the map from [`HostKey`] to [`Host`].
 pub const HOSTS: &str = "HOSTS";
@@ -31,6 +40,10 @@ pub const WINDOWS: &str = "WINDOWS";
 pub const HEARD: &str = "HEARD";
 /// Name of the ring buffer of [`Captured`] adverts.
 pub const ADVERTS: &str = "ADVERTS";
+/// Name of the array of [`Auth`](crate::admission::Auth), by slot. It holds secrets.
+pub const AUTH: &str = "AUTH";
+/// Name of the ring buffer of [`Sample`]s.
+pub const REFUSED: &str = "REFUSED";
 /// Name of the per-CPU array of [`Counts`], by slot.
 pub const COUNTERS: &str = "COUNTERS";
 
@@ -116,89 +129,20 @@ pub struct Captured {
     pub frame: [u8; CAPTURE_LEN],
 }
 
-/// The counters of a virtual host, by [`Counter`].
-pub type Counts = [u64; Counter::COUNT];
-
-/// What the datapath counts, by what it did. The discriminant is the index in [`Counts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Counter {
-    /// Adverts handed to the daemon.
-    Advert = 0,
-    /// Adverts lost because the ring buffer was full.
-    RingFull = 1,
-    /// ARP requests for a VIP answered.
-    ArpAnswered = 2,
-    /// ARP requests for a VIP that this node does not serve, dropped.
-    ArpSilent = 3,
-    /// Neighbour solicitations for a VIP answered.
-    NdpAnswered = 4,
-    /// Neighbour solicitations for a VIP that this node does not serve, dropped.
-    NdpSilent = 5,
-    /// Frames to a virtual MAC, rewritten to the link's own and passed.
-    VirtualMacServed = 6,
-    /// Frames to a virtual MAC that this node does not serve, dropped.
-    VirtualMacFenced = 7,
-    /// Packets to a VIP over the link's own MAC, passed.
-    VipServed = 8,
-    /// Packets to a VIP that this node does not serve, dropped.
-    VipFenced = 9,
-    /// ARP and neighbour messages of our own kernel that speak for a VIP: they left with the virtual
-    /// MAC.
-    EgressRewritten = 10,
-    /// ARP that speaks for a VIP that this node does not serve, not sent.
-    EgressArpFenced = 11,
-    /// Neighbour messages that speak for a VIP that this node does not serve, not sent.
-    EgressNdpFenced = 12,
-    /// Packets from a VIP that this node does not serve, not sent.
-    EgressVipFenced = 13,
-    /// Frames from a virtual MAC that this node does not serve, not sent. Never adverts.
-    EgressVirtualMacFenced = 14,
+/// One of the adverts that the datapath refused and has counted.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Sample {
+    /// The [`Refusal`], by its index.
+    pub refusal: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The frame.
+    pub captured: Captured,
 }
 
-impl Counter {
-    /// Every counter, in the order of the map.
-    pub const ALL: [Self; 15] = [
-        Self::Advert,
-        Self::RingFull,
-        Self::ArpAnswered,
-        Self::ArpSilent,
-        Self::NdpAnswered,
-        Self::NdpSilent,
-        Self::VirtualMacServed,
-        Self::VirtualMacFenced,
-        Self::VipServed,
-        Self::VipFenced,
-        Self::EgressRewritten,
-        Self::EgressArpFenced,
-        Self::EgressNdpFenced,
-        Self::EgressVipFenced,
-        Self::EgressVirtualMacFenced,
-    ];
-    /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
-
-    /// The name in output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Advert => "advert",
-            Self::RingFull => "ring-full",
-            Self::ArpAnswered => "arp-answered",
-            Self::ArpSilent => "arp-silent",
-            Self::NdpAnswered => "ndp-answered",
-            Self::NdpSilent => "ndp-silent",
-            Self::VirtualMacServed => "vmac-served",
-            Self::VirtualMacFenced => "vmac-fenced",
-            Self::VipServed => "vip-served",
-            Self::VipFenced => "vip-fenced",
-            Self::EgressRewritten => "egress-rewritten",
-            Self::EgressArpFenced => "egress-arp-fenced",
-            Self::EgressNdpFenced => "egress-ndp-fenced",
-            Self::EgressVipFenced => "egress-vip-fenced",
-            Self::EgressVirtualMacFenced => "egress-vmac-fenced",
-        }
-    }
-}
+/// When a [`Sample`] of each [`Refusal`] was taken last, nanoseconds of `CLOCK_MONOTONIC`.
+pub type Sampled = [u64; Refusal::COUNT];
 
 impl HostKey {
     /// For this virtual host on this link.
@@ -301,6 +245,7 @@ const _: () = {
     assert!(size_of::<Vip>() == 8);
     assert!(size_of::<Window>() == 32);
     assert!(size_of::<Captured>() == 144);
+    assert!(size_of::<Sample>() == 152);
 };
 
 #[cfg(feature = "user")]
@@ -317,4 +262,6 @@ mod pod {
     unsafe impl aya::Pod for super::Vip {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Window {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::admission::Auth {}
 }

@@ -32,6 +32,12 @@ impl Pace {
     /// What a master of ours sends to a backup that greeted it: it will confirm.
     pub const ANSWER: Self = Self { base: 255, skew: 252 };
 
+    /// Whether it is one of the four above: no master competes with them.
+    #[inline(always)]
+    pub const fn is_word(self) -> bool {
+        self.base == Self::BOW_OUT.base && self.skew >= Self::ANSWER.skew
+    }
+
     /// Time between two advertisements, in whole microseconds as FreeBSD counts them; 3906 µs for
     /// base 0 skew 0 (OpenBSD). `carp-protocol` section 3.2.
     pub const fn interval(self) -> Span {

@@ -1,53 +1,98 @@
-//! Adverts: a copy goes to the daemon, and the frame passes, so that a capture on the node shows
-//! it. Nothing is judged here, so VRRPv2 with a number of ours goes to the daemon as well, which
-//! warns of it.
+//! Adverts: judged here, as far as that needs no memory of other adverts. What holds goes to the
+//! daemon, and moves an armed backup's window; the frame itself passes, so that a capture on the node
+//! shows it. What does not is dropped, and now and then one of them is shown to the daemon, which
+//! warns. VRRP and what is not understood pass.
 
-use carp_common::id::Vhid;
-use carp_common::map::{CAPTURE_LEN, Counter};
-use carp_common::verdict::Verdict;
-use carp_common::wire::ip::{self, Ipv4, Ipv6};
+use carp_common::admission::Auth;
+use carp_common::map::{CAPTURE_LEN, Captured, Counter};
+use carp_common::pace::Pace;
+use carp_common::time::Instant;
+use carp_common::verdict::{self, Verdict};
+use carp_common::wire::{Bytes, Heard, Refusal};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::entry::Judged;
-use crate::maps;
+use crate::maps::{self, Desk, Slot, Written};
 use crate::parse::{Packet, now};
 
 const IP: usize = 14;
 /// Bytes that are copied at a time.
 const CHUNK: usize = 8;
 
-/// `None` when it is no IPv4 packet of protocol 112 for a vhid of this link.
+/// `None` when it is no IP packet of protocol 112 for a vhid of this link.
 #[inline(always)]
-pub fn heard_v4(packet: &Packet) -> Option<Judged> {
-    let header = packet.load::<Ipv4>(IP)?;
-    if header.version() != 4 || header.protocol != ip::CARP || header.header_len() < size_of::<Ipv4>() {
-        return None;
-    }
-    hand_over(packet, IP + header.header_len())
+pub fn heard(packet: &Packet) -> Option<Judged> {
+    let host = maps::host(packet.link(), Heard::peek_vhid(packet)?)?;
+    // One moment for all that follows from this advert.
+    let (slot, at) = (host.slot, now());
+    let Some((auth, desk)) = maps::auth(slot) else {
+        return Some(Judged { slot, verdict: hand_over(packet, at) });
+    };
+    let verdict = match judge(packet, auth, desk) {
+        Ok(pace) => {
+            if !pace.is_word() {
+                maps::set_heard(slot, at);
+            }
+            hand_over(packet, at)
+        }
+        Err(refusal) => refuse(packet, slot, refusal, at),
+    };
+    Some(Judged { slot, verdict })
 }
 
-/// `None` when it is no IPv6 packet with next header 112 for a vhid of this link.
+/// What an advert competes with, when it is one for this virtual host.
 #[inline(always)]
-pub fn heard_v6(packet: &Packet) -> Option<Judged> {
-    let header = packet.load::<Ipv6>(IP)?;
-    if header.version() != 6 || header.next_header != ip::CARP {
-        return None;
-    }
-    hand_over(packet, IP + size_of::<Ipv6>())
+fn judge(packet: &Packet, auth: &Auth, desk: &mut Desk) -> Result<Pace, Refusal> {
+    let Desk { heard, scratch } = desk;
+    let written = read(packet, heard)?;
+    let heard = heard.get(written);
+    auth.admit(heard, scratch)?;
+    Ok(heard.advert.pace)
 }
 
-/// CARP's and VRRP's second byte is the vhid or VRID.
+/// A function of its own, for its stack.
+#[inline(never)]
+fn read(packet: &Packet, heard: &mut Slot<Heard>) -> Result<Written, Refusal> {
+    // It has been found to be one of protocol 112.
+    Ok(heard.set(Heard::read(packet).unwrap_or(Err(Refusal::BadLen))?))
+}
+
+impl Bytes for Packet {
+    #[inline(always)]
+    fn load<T: FromBytes + Immutable + KnownLayout + Unaligned>(&self, at: usize) -> Option<&T> {
+        Self::load(self, at)
+    }
+
+    #[inline(always)]
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
 #[inline(always)]
-fn hand_over(packet: &Packet, payload: usize) -> Option<Judged> {
-    let [_, vhid] = packet.load::<[u8; 2]>(payload)?;
-    let host = maps::host(packet.link(), Vhid::new(*vhid)?)?;
-    let captured = maps::capture(|record| {
-        record.at = now().nanos();
-        record.ifindex = packet.link().0;
-        record.frame_len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-        copy(packet, &mut record.frame);
-    });
-    let counter = if captured.is_some() { Counter::Advert } else { Counter::RingFull };
-    Some(Judged { slot: host.slot, verdict: Verdict::Serve(counter) })
+fn hand_over(packet: &Packet, at: Instant) -> Verdict {
+    let captured = maps::capture(|record| fill(packet, at, record));
+    Verdict::Serve(if captured.is_some() { Counter::Advert } else { Counter::RingFull })
+}
+
+#[inline(always)]
+fn refuse(packet: &Packet, slot: u32, refusal: Refusal, at: Instant) -> Verdict {
+    if maps::is_sample_due(slot, refusal, at) {
+        // With a full ring there are samples enough.
+        let _shown = maps::sample(|sample| {
+            sample.refusal = u32::from(refusal as u8);
+            fill(packet, at, &mut sample.captured);
+        });
+    }
+    verdict::refused(refusal, Heard::may_be_vrrp(packet))
+}
+
+#[inline(always)]
+fn fill(packet: &Packet, at: Instant, record: &mut Captured) {
+    record.at = at.nanos();
+    record.ifindex = packet.link().0;
+    record.frame_len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+    copy(packet, &mut record.frame);
 }
 
 /// The Ethernet header, which is there; then whole chunks as far as they go, then the last bytes.

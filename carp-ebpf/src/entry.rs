@@ -19,7 +19,12 @@ pub struct Judged {
 /// The program, by this name in the object and in `bpftool prog`.
 #[xdp]
 pub fn carp(context: XdpContext) -> u32 {
-    let Some(Judged { slot, verdict }) = judge(&mut Packet::new(&context)) else { return XDP_PASS };
+    decide(&mut Packet::new(&context)).unwrap_or(XDP_PASS)
+}
+
+/// Counts a verdict, and says what the kernel is to do.
+#[inline(always)]
+fn act(Judged { slot, verdict }: Judged) -> u32 {
     let (action, counter): (_, Counter) = match verdict {
         Verdict::Pass => return XDP_PASS,
         Verdict::Serve(counter) | Verdict::Rewrite(counter) => (XDP_PASS, counter),
@@ -36,16 +41,24 @@ pub fn carp(context: XdpContext) -> u32 {
 /// A VLAN-tagged frame belongs to the VLAN's link, another segment with its own vhids, and passes
 /// here even when its destination is one of our virtual MACs: that link has a program of its own.
 /// (A NIC that strips tags in hardware hides them from native XDP: switch `rxvlan` off there.)
+///
+/// Each stage is acted on where it is called: of several stages' results in one place the compiler
+/// makes words that are half undefined, and the verifier refuses them.
 #[inline(always)]
-fn judge(packet: &mut Packet) -> Option<Judged> {
-    let judged = match packet.load::<Ethernet>(0)?.ethertype.get() {
-        eth::IPV4 => advert::heard_v4(packet),
-        eth::IPV6 => advert::heard_v6(packet).or_else(|| ndp::solicited(packet)),
-        eth::ARP => arp::asked(packet),
+fn decide(packet: &mut Packet) -> Option<u32> {
+    let ethertype = packet.load::<Ethernet>(0)?.ethertype.get();
+    // Both families in one place: judging is most of the program.
+    let heard = match ethertype {
+        eth::IPV4 | eth::IPV6 => advert::heard(packet).map(act),
         eth::VLAN | eth::SERVICE_VLAN => return None,
         _ => None,
     };
-    judged.or_else(|| vip::virtual_mac(packet)).or_else(|| vip::packet(packet))
+    let decided = heard.or_else(|| match ethertype {
+        eth::IPV6 => ndp::solicited(packet).map(act),
+        eth::ARP => arp::asked(packet).map(act),
+        _ => None,
+    });
+    decided.or_else(|| vip::virtual_mac(packet).map(act)).or_else(|| vip::packet(packet).map(act))
 }
 
 #[panic_handler]

@@ -3,11 +3,17 @@
 
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
+use carp_common::admission::Auth;
+use carp_common::auth::Scratch;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    Captured, Counter, Counts, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES, Vip, VipKey, Window,
+    Captured, Counter, Counts, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES, SAMPLE_EVERY, Sample, Sampled,
+    Vip, VipKey, Window,
 };
 use carp_common::time::Instant;
+use carp_common::wire::{Heard, Refusal};
+use core::mem::MaybeUninit;
+use zerocopy::FromBytes;
 
 const HOST_ENTRIES: usize = MAX_HOSTS as usize;
 const VIP_ENTRIES: usize = MAX_VIPS as usize;
@@ -24,6 +30,44 @@ static HEARD: Array<u64, HOST_ENTRIES> = Array::new();
 static ADVERTS: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counts, HOST_ENTRIES> = PerCpuArray::new();
+#[btf_map]
+static AUTH: Array<Auth, HOST_ENTRIES> = Array::new();
+#[btf_map]
+static REFUSED: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
+/// When samples were taken, by slot.
+#[btf_map]
+static SAMPLED: Array<Sampled, HOST_ENTRIES> = Array::new();
+#[btf_map]
+static DESK: PerCpuArray<[u64; size_of::<Desk>().div_ceil(8)], 1> = PerCpuArray::new();
+
+/// Where an advert is worked on: the stack is too small. Each CPU has its own. (For the kernel it is
+/// so many words: the type information of Rust's enums is not for it.)
+#[repr(C)]
+pub struct Desk {
+    pub heard: Slot<Heard>,
+    pub scratch: Scratch,
+}
+
+/// Room for a value that is written before it is read.
+#[repr(C)]
+pub struct Slot<T>(MaybeUninit<T>);
+
+/// Proof that a slot has been written.
+pub struct Written(());
+
+impl<T: Copy> Slot<T> {
+    #[inline(always)]
+    pub fn set(&mut self, value: T) -> Written {
+        self.0.write(value);
+        Written(())
+    }
+
+    #[inline(always)]
+    pub fn get(&self, _: Written) -> &T {
+        // SAFETY: there is one slot, and it has been written.
+        unsafe { self.0.assume_init_ref() }
+    }
+}
 
 #[used]
 #[unsafe(link_section = "license")]
@@ -73,13 +117,60 @@ fn heard(slot: u32) -> Instant {
     HEARD.get_ptr(slot).map_or(Instant::ZERO, |at| Instant::from_nanos(unsafe { at.read_volatile() }))
 }
 
+/// A master of this slot was heard.
+#[inline(always)]
+pub fn set_heard(slot: u32, at: Instant) {
+    if let Some(heard) = HEARD.get_ptr_mut(slot) {
+        // SAFETY: as above; only this program writes it, a word at a time.
+        unsafe { heard.write_volatile(at.nanos()) };
+    }
+}
+
+/// What adverts for this slot are judged by, if anything, and where to do it.
+#[inline(always)]
+pub fn auth(slot: u32) -> Option<(&'static Auth, &'static mut Desk)> {
+    let (auth, desk) = (AUTH.get_ptr(slot)?, DESK.get_ptr_mut(0)?.cast::<Desk>());
+    // SAFETY: entries of arrays are never freed while the program runs. The daemon may write the first
+    // at this moment: then this one advert may be refused. The second is this CPU's own, this program
+    // never preempts itself, it is large enough and aligned to 8, and whatever is in it is a `Desk`.
+    let (auth, desk) = unsafe { (&*auth, &mut *desk) };
+    if auth.is_known() { Some((auth, desk)) } else { None }
+}
+
+/// Whether a refused advert of this slot is to be shown to the daemon now, and that it is.
+#[inline(always)]
+pub fn is_sample_due(slot: u32, refusal: Refusal, at: Instant) -> bool {
+    let Some(last) = SAMPLED.get_ptr_mut(slot) else { return false };
+    // SAFETY: as above; of two CPUs that come at the same time both may take a sample.
+    let Some(last) = (unsafe { (*last).get_mut(refusal.index()) }) else { return false };
+    if *last != 0 && at.since(Instant::from_nanos(*last)) < SAMPLE_EVERY {
+        return false;
+    }
+    *last = at.nanos();
+    true
+}
+
 /// Puts an advert into the ring buffer, written in place by `fill`, which gets a zeroed record.
 /// `None` when the ring is full.
 #[inline(always)]
 pub fn capture(fill: impl FnOnce(&mut Captured)) -> Option<()> {
-    let mut record = ADVERTS.reserve_untyped::<Captured>(0)?;
-    // SAFETY: all zeros is a value of `Captured` (it derives `FromBytes`), and the memory is the
-    // record's until it is submitted.
+    put(&ADVERTS, fill)
+}
+
+/// As [`capture`], a refused one.
+#[inline(always)]
+pub fn sample(fill: impl FnOnce(&mut Sample)) -> Option<()> {
+    put(&REFUSED, fill)
+}
+
+#[inline(always)]
+fn put<T: FromBytes + 'static>(
+    ring: &RingBuf<(), { RING_BYTES as usize }>,
+    fill: impl FnOnce(&mut T),
+) -> Option<()> {
+    let mut record = ring.reserve_untyped::<T>(0)?;
+    // SAFETY: all zeros is a value of what derives `FromBytes`, and the memory is the record's until
+    // it is submitted.
     unsafe {
         record.as_mut_ptr().write_bytes(0, 1);
         fill(record.assume_init_mut());
@@ -92,8 +183,10 @@ pub fn capture(fill: impl FnOnce(&mut Captured)) -> Option<()> {
 #[inline(always)]
 pub fn count(slot: u32, counter: Counter) {
     let Some(counts) = COUNTERS.get_ptr_mut(slot) else { return };
+    // What is compared with the bound has to be what the place is made of, or the verifier sees none.
+    let index = core::hint::black_box(counter.index());
     // SAFETY: this CPU's own entry; each counter is one program's, and none preempts itself.
-    if let Some(count) = unsafe { (*counts).get_mut(counter as usize) } {
+    if let Some(count) = unsafe { (*counts).get_mut(index) } {
         *count += 1;
     }
 }

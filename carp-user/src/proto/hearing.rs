@@ -4,6 +4,7 @@ use super::election::{Input, LATE, Tie};
 use super::event::{Action, Family, Role, Warning};
 use super::host::Host;
 use super::outgoing;
+use carp_common::admission::Addressee;
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
 use carp_common::wire::{Heard, Refusal};
@@ -12,8 +13,8 @@ use std::net::IpAddr;
 impl Host {
     /// A well-formed advert for this link and vhid. `at`: arrival in the kernel.
     pub fn heard(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
-        let to_us = match self.admit(heard) {
-            Ok(to_us) => to_us,
+        let to_us = match self.keys.admit(heard) {
+            Ok(addressee) => addressee == Addressee::Us,
             Err(refusal) => return self.refuse(refusal, Some(heard.source), now, actions),
         };
         self.tally.accepted += 1;
@@ -56,6 +57,17 @@ impl Host {
         actions: &mut Vec<Action>,
     ) {
         self.tally.refuse(refusal);
+        self.warn_of(refusal, source, now, actions);
+    }
+
+    /// Warns of a refused frame that was counted, here or by the datapath.
+    pub fn warn_of(
+        &mut self,
+        refusal: Refusal,
+        source: Option<IpAddr>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let warning = match (refusal, source) {
             (Refusal::BadAuth, Some(source)) => Warning::BadAuth(source),
             (Refusal::Loop, _) => Warning::Loop,
@@ -91,27 +103,6 @@ impl Host {
         self.peers.confirms(heard.source, &heard.advert, at);
         if heard.advert.pace == Pace::GREETING && self.election.role() == Role::Master {
             self.send_to(heard.source, Pace::ANSWER, actions);
-        }
-    }
-
-    /// Judges what needs the virtual host: family, key, own adverts, addressee. Whether it is
-    /// addressed to this node alone.
-    fn admit(&mut self, heard: &Heard) -> Result<bool, Refusal> {
-        if !self.families.has(Family::of(heard.source)) {
-            return Err(Refusal::BadVhid);
-        }
-        self.keys.verify(&heard.advert).ok_or(Refusal::BadAuth)?;
-        let ours =
-            |ip: IpAddr| self.link.is_some_and(|link| outgoing::source(&link, Family::of(ip)) == Some(ip));
-        let to_group = match heard.destination {
-            IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
-            IpAddr::V6(ip) => ip.is_multicast(),
-        };
-        match (ours(heard.source), to_group, ours(heard.destination)) {
-            (true, _, _) => Err(Refusal::Loop),
-            (false, true, _) => Ok(false),
-            (false, false, true) => Ok(true),
-            (false, false, false) => Err(Refusal::NotForUs),
         }
     }
 

@@ -76,6 +76,7 @@ impl Host {
     /// The link is as described.
     pub fn link(&mut self, state: LinkState, now: Instant, actions: &mut Vec<Action>) {
         let first = self.link.replace(state).is_none();
+        self.keys.locate(&state);
         let input = match self.obstacle() {
             Some(obstacle) => Input::Down(obstacle),
             None if first => Input::Up(Reason::Initialized),

@@ -6,7 +6,7 @@ pub mod election;
 pub mod event;
 mod hearing;
 mod host;
-mod keyring;
+pub mod keyring;
 pub mod node;
 mod outgoing;
 mod peers;

@@ -3,10 +3,11 @@
 use aya::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    ADVERTS, COUNTERS, Captured, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS,
-    Window,
+    ADVERTS, AUTH, COUNTERS, Captured, Counter, Counts, HEARD, HOSTS, Host, HostKey, REFUSED, Sample, VIPS,
+    Vip, VipKey, WINDOWS, Window,
 };
 use carp_user::io::bpf::{EGRESS_PROGRAM, OBJECT, PROGRAM, Standing};
 use std::net::IpAddr;
@@ -91,6 +92,16 @@ impl Kernel {
         Array::<_, u64>::try_from(map).unwrap().set(slot, standing.heard.nanos(), 0).unwrap();
     }
 
+    pub fn set_auth(&mut self, slot: u32, auth: &Auth) {
+        let map = self.ebpf.map_mut(AUTH).unwrap();
+        Array::<_, Auth>::try_from(map).unwrap().set(slot, auth, 0).unwrap();
+    }
+
+    /// When a master of the slot was heard last.
+    pub fn heard(&self, slot: u32) -> u64 {
+        Array::<_, u64>::try_from(self.ebpf.map(HEARD).unwrap()).unwrap().get(&slot, 0).unwrap()
+    }
+
     /// Of all slots together.
     pub fn counters(&self) -> Vec<u64> {
         let map = PerCpuArray::<_, Counts>::try_from(self.ebpf.map(COUNTERS).unwrap()).unwrap();
@@ -107,6 +118,16 @@ impl Kernel {
             adverts.push(Captured::read_from_bytes(&record).unwrap());
         }
         adverts
+    }
+
+    /// The samples of refused adverts.
+    pub fn samples(&mut self) -> Vec<Sample> {
+        let mut ring = RingBuf::try_from(self.ebpf.map_mut(REFUSED).unwrap()).unwrap();
+        let mut samples = Vec::new();
+        while let Some(record) = ring.next() {
+            samples.push(Sample::read_from_bytes(&record).unwrap());
+        }
+        samples
     }
 
     /// Runs one frame through the program.

@@ -2,6 +2,7 @@
 //! kind of window, what must pass untouched, cut and random frames against a model. Needs root.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod adverts;
 mod egress;
 mod egress_model;
 mod frames;
