@@ -1,7 +1,9 @@
 //! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
 
+use crate::io::bpf::Counters;
 use crate::proto::event::Command;
 use crate::proto::status::{HostStatus, NodeStatus};
+use carp_common::map::Counter;
 use carp_common::time::{Instant, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -226,6 +228,15 @@ impl Host {
             send_errors: host.send_errors,
             refused: named(&host.refused),
             window: None,
+        }
+    }
+
+    /// Adds what the datapath refused before the daemon heard of it.
+    pub fn add_refused(&mut self, counters: &Counters) {
+        for (counter, count) in counters.iter().filter(|(_, count)| *count != 0) {
+            if let Counter::Refused(refusal) = counter {
+                *self.refused.entry(refusal.name().to_owned()).or_default() += count;
+            }
         }
     }
 

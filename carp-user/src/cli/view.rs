@@ -85,7 +85,7 @@ fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
             .collect();
         vips.sort();
         let window = pinned.windows.get(&host.slot).map(|window| map_window(window, now));
-        Host {
+        let mut shown = Host {
             interface: pinned.link_name(key.ifindex),
             vhid: u8::try_from(key.vhid).unwrap_or(0),
             role: "UNKNOWN".to_owned(),
@@ -95,17 +95,17 @@ fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
             vips: vips.iter().map(ToString::to_string).collect(),
             window,
             ..Host::default()
-        }
+        };
+        pinned.counters.get(&host.slot).into_iter().for_each(|counters| shown.add_refused(counters));
+        shown
     });
-    let counters = Counters::sum(pinned.counters.values());
-    let counters = counters.iter().map(|(counter, count)| (counter.name().to_owned(), count));
     let modes = pinned.interfaces.values().map(|link| (link.clone(), "attached".to_owned()));
     Status {
         schema: SCHEMA,
         node: name.to_owned(),
         hosts: hosts.collect(),
         datapath: modes.collect::<BTreeMap<_, _>>(),
-        counters: counters.collect(),
+        counters: Counters::sum(pinned.counters.values()).by_name(),
         ..Status::default()
     }
 }

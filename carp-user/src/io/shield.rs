@@ -1,11 +1,12 @@
 //! XDP and what belongs to it: the programs and maps, and the virtual MACs that the links receive.
 
-use super::bpf::{Adverts, Attached, Counters, Datapath, Port};
+use super::bpf::{Attached, Counters, Datapath, Port, Rings};
 use super::clock;
 use super::fdb::VirtualMacs;
 use super::instance;
 use super::link::Links;
 use crate::proto::event::{HostId, HostSetup};
+use crate::proto::keyring;
 use carp_common::id::{IfIndex, virtual_mac};
 use carp_common::map::{Host, HostKey, Vip, VipKey, Window};
 use carp_common::time::Instant;
@@ -48,14 +49,14 @@ impl Shield {
         links: &Links,
         hosts: &[HostSetup],
         pings: BTreeSet<HostId>,
-    ) -> Result<(Self, Adverts), Error> {
+    ) -> Result<(Self, Rings), Error> {
         let macs = VirtualMacs::open()?;
-        let (datapath, adverts) = Datapath::open(instance, ports).map_err(name_rival)?;
+        let (datapath, rings) = Datapath::open(instance, ports).map_err(name_rival)?;
         let mut shield = Self { datapath, macs, pings };
         match shield.fill(links, hosts) {
-            Ok(()) => Ok((shield, adverts)),
+            Ok(()) => Ok((shield, rings)),
             Err(error) => {
-                drop(adverts);
+                drop(rings);
                 shield.close().iter().for_each(|error| tracing::warn!(%error, "undoing the start"));
                 Err(error)
             }
@@ -89,19 +90,15 @@ impl Shield {
         })
     }
 
-    /// What it did, by counter.
+    /// What it did for each virtual host, by slot.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn counters(&self) -> Result<BTreeMap<String, u64>, super::bpf::Error> {
-        let counters = self.datapath.counters()?;
-        Ok(Counters::sum(counters.values())
-            .iter()
-            .map(|(counter, count)| (counter.name().to_owned(), count))
-            .collect())
+    pub fn counters(&self) -> Result<BTreeMap<u32, Counters>, super::bpf::Error> {
+        self.datapath.counters()
     }
 
-    /// The link's MAC or forwarding changed.
+    /// The link's MAC, addresses or forwarding changed.
     ///
     /// # Errors
     /// What the kernel says.
@@ -109,6 +106,8 @@ impl Shield {
         let facts: BTreeMap<_, _> = links.snapshot().collect();
         for (slot, host) in (0..).zip(hosts) {
             let Some(facts) = facts.get(&host.link) else { continue };
+            let auth = keyring::auth(host).at(facts.source_v4, facts.source_v6);
+            self.datapath.set_auth(slot, &auth)?;
             let router = if facts.router { Host::ROUTER } else { 0 };
             let ping = if self.pings.contains(&HostId(slot)) { Host::ANSWER_PING } else { 0 };
             let flags = router | ping;

@@ -12,7 +12,7 @@ const WINDOW: Window = Window { serve_until: 1 << 40, ..Window::CLOSED };
 /// A datapath on `a0` with an open window, its daemon gone.
 fn left_behind(instance: &Instance) -> Objects {
     let port = port("a0", Mode::Native);
-    let (mut datapath, _adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
+    let (mut datapath, _rings) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
     configure(&mut datapath, port.link, 1, [10, 9, 0, 1].into()).unwrap();
     datapath.set_window(0, WINDOW).unwrap();
     Objects::on("a0")
@@ -26,7 +26,7 @@ fn maps_and_links_of_a_killed_daemon_are_gone_on_with() {
         let leaving_before = Leaving::on("a0");
         assert_eq!(Objects::on("a0"), before, "it outlives the daemon");
         let port = port("a0", Mode::Auto);
-        let (mut datapath, adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
+        let (mut datapath, rings) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
         let after = Objects::on("a0");
         assert_eq!(after.links, before.links, "the same link");
         assert_ne!(after.program, before.program, "a new program in it");
@@ -48,7 +48,7 @@ fn maps_and_links_of_a_killed_daemon_are_gone_on_with() {
         assert_eq!(pinned.hosts, [(kept.0, Host { slot: 0, link_mac: [2; 6], flags: 0 })]);
         assert_eq!(pinned.windows[&0].window, WINDOW, "the slot belongs to the host that stays");
         datapath.close().unwrap();
-        drop(adverts);
+        drop(rings);
         until("the kernel has freed everything", || {
             before.are_gone() && after.are_gone() && leaving_before.is_gone() && leaving_after.is_gone()
         });
@@ -64,7 +64,7 @@ fn pins_of_another_version_are_removed_and_made_anew() {
         std::fs::remove_file(&abi).unwrap();
         symlink("0", &abi).unwrap();
         assert!(read_pinned(&instance.name).err().unwrap().to_string().contains("another version"));
-        let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
         assert!(datapath.windows().unwrap().is_empty());
         until("the old objects are freed", || before.are_gone());
         datapath.close().unwrap();
@@ -77,7 +77,7 @@ fn half_a_set_of_pins_is_made_anew() {
         let instance = Instance::new();
         let before = left_behind(&instance);
         std::fs::remove_file(instance.folder().join("VIPS")).unwrap();
-        let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
         until("the old objects are freed", || before.are_gone());
         datapath.close().unwrap();
     });
@@ -88,7 +88,7 @@ fn an_interface_that_is_no_longer_configured_is_let_go() {
     within(2, || {
         let instance = Instance::new();
         left_behind(&instance);
-        let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a1", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = Datapath::open(&instance.name, &[port("a1", Mode::Auto)]).unwrap();
         assert_eq!(program_on("a0"), None);
         assert!(!Leaving::is_on("a0") && Leaving::is_on("a1"));
         assert!(instance.pins().contains(&"link-a1".to_owned()));
@@ -106,7 +106,7 @@ fn an_interface_that_was_made_anew_is_attached_anew() {
         ip("link del a0");
         ip("link add a0 index 77 type veth peer name b0");
         assert_ne!(index("a0"), old);
-        let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
         assert!(program_on("a0").is_some() && Leaving::is_on("a0"));
         datapath.close().unwrap();
     });
@@ -118,7 +118,7 @@ fn another_mode_means_another_link() {
         let instance = Instance::new();
         let before = left_behind(&instance);
         let port = port("a0", Mode::Generic);
-        let (datapath, _adverts) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
+        let (datapath, _rings) = Datapath::open(&instance.name, std::slice::from_ref(&port)).unwrap();
         assert_eq!(datapath.mode_of(port.link), Some(Attached::Generic));
         assert_ne!(Objects::on("a0").links, before.links);
         assert_eq!(datapath.windows().unwrap()[&0].window, WINDOW);
@@ -139,7 +139,7 @@ fn the_fence_for_what_leaves_comes_before_other_programs_and_leaves_them_alone()
             programs.iter().map(|program| program.id()).collect::<Vec<_>>()
         };
         let instance = Instance::new();
-        let (datapath, _adverts) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = Datapath::open(&instance.name, &[port("a0", Mode::Auto)]).unwrap();
         assert_eq!(programs().len(), 2);
         assert_eq!(programs()[1], id);
         datapath.close().unwrap();

@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{MapInfo, MapType};
+use carp_common::admission::Auth;
 use carp_common::map::{self, Captured, Counts, Host, HostKey, Vip, VipKey, Window};
 
 use super::{Error, clsact, sys};
@@ -204,17 +205,18 @@ struct Shape {
     entries: u32,
 }
 
-const SHAPES: [Shape; 6] = [
+const SHAPES: [Shape; 7] = [
     shape::<HostKey, Host>(map::HOSTS, MapType::Hash, map::MAX_HOSTS),
     shape::<VipKey, Vip>(map::VIPS, MapType::Hash, map::MAX_VIPS),
     shape::<u32, Window>(map::WINDOWS, MapType::Array, map::MAX_HOSTS),
     shape::<u32, u64>(map::HEARD, MapType::Array, map::MAX_HOSTS),
     shape::<(), ()>(map::ADVERTS, MapType::RingBuf, map::RING_BYTES),
     shape::<u32, Counts>(map::COUNTERS, MapType::PerCpuArray, map::MAX_HOSTS),
+    shape::<u32, Auth>(map::AUTH, MapType::Array, map::MAX_HOSTS),
 ];
 
 // What a record of the ring buffer looks like is in no map's shape: it is in the version alone.
-const _: () = assert!(size_of::<Captured>() == 144 && map::ABI == 4);
+const _: () = assert!(size_of::<Captured>() == 144 && map::ABI == 5);
 
 const fn shape<K, V>(name: &'static str, kind: MapType, entries: u32) -> Shape {
     Shape { name, kind, key: size_of::<K>(), value: size_of::<V>(), entries }

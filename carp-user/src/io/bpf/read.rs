@@ -52,6 +52,11 @@ impl Counters {
         Counter::ALL.into_iter().zip(self.0)
     }
 
+    /// All of them, by name.
+    pub fn by_name(&self) -> BTreeMap<String, u64> {
+        self.iter().map(|(counter, count)| (counter.name().to_owned(), count)).collect()
+    }
+
     /// Of several virtual hosts together.
     pub fn sum<'a>(of: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut sum = Self::default();
