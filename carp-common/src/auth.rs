@@ -56,6 +56,32 @@ pub struct Midstate {
     reserved: [u32; 4],
 }
 
+/// Where a digest is worked out. A value of its own because in BPF it has to lie in a map: a stack
+/// is too small, and older kernels refuse a place in it that is known at run time only.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Scratch {
+    /// The rest of the inner message, with the counter.
+    tail: [u8; 2 * BLOCK],
+    /// The block at work.
+    words: [u32; 16],
+    /// The hash so far.
+    state: [u32; 5],
+}
+
+impl Scratch {
+    /// Nothing in it yet.
+    pub const fn new() -> Self {
+        Self { tail: [0; 2 * BLOCK], words: [0; 16], state: [0; 5] }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Key {
     /// The zero-padded password, or `None` when it has more than 20 bytes. Tools allow 19: a
     /// caller that takes a password, not raw bytes, enforces that itself.
@@ -109,11 +135,21 @@ impl Variant {
 }
 
 impl Midstate {
+    /// No digest at all.
+    pub const NONE: Self = Self {
+        inner: [0; 5],
+        outer: [0; 5],
+        tail: [0; 2 * BLOCK],
+        counter_at: 0,
+        blocks: 0,
+        reserved: [0; 4],
+    };
+
     /// The digest of `vhid` with `vips`, in list order, under `key`. `lladdr` is OpenBSD's hand-set
     /// link-layer address of a leader; the other variants ignore it.
     pub fn new(key: &Key, variant: Variant, lladdr: Option<Mac>, vhid: Vhid, vips: &[IpAddr]) -> Self {
         let mut inner = Sha1::keyed(key, 0x36);
-        let outer = Sha1::keyed(key, 0x5c).state;
+        let outer = Sha1::keyed(key, 0x5c).scratch.state;
         inner.absorb(&[0x02, 0x01]);
         if let (Variant::OpenbsdOrig | Variant::OpenbsdNov6ll, Some(Mac(mac))) = (variant, lladdr) {
             inner.absorb(&mac);
@@ -124,39 +160,60 @@ impl Midstate {
     }
 
     /// The digest to send with, or to expect for, this counter.
-    #[inline(always)]
     pub fn digest(&self, counter: [u8; 8]) -> [u8; DIGEST_LEN] {
-        let mut tail = self.tail;
-        // Masked so that the verifier sees the bound; 64 + 8 is inside the tail.
-        let at = (self.counter_at & 63) as usize;
-        let mut i = 0;
-        while i < 8 {
-            tail[at + i] = counter[i];
-            i += 1;
-        }
-        let (first, second) = tail.split_at(BLOCK);
-        let mut state = compress(self.inner, &words(first));
-        if self.blocks > 1 {
-            state = compress(state, &words(second));
-        }
-        // Outer message: 64 bytes of key block, 20 bytes of inner digest.
-        let [a, b, c, d, e] = state;
-        let block = [a, b, c, d, e, 0x8000_0000, 0, 0, 0, 0, 0, 0, 0, 0, 0, OUTER_BITS];
+        let mut scratch = Scratch::new();
+        self.digest_in(&mut scratch, counter);
         let mut digest = [0; DIGEST_LEN];
-        for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(compress(self.outer, &block)) {
+        for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(scratch.state) {
             *bytes = word.to_be_bytes();
         }
         digest
     }
 
     /// Whether `digest` is right for this counter, in constant time.
-    #[inline(always)]
     pub fn verify(&self, counter: [u8; 8], digest: &[u8; DIGEST_LEN]) -> bool {
+        self.verify_in(&mut Scratch::new(), counter, digest)
+    }
+
+    /// As [`Midstate::verify`].
+    #[inline(always)]
+    pub fn verify_in(&self, scratch: &mut Scratch, counter: [u8; 8], digest: &[u8; DIGEST_LEN]) -> bool {
+        self.digest_in(scratch, counter);
         let mut difference = 0;
-        for (ours, theirs) in self.digest(counter).iter().zip(digest) {
-            difference |= ours ^ theirs;
+        for (ours, theirs) in scratch.state.iter().zip(digest.as_chunks::<4>().0) {
+            difference |= ours ^ u32::from_be_bytes(*theirs);
         }
         core::hint::black_box(difference) == 0
+    }
+
+    /// Leaves the digest in the scratch's state.
+    #[inline(always)]
+    fn digest_in(&self, scratch: &mut Scratch, counter: [u8; 8]) {
+        scratch.tail = self.tail;
+        // Masked so that the verifier sees the bound; 64 + 8 is inside the tail.
+        let at = (self.counter_at & 63) as usize;
+        let mut i = 0;
+        while i < 8 {
+            scratch.tail[at + i] = counter[i];
+            i += 1;
+        }
+        scratch.state = self.inner;
+        let mut block = 0;
+        while block < 2 && block < self.blocks as usize {
+            let mut i = 0;
+            while i < 16 {
+                let byte = |at: usize| scratch.tail[block * BLOCK + 4 * i + at];
+                scratch.words[i] = u32::from_be_bytes([byte(0), byte(1), byte(2), byte(3)]);
+                i += 1;
+            }
+            compress(scratch);
+            block += 1;
+        }
+        // Outer message: 64 bytes of key block, 20 bytes of inner digest.
+        let [a, b, c, d, e] = scratch.state;
+        scratch.words = [a, b, c, d, e, 0x8000_0000, 0, 0, 0, 0, 0, 0, 0, 0, 0, OUTER_BITS];
+        scratch.state = self.outer;
+        compress(scratch);
     }
 }
 
@@ -245,13 +302,13 @@ pub fn common_digest(key: &Key, vhid: Vhid, vips: &[IpAddr]) -> [u8; 4] {
         IpAddr::V6(ip) => ip.octets(),
     };
     ascending(|| vips.iter().map(mapped), 1, |ip| inner.absorb(ip));
-    let [a, b, c, d, ..] = inner.into_midstate(Sha1::keyed(key, 0x5c).state).digest([0; 8]);
+    let [a, b, c, d, ..] = inner.into_midstate(Sha1::keyed(key, 0x5c).scratch.state).digest([0; 8]);
     [a, b, c, d]
 }
 
 /// SHA-1 (FIPS 180-4) over a message that comes in parts.
 struct Sha1 {
-    state: [u32; 5],
+    scratch: Scratch,
     block: [u8; BLOCK],
     fill: usize,
     bytes: u64,
@@ -261,7 +318,8 @@ impl Sha1 {
     /// Started with the key block of HMAC (RFC 2104): the key, zero-padded, xor `pad`.
     fn keyed(key: &Key, pad: u8) -> Self {
         let state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
-        let mut hash = Self { state, block: [0; BLOCK], fill: 0, bytes: 0 };
+        let scratch = Scratch { state, ..Scratch::new() };
+        let mut hash = Self { scratch, block: [0; BLOCK], fill: 0, bytes: 0 };
         let mut block = [pad; BLOCK];
         for (byte, key) in block.iter_mut().zip(key.0) {
             *byte ^= key;
@@ -276,7 +334,10 @@ impl Sha1 {
             self.fill += 1;
             self.bytes += 1;
             if self.fill == BLOCK {
-                self.state = compress(self.state, &words(&self.block));
+                for (word, bytes) in self.scratch.words.iter_mut().zip(self.block.as_chunks::<4>().0) {
+                    *word = u32::from_be_bytes(*bytes);
+                }
+                compress(&mut self.scratch);
                 self.fill = 0;
             }
         }
@@ -297,36 +358,27 @@ impl Sha1 {
         }
         let number = |value: usize| u32::try_from(value).unwrap_or(0);
         let (counter_at, blocks) = (number(self.fill), number(blocks));
-        Midstate { inner: self.state, outer, tail, counter_at, blocks, reserved: [0; 4] }
+        Midstate { inner: self.scratch.state, outer, tail, counter_at, blocks, reserved: [0; 4] }
     }
-}
-
-#[inline(always)]
-fn words(block: &[u8]) -> [u32; 16] {
-    let mut words = [0; 16];
-    for (word, bytes) in words.iter_mut().zip(block.as_chunks::<4>().0) {
-        *word = u32::from_be_bytes(*bytes);
-    }
-    words
 }
 
 /// One SHA-1 compression (FIPS 180-4 section 6.1.3, the 16-word schedule). Indices are masked so
 /// that the BPF verifier sees their bounds.
-#[inline(always)]
-fn compress(state: [u32; 5], block: &[u32; 16]) -> [u32; 5] {
-    let [mut a, mut b, mut c, mut d, mut e] = state;
-    let mut schedule = *block;
+#[inline(never)]
+fn compress(scratch: &mut Scratch) {
+    let Scratch { words, state, .. } = scratch;
+    let [mut a, mut b, mut c, mut d, mut e] = *state;
     let mut round = 0;
     while round < 80 {
         let word = if round < 16 {
-            schedule[round & 15]
+            words[round & 15]
         } else {
-            let mixed = schedule[(round + 13) & 15]
-                ^ schedule[(round + 8) & 15]
-                ^ schedule[(round + 2) & 15]
-                ^ schedule[round & 15];
+            let mixed = words[(round + 13) & 15]
+                ^ words[(round + 8) & 15]
+                ^ words[(round + 2) & 15]
+                ^ words[round & 15];
             let word = mixed.rotate_left(1);
-            schedule[round & 15] = word;
+            words[round & 15] = word;
             word
         };
         let (mix, constant) = match round {
@@ -340,6 +392,7 @@ fn compress(state: [u32; 5], block: &[u32; 16]) -> [u32; 5] {
         (e, d, c, b, a) = (d, c, b.rotate_left(30), a, next);
         round += 1;
     }
-    let [h0, h1, h2, h3, h4] = state;
-    [h0.wrapping_add(a), h1.wrapping_add(b), h2.wrapping_add(c), h3.wrapping_add(d), h4.wrapping_add(e)]
+    for (sum, word) in state.iter_mut().zip([a, b, c, d, e]) {
+        *sum = sum.wrapping_add(word);
+    }
 }

@@ -5,6 +5,7 @@
 //! daemon and in the simulator.
 #![cfg_attr(not(test), no_std)]
 
+pub mod admission;
 pub mod auth;
 pub mod id;
 pub mod map;

@@ -3,13 +3,18 @@
 //! An absent entry and a zero entry mean the same: pass. Layouts have no implicit padding (the
 //! `IntoBytes` derive refuses it) and their sizes are asserted below.
 
+mod counter;
+
+pub use counter::{Counter, Counts};
+
 use crate::id::{IfIndex, Mac, Vhid};
 use crate::time::{Instant, Span};
+use crate::wire::Refusal;
 use core::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts; pinned maps of another version are not adopted.
-pub const ABI: u32 = 4;
+pub const ABI: u32 = 5;
 
 /// Most virtual hosts of one instance; the size of [`WINDOWS`]. Policy when full: the
 /// configuration is refused.
@@ -20,17 +25,26 @@ pub const MAX_VIPS: u32 = 16384;
 /// counted as [`Counter::RingFull`] and lost, as it would be on a full link.
 pub const RING_BYTES: u32 = 1 << 16;
 
+/// Of one virtual host at most one refused advert in this time and for the same reason goes to the
+/// daemon: enough for a warning, and nothing that a flood could make use of.
+pub const SAMPLE_EVERY: Span = Span::secs(1);
+
 /// Name of the map from [`HostKey`] to [`Host`].
 pub const HOSTS: &str = "HOSTS";
 /// Name of the map from [`VipKey`] to [`Vip`].
 pub const VIPS: &str = "VIPS";
 /// Name of the array of [`Window`]s, by slot. User space writes it, the programs read it.
 pub const WINDOWS: &str = "WINDOWS";
-/// Name of the array of moments, by slot: when the last authenticated advert of a master arrived,
-/// nanoseconds of `CLOCK_MONOTONIC`; 0 is never. The XDP program writes it.
+/// Name of the array of moments, by slot: when the master that the slot is armed for was heard last,
+/// nanoseconds of `CLOCK_MONOTONIC`; 0 is never. User space writes it when it arms, the XDP program
+/// with every authentic advert ([`Window::hear`]).
 pub const HEARD: &str = "HEARD";
 /// Name of the ring buffer of [`Captured`] adverts.
 pub const ADVERTS: &str = "ADVERTS";
+/// Name of the array of [`Auth`](crate::admission::Auth), by slot. It holds secrets.
+pub const AUTH: &str = "AUTH";
+/// Name of the ring buffer of [`Sample`]s.
+pub const REFUSED: &str = "REFUSED";
 /// Name of the per-CPU array of [`Counts`], by slot.
 pub const COUNTERS: &str = "COUNTERS";
 
@@ -92,8 +106,9 @@ pub struct Window {
     pub dead: u64,
     /// First moment at which it is not armed any more, whatever its daemon does.
     pub armed_until: u64,
-    /// Address of the master that it is armed for, as in [`VipKey::address`].
-    pub master: [u8; 16],
+    /// Address of the master that it is armed for: the bytes of a [`VipKey::address`], in words, which
+    /// are what the datapath can read at once.
+    pub master: [u64; 2],
 }
 
 /// How long an armed backup serves without its daemon: long enough to wake one, short enough that
@@ -118,93 +133,20 @@ pub struct Captured {
     pub frame: [u8; CAPTURE_LEN],
 }
 
-/// The counters of a virtual host, by [`Counter`].
-pub type Counts = [u64; Counter::COUNT];
-
-/// What the datapath counts, by what it did. The discriminant is the index in [`Counts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Counter {
-    /// Adverts handed to the daemon.
-    Advert = 0,
-    /// Adverts lost because the ring buffer was full.
-    RingFull = 1,
-    /// ARP requests for a VIP answered.
-    ArpAnswered = 2,
-    /// ARP requests for a VIP that this node does not serve, dropped.
-    ArpSilent = 3,
-    /// Neighbour solicitations for a VIP answered.
-    NdpAnswered = 4,
-    /// Neighbour solicitations for a VIP that this node does not serve, dropped.
-    NdpSilent = 5,
-    /// Frames to a virtual MAC, rewritten to the link's own and passed.
-    VirtualMacServed = 6,
-    /// Frames to a virtual MAC that this node does not serve, dropped.
-    VirtualMacFenced = 7,
-    /// Packets to a VIP over the link's own MAC, passed.
-    VipServed = 8,
-    /// Packets to a VIP that this node does not serve, dropped.
-    VipFenced = 9,
-    /// ARP and neighbour messages of our own kernel that speak for a VIP: they left with the virtual
-    /// MAC.
-    EgressRewritten = 10,
-    /// ARP that speaks for a VIP that this node does not serve, not sent.
-    EgressArpFenced = 11,
-    /// Neighbour messages that speak for a VIP that this node does not serve, not sent.
-    EgressNdpFenced = 12,
-    /// Packets from a VIP that this node does not serve, not sent.
-    EgressVipFenced = 13,
-    /// Frames from a virtual MAC that this node does not serve, not sent. Never adverts.
-    EgressVirtualMacFenced = 14,
-    /// Echo requests to a VIP answered.
-    PingAnswered = 15,
+/// One of the adverts that the datapath refused and has counted.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Sample {
+    /// The [`Refusal`], by its index.
+    pub refusal: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The frame.
+    pub captured: Captured,
 }
 
-impl Counter {
-    /// Every counter, in the order of the map.
-    pub const ALL: [Self; 16] = [
-        Self::Advert,
-        Self::RingFull,
-        Self::ArpAnswered,
-        Self::ArpSilent,
-        Self::NdpAnswered,
-        Self::NdpSilent,
-        Self::VirtualMacServed,
-        Self::VirtualMacFenced,
-        Self::VipServed,
-        Self::VipFenced,
-        Self::EgressRewritten,
-        Self::EgressArpFenced,
-        Self::EgressNdpFenced,
-        Self::EgressVipFenced,
-        Self::EgressVirtualMacFenced,
-        Self::PingAnswered,
-    ];
-    /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
-
-    /// The name in output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Advert => "advert",
-            Self::RingFull => "ring-full",
-            Self::ArpAnswered => "arp-answered",
-            Self::ArpSilent => "arp-silent",
-            Self::NdpAnswered => "ndp-answered",
-            Self::NdpSilent => "ndp-silent",
-            Self::VirtualMacServed => "vmac-served",
-            Self::VirtualMacFenced => "vmac-fenced",
-            Self::VipServed => "vip-served",
-            Self::VipFenced => "vip-fenced",
-            Self::EgressRewritten => "egress-rewritten",
-            Self::EgressArpFenced => "egress-arp-fenced",
-            Self::EgressNdpFenced => "egress-ndp-fenced",
-            Self::EgressVipFenced => "egress-vip-fenced",
-            Self::EgressVirtualMacFenced => "egress-vmac-fenced",
-            Self::PingAnswered => "ping-answered",
-        }
-    }
-}
+/// When a [`Sample`] of each [`Refusal`] was taken last, nanoseconds of `CLOCK_MONOTONIC`.
+pub type Sampled = [u64; Refusal::COUNT];
 
 impl HostKey {
     /// For this virtual host on this link.
@@ -266,14 +208,20 @@ const fn mapped(address: IpAddr) -> [u8; 16] {
     }
 }
 
+/// The same in words.
 #[inline(always)]
-const fn is_mapped(address: &[u8; 16]) -> bool {
-    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+const fn in_words(address: IpAddr) -> [u64; 2] {
+    zerocopy::transmute!(mapped(address))
+}
+
+#[inline(always)]
+const fn is_mapped([high, low]: [u64; 2]) -> bool {
+    high == 0 && u64::from_be(low) >> 32 == 0xffff
 }
 
 impl Window {
     /// Never.
-    pub const CLOSED: Self = Self { serve_from: 0, serve_until: 0, dead: 0, armed_until: 0, master: [0; 16] };
+    pub const CLOSED: Self = Self { serve_from: 0, serve_until: 0, dead: 0, armed_until: 0, master: [0; 2] };
 
     /// From one moment until another.
     pub const fn new(from: Instant, until: Instant) -> Self {
@@ -283,7 +231,7 @@ impl Window {
     /// Once this master has been silent for so long, if that is before `until`.
     pub fn armed(dead: Span, until: Instant, master: IpAddr) -> Self {
         let (dead, armed_until) = (dead.as_nanos(), until.nanos());
-        Self { dead, armed_until, master: mapped(master), ..Self::CLOSED }
+        Self { dead, armed_until, master: in_words(master), ..Self::CLOSED }
     }
 
     /// Without its lease.
@@ -303,8 +251,8 @@ impl Window {
     /// one returns after `patience`, the longest lease, it is over: zero, until the daemon arms anew.
     #[inline(always)]
     pub fn hear(&self, heard: Instant, source: IpAddr, patience: Span, now: Instant) -> Instant {
-        let source = mapped(source);
-        if self.dead == 0 || is_mapped(&source) != is_mapped(&self.master) {
+        let source = in_words(source);
+        if self.dead == 0 || is_mapped(source) != is_mapped(self.master) {
             return heard;
         }
         let is_over = heard == Instant::ZERO || source != self.master || patience <= now.since(heard);
@@ -363,6 +311,7 @@ const _: () = {
     assert!(size_of::<Vip>() == 8);
     assert!(size_of::<Window>() == 48);
     assert!(size_of::<Captured>() == 144);
+    assert!(size_of::<Sample>() == 152);
 };
 
 #[cfg(feature = "user")]
@@ -379,4 +328,6 @@ mod pod {
     unsafe impl aya::Pod for super::Vip {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Window {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::admission::Auth {}
 }

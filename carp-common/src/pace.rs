@@ -35,6 +35,7 @@ impl Pace {
     pub const PROMISE: Self = Self { base: 255, skew: 251 };
 
     /// Whether it is one of the words above, which no master advertises with.
+    #[inline(always)]
     pub const fn is_word(self) -> bool {
         self.base == Self::PROMISE.base && self.skew >= Self::PROMISE.skew
     }

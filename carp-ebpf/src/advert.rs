@@ -1,13 +1,17 @@
-//! Adverts: a copy goes to the daemon, and the frame passes, so that a capture on the node shows
-//! it. Nothing is judged here, so VRRPv2 with a number of ours goes to the daemon as well, which
-//! warns of it.
+//! Adverts: judged here, as far as that needs no memory of other adverts. What holds goes to the
+//! daemon, and moves an armed backup's window; the frame itself passes, so that a capture on the node
+//! shows it. What does not is dropped, and now and then one of them is shown to the daemon, which
+//! warns. VRRP and what is not understood pass.
 
-use carp_common::id::Vhid;
-use carp_common::map::{CAPTURE_LEN, Counter};
-use carp_common::verdict::Verdict;
+use carp_common::admission::Auth;
+use carp_common::map::{CAPTURE_LEN, Captured, Counter};
+use carp_common::time::{Instant, Span};
+use carp_common::verdict::{self, Verdict};
+use carp_common::wire::eth;
 use carp_common::wire::ip::{self, Ipv4, Ipv6};
+use carp_common::wire::{Heard, Refusal};
 
-use crate::world::{Judged, Maps, Packet};
+use crate::world::{Desk, Judged, Maps, Packet, Room};
 
 const IP: usize = 14;
 /// How much of the frame is looked at, and copied.
@@ -16,40 +20,95 @@ const _: () = assert!(CAPTURED as usize == CAPTURE_LEN);
 /// Bytes that are copied at a time.
 const CHUNK: usize = 8;
 
-/// `None` when it is no IPv4 packet of protocol 112 for a vhid of this link.
+/// Whether a frame of this ethertype is an IP packet of protocol 112; `None` when it is cut.
 #[inline(always)]
-pub fn heard_v4(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let header = *packet.load::<Ipv4>(IP)?;
-    if header.version() != 4 || header.protocol != ip::CARP || header.header_len() < size_of::<Ipv4>() {
-        return None;
-    }
-    hand_over(packet, maps, IP + header.header_len())
+pub fn is_one(packet: &impl Packet, ethertype: u16) -> Option<bool> {
+    Some(match ethertype {
+        eth::IPV4 => packet.load::<Ipv4>(IP)?.protocol == ip::CARP,
+        eth::IPV6 => packet.load::<Ipv6>(IP)?.next_header == ip::CARP,
+        _ => false,
+    })
 }
 
-/// `None` when it is no IPv6 packet with next header 112 for a vhid of this link.
+/// `None` when it is none for a vhid of this link.
 #[inline(always)]
-pub fn heard_v6(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let header = packet.load::<Ipv6>(IP)?;
-    if header.version() != 6 || header.next_header != ip::CARP {
+pub fn heard(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Option<Judged> {
+    if !is_one(packet, ethertype)? {
         return None;
     }
-    hand_over(packet, maps, IP + size_of::<Ipv6>())
-}
-
-/// CARP's and VRRP's second byte is the vhid or VRID.
-#[inline(always)]
-fn hand_over(packet: &mut impl Packet, maps: &impl Maps, payload: usize) -> Option<Judged> {
     packet.reach(CAPTURED);
-    let [_, vhid] = packet.load::<[u8; 2]>(payload)?;
-    let host = maps.host(packet.link(), Vhid::new(*vhid)?)?;
-    let captured = maps.capture(|record| {
-        record.at = maps.now().nanos();
-        record.ifindex = packet.link().0;
-        record.frame_len = u32::try_from(packet.wire_len()).unwrap_or(u32::MAX);
-        copy(packet, &mut record.frame);
+    let packet = &*packet;
+    let host = maps.host(packet.link(), Heard::peek_vhid(packet)?)?;
+    // One moment for all that follows from this advert.
+    let (slot, at) = (host.slot, maps.now());
+    let judged = maps.judge(slot, |auth, desk| {
+        let heard = admit(packet, auth, desk)?;
+        follow(heard, auth.patience(), slot, at, maps);
+        Ok(())
     });
-    let counter = if captured.is_some() { Counter::Advert } else { Counter::RingFull };
-    Some(Judged { slot: host.slot, verdict: Verdict::Serve(counter) })
+    let verdict = match judged {
+        Some(Err(refusal)) => refuse(packet, slot, refusal, at, maps),
+        Some(Ok(())) | None => hand_over(packet, at, maps),
+    };
+    Some(Judged { slot, verdict })
+}
+
+/// The advert, when it is one for this virtual host.
+#[inline(always)]
+fn admit<'a>(packet: &impl Packet, auth: &Auth, desk: &'a mut Desk) -> Result<&'a Heard, Refusal> {
+    read(packet, &mut desk.room)?;
+    let Room::Taken(heard) = &desk.room else { return Err(Refusal::BadLen) };
+    auth.admit(heard, &mut desk.scratch)?;
+    Ok(heard)
+}
+
+/// A function of its own, for its stack.
+#[inline(never)]
+fn read(packet: &impl Packet, room: &mut Room) -> Result<(), Refusal> {
+    // It has been found to be one of protocol 112.
+    *room = Room::Taken(Heard::read(packet).unwrap_or(Err(Refusal::BadLen))?);
+    Ok(())
+}
+
+/// Moves the window of an armed backup, or ends it: see [`Window::hear`](carp_common::map::Window::hear).
+/// A function of its own, for its stack.
+#[inline(never)]
+fn follow(heard: &Heard, patience: Span, slot: u32, at: Instant, maps: &impl Maps) {
+    if heard.advert.pace.is_word() {
+        return;
+    }
+    let Some(window) = maps.arming(slot) else { return };
+    let before = maps.heard(slot);
+    let after = window.hear(before, heard.source, patience, at);
+    if after != before {
+        maps.set_heard(slot, after);
+    }
+}
+
+#[inline(always)]
+fn hand_over(packet: &impl Packet, at: Instant, maps: &impl Maps) -> Verdict {
+    let captured = maps.capture(|record| fill(packet, at, record));
+    Verdict::Serve(if captured.is_some() { Counter::Advert } else { Counter::RingFull })
+}
+
+#[inline(always)]
+fn refuse(packet: &impl Packet, slot: u32, refusal: Refusal, at: Instant, maps: &impl Maps) -> Verdict {
+    if maps.is_sample_due(slot, refusal, at) {
+        // With a full ring there are samples enough.
+        let _shown = maps.sample(|sample| {
+            sample.refusal = u32::from(refusal as u8);
+            fill(packet, at, &mut sample.captured);
+        });
+    }
+    verdict::refused(refusal, Heard::may_be_vrrp(packet))
+}
+
+#[inline(always)]
+fn fill(packet: &impl Packet, at: Instant, record: &mut Captured) {
+    record.at = at.nanos();
+    record.ifindex = packet.link().0;
+    record.frame_len = u32::try_from(packet.wire_len()).unwrap_or(u32::MAX);
+    copy(packet, &mut record.frame);
 }
 
 /// The Ethernet header, which is there; then whole chunks as far as they go, then the last bytes.

@@ -16,6 +16,7 @@ use carp_common::wire::sum;
 use core::mem::offset_of;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::advert;
 use crate::world::{Judged, Maps, Packet, counted};
 
 const SOURCE: usize = offset_of!(Ethernet, source);
@@ -29,25 +30,28 @@ const MOST_OPTIONS: usize = 4;
 /// Decides about a frame, changes it so, and counts it.
 #[inline(always)]
 pub fn decide(frame: &mut impl Packet, maps: &impl Maps) -> Verdict {
-    counted(judge(frame, maps), maps)
+    judge(frame, maps).unwrap_or(Verdict::Pass)
 }
 
 /// By what it says, then by its Ethernet source. A tagged frame is a VLAN link's, and has passed the
 /// program there.
 #[inline(always)]
-fn judge(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
+fn judge(frame: &mut impl Packet, maps: &impl Maps) -> Option<Verdict> {
     if frame.is_tagged() {
         return None;
     }
     let ethernet = *frame.load::<Ethernet>(0)?;
+    // As in `ingress`, for the verifier.
+    let counted = |judged| counted(judged, maps);
     let said = match ethernet.ethertype.get() {
-        eth::IPV4 => from_ipv4(frame, maps),
-        eth::IPV6 => from_ipv6(frame, maps),
-        eth::ARP => arp(frame, maps),
+        eth::IPV4 => from_ipv4(frame, maps).map(counted),
+        eth::IPV6 => from_ipv6(frame, maps).map(counted),
+        eth::ARP => arp(frame, maps).map(counted),
         eth::VLAN | eth::SERVICE_VLAN => return None,
         _ => None,
     };
-    said.filter(|said| said.verdict != Verdict::Pass).or_else(|| from_virtual_mac(frame, maps, &ethernet))
+    let said = said.filter(|verdict| *verdict != Verdict::Pass);
+    said.or_else(|| from_virtual_mac(frame, maps, &ethernet).map(counted))
 }
 
 /// `None` when the sender is no VIP of this link.
@@ -153,12 +157,7 @@ fn rewrite_option(frame: &mut impl Packet, kind: u8, mac: Mac, checksum: u16) ->
 fn from_virtual_mac(frame: &impl Packet, maps: &impl Maps, ethernet: &Ethernet) -> Option<Judged> {
     let vhid = Mac(ethernet.source).vhid()?;
     let host = maps.host(frame.link(), vhid)?;
-    let is_advert = match ethernet.ethertype.get() {
-        eth::IPV4 => frame.load::<Ipv4>(NET)?.protocol == ip::CARP,
-        eth::IPV6 => frame.load::<Ipv6>(NET)?.next_header == ip::CARP,
-        _ => false,
-    };
-    if is_advert {
+    if advert::is_one(frame, ethernet.ethertype.get())? {
         return None;
     }
     Some(judged(maps, Leaving::VirtualMac, host.slot))

@@ -3,7 +3,7 @@
 use carp_common::verdict::Verdict;
 use carp_common::wire::eth::{self, Ethernet};
 
-use crate::world::{Judged, Maps, Packet, counted};
+use crate::world::{Maps, Packet, counted};
 use crate::{advert, arp, echo, ndp, vip};
 
 /// What is in front of everything that a stage looks at: an Ethernet header and ...
@@ -16,7 +16,7 @@ const IPV6: u32 = 14 + 40 + 24;
 /// Decides about a frame, changes it so, and counts it.
 #[inline(always)]
 pub fn decide(packet: &mut impl Packet, maps: &impl Maps) -> Verdict {
-    counted(judge(packet, maps), maps)
+    judge(packet, maps).unwrap_or(Verdict::Pass)
 }
 
 /// The stages in order. Adverts go first, so that one sent to a virtual MAC is heard; a question
@@ -25,28 +25,34 @@ pub fn decide(packet: &mut impl Packet, maps: &impl Maps) -> Verdict {
 /// A VLAN-tagged frame belongs to the VLAN's link, another segment with its own vhids, and passes
 /// here even when its destination is one of our virtual MACs: that link has a program of its own.
 /// (A NIC that strips tags in hardware hides them from XDP: switch `rxvlan` off there.)
+///
+/// Each stage's result is counted where it is called: of several stages' results in one place the
+/// compiler makes words that are half undefined, and the verifier refuses them.
 #[inline(always)]
-fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
+fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Verdict> {
     if packet.is_tagged() {
         return None;
     }
-    let judged = match packet.load::<Ethernet>(0)?.ethertype.get() {
-        eth::IPV4 => {
-            packet.reach(IPV4);
-            advert::heard_v4(packet, maps).or_else(|| echo::asked_v4(packet, maps))
-        }
-        eth::IPV6 => {
-            packet.reach(IPV6);
-            advert::heard_v6(packet, maps)
-                .or_else(|| ndp::solicited(packet, maps))
-                .or_else(|| echo::asked_v6(packet, maps))
-        }
-        eth::ARP => {
-            packet.reach(ARP);
-            arp::asked(packet, maps)
-        }
+    let counted = |judged| counted(judged, maps);
+    let ethertype = packet.load::<Ethernet>(0)?.ethertype.get();
+    match ethertype {
+        eth::IPV4 => packet.reach(IPV4),
+        eth::IPV6 => packet.reach(IPV6),
+        eth::ARP => packet.reach(ARP),
         eth::VLAN | eth::SERVICE_VLAN => return None,
+        _ => {}
+    }
+    // Both families in one place: judging is most of the program.
+    let heard = advert::heard(packet, ethertype, maps).map(counted);
+    let asked = heard.or_else(|| match ethertype {
+        eth::IPV4 => echo::asked_v4(packet, maps).map(counted),
+        eth::IPV6 => {
+            let solicited = ndp::solicited(packet, maps).map(counted);
+            solicited.or_else(|| echo::asked_v6(packet, maps).map(counted))
+        }
+        eth::ARP => arp::asked(packet, maps).map(counted),
         _ => None,
-    };
-    judged.or_else(|| vip::virtual_mac(packet, maps)).or_else(|| vip::packet(packet, maps))
+    });
+    let fenced = asked.or_else(|| vip::virtual_mac(packet, maps).map(counted));
+    fenced.or_else(|| vip::packet(packet, maps).map(counted))
 }

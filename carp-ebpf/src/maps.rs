@@ -4,12 +4,16 @@
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_map;
+use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    Captured, Counter, Counts, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES, Vip, VipKey, Window,
+    Captured, Counter, Counts, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES, SAMPLE_EVERY, Sample, Sampled,
+    Vip, VipKey, Window,
 };
 use carp_common::time::Instant;
-use carp_ebpf::world::Maps;
+use carp_common::wire::Refusal;
+use carp_ebpf::world::{Desk, Maps, Room};
+use zerocopy::FromBytes;
 
 const HOST_ENTRIES: usize = MAX_HOSTS as usize;
 const VIP_ENTRIES: usize = MAX_VIPS as usize;
@@ -26,6 +30,17 @@ static HEARD: Array<u64, HOST_ENTRIES> = Array::new();
 static ADVERTS: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counts, HOST_ENTRIES> = PerCpuArray::new();
+#[btf_map]
+static AUTH: Array<Auth, HOST_ENTRIES> = Array::new();
+#[btf_map]
+static REFUSED: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
+/// When samples were taken, by slot.
+#[btf_map]
+static SAMPLED: Array<Sampled, HOST_ENTRIES> = Array::new();
+/// A [`Desk`], each CPU's own. For the kernel it is so many words: the type information of Rust's enums
+/// is not for it.
+#[btf_map]
+static DESK: PerCpuArray<[u64; size_of::<Desk>().div_ceil(8)], 1> = PerCpuArray::new();
 
 #[used]
 #[unsafe(link_section = "license")]
@@ -75,31 +90,101 @@ impl Maps for Pinned {
     }
 
     #[inline(always)]
+    fn arming(&self, slot: u32) -> Option<Window> {
+        let window = WINDOWS.get_ptr(slot)?;
+        // SAFETY: as above. Half of a new master is none: it ends what is armed.
+        Some(unsafe {
+            Window {
+                dead: (&raw const (*window).dead).read_volatile(),
+                armed_until: (&raw const (*window).armed_until).read_volatile(),
+                master: [
+                    (&raw const (*window).master[0]).read_volatile(),
+                    (&raw const (*window).master[1]).read_volatile(),
+                ],
+                ..Window::CLOSED
+            }
+        })
+    }
+
+    #[inline(always)]
     fn heard(&self, slot: u32) -> Instant {
         // SAFETY: as above.
         HEARD.get_ptr(slot).map_or(Instant::ZERO, |at| Instant::from_nanos(unsafe { at.read_volatile() }))
     }
 
     #[inline(always)]
-    fn capture(&self, fill: impl FnOnce(&mut Captured)) -> Option<()> {
-        let mut record = ADVERTS.reserve_untyped::<Captured>(0)?;
-        // SAFETY: all zeros is a value of `Captured` (it derives `FromBytes`), and the memory is the
-        // record's until it is submitted.
-        unsafe {
-            record.as_mut_ptr().write_bytes(0, 1);
-            fill(record.assume_init_mut());
+    fn set_heard(&self, slot: u32, at: Instant) {
+        if let Some(heard) = HEARD.get_ptr_mut(slot) {
+            // SAFETY: as above; it is written a word at a time.
+            unsafe { heard.write_volatile(at.nanos()) };
         }
-        record.submit(0);
-        Some(())
+    }
+
+    #[inline(always)]
+    fn judge<T>(&self, slot: u32, judge: impl FnOnce(&Auth, &mut Desk) -> T) -> Option<T> {
+        // SAFETY: entries of arrays are never freed while the program runs. The daemon may write this
+        // one at this moment: then this one advert may be refused.
+        let auth = unsafe { &*AUTH.get_ptr(slot)? };
+        if !auth.is_known() {
+            return None;
+        }
+        let desk = DESK.get_ptr_mut(0)?.cast::<Desk>();
+        // SAFETY: this CPU's own, and this program never preempts itself; large enough and aligned to
+        // 8. A scratch is whatever is in it, and the rest is written first.
+        let desk = unsafe {
+            (&raw mut (*desk).room).write(Room::Empty);
+            &mut *desk
+        };
+        Some(judge(auth, desk))
+    }
+
+    #[inline(always)]
+    fn is_sample_due(&self, slot: u32, refusal: Refusal, at: Instant) -> bool {
+        let Some(last) = SAMPLED.get_ptr_mut(slot) else { return false };
+        // SAFETY: as above; of two CPUs that come at the same time both may take a sample.
+        let Some(last) = (unsafe { (*last).get_mut(refusal.index()) }) else { return false };
+        if *last != 0 && at.since(Instant::from_nanos(*last)) < SAMPLE_EVERY {
+            return false;
+        }
+        *last = at.nanos();
+        true
+    }
+
+    #[inline(always)]
+    fn capture(&self, fill: impl FnOnce(&mut Captured)) -> Option<()> {
+        put(&ADVERTS, fill)
+    }
+
+    #[inline(always)]
+    fn sample(&self, fill: impl FnOnce(&mut Sample)) -> Option<()> {
+        put(&REFUSED, fill)
     }
 
     /// To this CPU's.
     #[inline(always)]
     fn count(&self, slot: u32, counter: Counter) {
         let Some(counts) = COUNTERS.get_ptr_mut(slot) else { return };
+        // What is compared with the bound has to be what the place is made of, or the verifier sees none.
+        let index = core::hint::black_box(counter.index());
         // SAFETY: this CPU's own entry; each counter is one program's, and none preempts itself.
-        if let Some(count) = unsafe { (*counts).get_mut(counter as usize) } {
+        if let Some(count) = unsafe { (*counts).get_mut(index) } {
             *count += 1;
         }
     }
+}
+
+#[inline(always)]
+fn put<T: FromBytes + 'static>(
+    ring: &RingBuf<(), { RING_BYTES as usize }>,
+    fill: impl FnOnce(&mut T),
+) -> Option<()> {
+    let mut record = ring.reserve_untyped::<T>(0)?;
+    // SAFETY: all zeros is a value of what derives `FromBytes`, and the memory is the record's until
+    // it is submitted.
+    unsafe {
+        record.as_mut_ptr().write_bytes(0, 1);
+        fill(record.assume_init_mut());
+    }
+    record.submit(0);
+    Some(())
 }

@@ -8,7 +8,8 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::programs::{TcContext, XdpContext};
 use carp_common::id::{IfIndex, Mac};
-use carp_ebpf::world::{Packet, Wire};
+use carp_common::wire::{Bytes, Wire};
+use carp_ebpf::world::Packet;
 
 const ETHERNET: usize = 14;
 /// "For this host", as `linux/if_packet.h` numbers it.
@@ -44,10 +45,23 @@ impl<const MORE: bool> Buffer<MORE> {
         // SAFETY: as above.
         unsafe { (*self.context).data_end as usize }
     }
+}
 
-    /// Bytes in the first buffer.
+impl<const MORE: bool> Bytes for Buffer<MORE> {
     #[inline(always)]
-    fn first_len(&self) -> usize {
+    fn load<T: Wire>(&self, at: usize) -> Option<&T> {
+        let start = self.start() + at;
+        if start + size_of::<T>() > self.end() {
+            return None;
+        }
+        // SAFETY: inside the frame by the test above; `T` takes any bytes at any alignment. The
+        // reference ends before the frame is written or resized, as both take `&mut self`.
+        Some(unsafe { &*(start as *const T) })
+    }
+
+    /// In the first buffer.
+    #[inline(always)]
+    fn size(&self) -> usize {
         self.end() - self.start()
     }
 }
@@ -68,7 +82,7 @@ impl<const MORE: bool> Packet for Buffer<MORE> {
     #[inline(always)]
     fn wire_len(&self) -> usize {
         if !MORE {
-            return self.first_len();
+            return self.size();
         }
         // SAFETY: the context is the kernel's own; the helper only reads it.
         let len = unsafe { bpf_xdp_get_buff_len(self.context) };
@@ -78,23 +92,12 @@ impl<const MORE: bool> Packet for Buffer<MORE> {
     /// A driver that receives frames in several buffers need not be able to send them so.
     #[inline(always)]
     fn can_go_back(&self) -> bool {
-        self.wire_len() == self.first_len()
+        self.wire_len() == self.size()
     }
 
     /// It is as it is.
     #[inline(always)]
     fn reach(&mut self, _len: u32) {}
-
-    #[inline(always)]
-    fn load<T: Wire>(&self, at: usize) -> Option<&T> {
-        let start = self.start() + at;
-        if start + size_of::<T>() > self.end() {
-            return None;
-        }
-        // SAFETY: inside the frame by the test above; `T` takes any bytes at any alignment. The
-        // reference ends before the frame is written or resized, as both take `&mut self`.
-        Some(unsafe { &*(start as *const T) })
-    }
 
     #[inline(always)]
     fn copy<T: Wire>(&self, at: usize) -> Option<T> {
@@ -118,7 +121,7 @@ impl<const MORE: bool> Packet for Buffer<MORE> {
         if !self.can_go_back() {
             return None;
         }
-        let delta = i32::try_from(len).ok()? - i32::try_from(self.first_len()).ok()?;
+        let delta = i32::try_from(len).ok()? - i32::try_from(self.size()).ok()?;
         if delta == 0 {
             return Some(());
         }
@@ -151,6 +154,24 @@ impl Skb {
     #[inline(always)]
     fn skb(&self) -> *mut __sk_buff {
         self.context.skb.skb
+    }
+}
+
+impl Bytes for Skb {
+    #[inline(always)]
+    fn load<T: Wire>(&self, at: usize) -> Option<&T> {
+        let start = self.context.data() + at;
+        if start + size_of::<T>() > self.context.data_end() {
+            return None;
+        }
+        // SAFETY: as for `Buffer`; all that moves the frame takes `&mut self`.
+        Some(unsafe { &*(start as *const T) })
+    }
+
+    /// In one piece.
+    #[inline(always)]
+    fn size(&self) -> usize {
+        self.context.data_end() - self.context.data()
     }
 }
 
@@ -188,16 +209,6 @@ impl Packet for Skb {
             // it fails, for want of memory, the loads find nothing.
             let _out_of_reach = unsafe { bpf_skb_pull_data(self.skb(), len) };
         }
-    }
-
-    #[inline(always)]
-    fn load<T: Wire>(&self, at: usize) -> Option<&T> {
-        let start = self.context.data() + at;
-        if start + size_of::<T>() > self.context.data_end() {
-            return None;
-        }
-        // SAFETY: as for `Buffer`; all that moves the frame takes `&mut self`.
-        Some(unsafe { &*(start as *const T) })
     }
 
     #[inline(always)]

@@ -1,21 +1,18 @@
 //! What the stages see of the world: a frame, and the maps with their clock. The kernel's programs
 //! and the tests on the host run the same stages, each over its own.
 
+use carp_common::admission::Auth;
+use carp_common::auth::Scratch;
 use carp_common::id::{IfIndex, Mac, Vhid};
-use carp_common::map::{Captured, Counter, Host, Vip, VipKey, Window};
+use carp_common::map::{Captured, Counter, Host, Sample, Vip, VipKey, Window};
 use carp_common::time::Instant;
 use carp_common::verdict::Verdict;
+use carp_common::wire::{Bytes, Heard, Refusal, Wire};
 use core::net::IpAddr;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// What can lie in a frame: any bytes at any place.
-pub trait Wire: Copy + FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned {}
-
-impl<T: Copy + FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> Wire for T {}
-
-/// A frame, from its Ethernet header on. Its first bytes lie in one piece; how many, only
-/// [`Packet::reach`] makes sure.
-pub trait Packet {
+/// A frame, from its Ethernet header on. As [`Bytes`] it is the first part of it, which lies in one
+/// piece; how long that is, only [`Packet::reach`] makes sure.
+pub trait Packet: Bytes {
     /// Link that it came in by, or leaves by.
     fn link(&self) -> IfIndex;
 
@@ -30,9 +27,6 @@ pub trait Packet {
 
     /// Brings as many of the first `len` bytes as there are into one piece.
     fn reach(&mut self, len: u32);
-
-    /// What lies at this offset; `None` when the part in one piece ends before it.
-    fn load<T: Wire>(&self, at: usize) -> Option<&T>;
 
     /// A copy of what lies at this offset, wherever in memory; `None` when the frame ends before it.
     fn copy<T: Wire>(&self, at: usize) -> Option<T>;
@@ -61,12 +55,27 @@ pub trait Maps {
     /// The window of this slot; `None` for a slot that cannot be.
     fn window(&self, slot: u32) -> Option<Window>;
 
+    /// The same with the master that it is armed for, and without the lease.
+    fn arming(&self, slot: u32) -> Option<Window>;
+
     /// When the master of this slot was heard last.
     fn heard(&self, slot: u32) -> Instant;
+
+    /// Changes that.
+    fn set_heard(&self, slot: u32, at: Instant);
+
+    /// Judges an advert for this slot; `None` when there is nothing to judge it by.
+    fn judge<T>(&self, slot: u32, judge: impl FnOnce(&Auth, &mut Desk) -> T) -> Option<T>;
 
     /// Puts an advert into the ring buffer, written in place by `fill`, which gets a zeroed record.
     /// `None` when the ring is full.
     fn capture(&self, fill: impl FnOnce(&mut Captured)) -> Option<()>;
+
+    /// Whether a refused advert of this slot is to be shown to the daemon now, and that it is.
+    fn is_sample_due(&self, slot: u32, refusal: Refusal, at: Instant) -> bool;
+
+    /// As [`Maps::capture`], a refused one.
+    fn sample(&self, fill: impl FnOnce(&mut Sample)) -> Option<()>;
 
     /// Adds one to a counter of a virtual host.
     fn count(&self, slot: u32, counter: Counter);
@@ -90,16 +99,37 @@ pub trait Maps {
     }
 }
 
+/// Where an advert is worked on: the kernel's stack is too small.
+#[derive(Default)]
+#[repr(C)]
+pub struct Desk {
+    /// The advert.
+    pub room: Room,
+    /// For its digest.
+    pub scratch: Scratch,
+}
+
+/// Room for an advert. An `Option` has its tag somewhere in it, and the kernel refuses type information
+/// of that kind.
+#[derive(Default)]
+#[repr(u32)]
+pub enum Room {
+    /// Not read yet.
+    #[default]
+    Empty,
+    /// Well-formed.
+    Taken(Heard),
+}
+
 /// What a stage makes of a frame, and whose it is: the slot of a virtual host.
 pub(crate) struct Judged {
     pub(crate) slot: u32,
     pub(crate) verdict: Verdict,
 }
 
-/// Counts what was decided. What no stage knows passes.
+/// Counts what was decided.
 #[inline(always)]
-pub(crate) fn counted(judged: Option<Judged>, maps: &impl Maps) -> Verdict {
-    let Some(Judged { slot, verdict }) = judged else { return Verdict::Pass };
+pub(crate) fn counted(Judged { slot, verdict }: Judged, maps: &impl Maps) -> Verdict {
     if let Some(counter) = verdict.counter() {
         maps.count(slot, counter);
     }

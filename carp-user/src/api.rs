@@ -1,9 +1,9 @@
 //! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
 
-use crate::io::bpf::BUILD;
+use crate::io::bpf::{BUILD, Counters};
 use crate::proto::event::Command;
 use crate::proto::status::{HostStatus, NodeStatus};
-use carp_common::map::ABI;
+use carp_common::map::{ABI, Counter};
 use carp_common::time::{Instant, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -245,6 +245,15 @@ impl Host {
             datapath: BTreeMap::new(),
             digest: host.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             window: None,
+        }
+    }
+
+    /// Adds what the datapath refused before the daemon heard of it.
+    pub fn add_refused(&mut self, counters: &Counters) {
+        for (counter, count) in counters.iter().filter(|(_, count)| *count != 0) {
+            if let Counter::Refused(refusal) = counter {
+                *self.refused.entry(refusal.name().to_owned()).or_default() += count;
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::io::address::Held;
 use crate::io::bpf::Counters;
 use crate::io::clock::{self, Alarm};
-use crate::io::ear::HeardFrame;
+use crate::io::ear::{HeardFrame, RefusedFrame};
 use crate::io::link::LinkFacts;
 use crate::proto::event::{Action, Event, HostId, HostSetup, Transition};
 use crate::proto::node::Node;
@@ -42,6 +42,7 @@ pub struct Signals {
 enum Woken {
     Link(IfIndex, LinkFacts),
     Heard(HeardFrame),
+    Refused(RefusedFrame),
     Call(crate::io::control::Call),
     Failures,
     Alarm,
@@ -110,6 +111,9 @@ impl Daemon {
             match self.next(signals).await? {
                 Woken::Link(link, facts) => self.link(link, facts),
                 Woken::Heard(heard) => self.heard(&heard),
+                Woken::Refused(RefusedFrame { refusal, heard: HeardFrame { link, bytes, .. } }) => {
+                    self.tell(Event::Refused { link, refusal, frame: &bytes });
+                }
                 Woken::Call((request, answer)) => {
                     let _ = answer.send(self.answer(request));
                 }
@@ -145,6 +149,7 @@ impl Daemon {
             heard = shells.ear.heard() => heard.map(Woken::Heard).map_err(Into::into),
             Some(call) = shells.calls.recv() => Ok(Woken::Call(call)),
             Ok(()) = shells.applier.failures.changed() => Ok(Woken::Failures),
+            refused = shells.refused.refused() => refused.map(Woken::Refused).map_err(Into::into),
         }
     }
 
@@ -278,6 +283,7 @@ impl Daemon {
         let counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();
         for (slot, host) in (0..).zip(&mut status.hosts) {
             host.datapath = counters.get(&slot).map(Counters::by_name).unwrap_or_default();
+            counters.get(&slot).into_iter().for_each(|counters| host.add_refused(counters));
         }
         if shield.is_some() {
             status.counters = Counters::sum(counters.values()).by_name();

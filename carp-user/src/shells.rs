@@ -4,9 +4,9 @@
 use crate::config::{Config, XdpMode};
 use crate::io::address::{Addresses, Applier, Held};
 use crate::io::advert::Sender;
-use crate::io::bpf::{self, Adverts, Mode, Port};
+use crate::io::bpf::{self, Mode, Port, Rings};
 use crate::io::control::{self, Call};
-use crate::io::ear::Ear;
+use crate::io::ear::{Ear, RefusedEar};
 use crate::io::fdb::VirtualMacs;
 use crate::io::group::Membership;
 use crate::io::instance::Instance;
@@ -30,6 +30,8 @@ pub struct Shells {
     pub sender: Sender,
     /// Hears adverts.
     pub ear: Ear,
+    /// Hears of adverts that XDP refused.
+    pub refused: RefusedEar,
     /// XDP, unless it is off.
     pub shield: Option<Shield>,
     /// Requests of the control socket.
@@ -66,27 +68,37 @@ impl Shells {
         let memberships = join(&links, &setup)?;
         let calls = control::listen(&instance.socket())
             .with_context(|| format!("opening the control socket {}", instance.socket().display()))?;
-        let (shield, adverts) = raise(config, &links, &setup)?;
+        let (shield, rings) = raise(config, &links, &setup)?;
         if let Some(shield) = &shield {
             let leases = shield.leases();
             for (slot, host) in (0..).zip(&mut setup.hosts) {
                 host.resume_until = leases.get(&slot).copied();
             }
         }
+        let (adverts, samples) = rings.map(|rings| (rings.adverts, rings.samples)).unzip();
         let deaf: Vec<IfIndex> =
             if shield.is_some() { Vec::new() } else { link_set(&setup).into_iter().collect() };
-        let opened = Ear::open(adverts, &deaf).map_err(anyhow::Error::from).and_then(|ear| {
-            let (wanted, applier) = start_applier(&setup, &left)?;
-            Ok((ear, wanted, applier))
-        });
+        let listen = || Ok((Ear::open(adverts, &deaf)?, RefusedEar::open(samples)?));
+        let opened = listen().and_then(|ears| Ok((ears, start_applier(&setup, &left)?)));
         match opened {
-            Ok((ear, wanted, applier)) => {
+            Ok(((ear, refused), (wanted, applier))) => {
                 remove_left(&config.node.name, &left, &setup, shield.is_some());
                 if let Err(error) = marks.settle() {
                     tracing::warn!(%error, "writing down what this daemon has");
                 }
-                let shells =
-                    Self { links, sender, ear, shield, calls, wanted, applier, memberships, marks, instance };
+                let shells = Self {
+                    links,
+                    sender,
+                    ear,
+                    refused,
+                    shield,
+                    calls,
+                    wanted,
+                    applier,
+                    memberships,
+                    marks,
+                    instance,
+                };
                 Ok((shells, setup))
             }
             Err(error) => {
@@ -98,12 +110,12 @@ impl Shells {
 
     /// Takes back everything: addresses first, then the datapath, then the rest.
     pub fn close(self) {
-        let Self { wanted, applier, shield, ear, memberships, marks, instance, .. } = self;
+        let Self { wanted, applier, shield, ear, refused, memberships, marks, instance, .. } = self;
         drop(wanted);
         for failure in applier.finish() {
             tracing::warn!(address = %failure.held.address, error = %failure.error, "left behind");
         }
-        drop(ear);
+        drop((ear, refused));
         lower(shield);
         drop(memberships);
         marks.clear();
@@ -112,7 +124,7 @@ impl Shells {
 }
 
 /// XDP on every link, unless it is off.
-fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield>, Option<Adverts>)> {
+fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield>, Option<Rings>)> {
     let mode = match config.node.xdp {
         XdpMode::Off => return Ok((None, None)),
         XdpMode::Auto => Mode::Auto,
@@ -124,8 +136,8 @@ fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield
     let ports: Vec<Port> = link_set(setup).into_iter().map(port).collect();
     let pings = (0..).zip(&config.hosts).filter(|(_, host)| host.answer_ping);
     let pings = pings.map(|(slot, _)| HostId(slot)).collect();
-    let (shield, adverts) = Shield::open(&config.node.name, &ports, links, &setup.hosts, pings)?;
-    Ok((Some(shield), Some(adverts)))
+    let (shield, rings) = Shield::open(&config.node.name, &ports, links, &setup.hosts, pings)?;
+    Ok((Some(shield), Some(rings)))
 }
 
 fn lower(shield: Option<Shield>) {

@@ -1,6 +1,6 @@
 //! The CARPv2 header, 36 bytes (`carp-protocol` section 1.1).
 
-use super::{Refusal, sum};
+use super::{Bytes, Refusal, sum};
 use crate::id::Vhid;
 use crate::pace::Pace;
 use zerocopy::byteorder::network_endian::{U16, U64};
@@ -77,14 +77,27 @@ impl Advert {
     /// `Vrrp` for VRRPv3 and for VRRPv2 that is shorter than 36 bytes, `BadLen`, `BadVersion`,
     /// `BadSum`; `BadVhid` for vhid 0.
     pub fn parse(payload: &[u8]) -> Result<Self, Refusal> {
-        if is_vrrp(payload) {
-            return Err(Refusal::Vrrp);
+        Self::read(payload, 0, payload.len())
+    }
+
+    /// As [`Advert::parse`], of the `len` bytes that begin at `at`.
+    ///
+    /// # Errors
+    /// The same.
+    #[inline(always)]
+    pub fn read(bytes: &(impl Bytes + ?Sized), at: usize, len: usize) -> Result<Self, Refusal> {
+        let header = if len < LEN { None } else { bytes.load::<Carp>(at) };
+        let intact = header.is_some_and(|header| sum::intact(header.as_bytes()));
+        match Start::of(bytes, at, len) {
+            Some(start) if start.is_vrrp3() && !intact => return Err(Refusal::Vrrp),
+            Some(start) if start.is_vrrp2(len) && len < LEN => return Err(Refusal::Vrrp),
+            Some(_) | None => {}
         }
-        let Ok((header, _)) = Carp::ref_from_prefix(payload) else { return Err(Refusal::BadLen) };
+        let header = header.ok_or(Refusal::BadLen)?;
         if header.version_type >> 4 != VERSION_TYPE >> 4 {
             return Err(Refusal::BadVersion);
         }
-        if !sum::intact(header.as_bytes()) {
+        if !intact {
             return Err(Refusal::BadSum);
         }
         let vhid = Vhid::new(header.vhid).ok_or(Refusal::BadVhid)?;
@@ -98,15 +111,36 @@ impl Advert {
     }
 }
 
-/// VRRPv3, and VRRPv2 of up to four addresses: 16 + 4·n bytes with n in byte 3. VRRPv2 with five
-/// addresses is exactly as long as CARP and fails only at the digest. VRRPv3 sums a pseudo-header
-/// too: what is intact without one is CARP of another version.
-fn is_vrrp(payload: &[u8]) -> bool {
-    match payload {
-        [0x31, ..] => !payload.get(..LEN).is_some_and(sum::intact),
-        [VERSION_TYPE, _, _, count, ..] if payload.len() < LEN => {
-            payload.len() == 16 + 4 * usize::from(*count)
+/// What tells CARP from VRRP: the first byte, and the fourth, which is 0 where there is none.
+#[derive(Clone, Copy)]
+pub(super) struct Start {
+    version_type: u8,
+    count: u8,
+}
+
+impl Start {
+    /// Of the `len` bytes that begin at `at`; `None` of fewer than two. (Never one byte by itself: of
+    /// "address < end" the BPF verifier learns nothing.)
+    #[inline(always)]
+    pub(super) fn of(bytes: &(impl Bytes + ?Sized), at: usize, len: usize) -> Option<Self> {
+        if len < 4 {
+            let [version_type, _] = if len < 2 { None } else { bytes.load::<[u8; 2]>(at) }?;
+            return Some(Self { version_type: *version_type, count: 0 });
         }
-        _ => false,
+        let [version_type, _, _, count] = bytes.load::<[u8; 4]>(at)?;
+        Some(Self { version_type: *version_type, count: *count })
+    }
+
+    /// VRRPv3 sums a pseudo-header too: what is intact without one is CARP of another version.
+    #[inline(always)]
+    const fn is_vrrp3(self) -> bool {
+        self.version_type == 0x31
+    }
+
+    /// VRRPv2 has 16 + 4·n bytes with n in byte 3. With five addresses it is exactly as long as
+    /// CARP and fails only at the digest.
+    #[inline(always)]
+    pub(super) fn is_vrrp2(self, len: usize) -> bool {
+        self.version_type == VERSION_TYPE && len == 16 + 4 * usize::from(self.count)
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod advert;
 pub mod arp;
+pub mod bytes;
 pub mod carp;
 pub mod eth;
 pub mod frame;
@@ -15,6 +16,7 @@ pub mod ndp;
 pub mod sum;
 
 pub use advert::{Envelope, Heard};
+pub use bytes::{Bytes, Wire};
 pub use carp::Advert;
 pub use frame::Frame;
 
@@ -62,7 +64,11 @@ impl Refusal {
         Self::NotForUs,
     ];
 
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
     /// Index of the counter.
+    #[inline(always)]
     pub const fn index(self) -> usize {
         self as usize
     }

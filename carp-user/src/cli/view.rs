@@ -88,7 +88,7 @@ fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
             .collect();
         vips.sort();
         let window = pinned.windows.get(&host.slot).map(|window| map_window(window, now));
-        Host {
+        let mut shown = Host {
             interface: pinned.link_name(key.ifindex),
             vhid: u8::try_from(key.vhid).unwrap_or(0),
             role: "UNKNOWN".to_owned(),
@@ -99,7 +99,9 @@ fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
             datapath: pinned.counters.get(&host.slot).map(Counters::by_name).unwrap_or_default(),
             window,
             ..Host::default()
-        }
+        };
+        pinned.counters.get(&host.slot).into_iter().for_each(|counters| shown.add_refused(counters));
+        shown
     });
     let modes = pinned.interfaces.values().map(|link| (link.clone(), "attached".to_owned()));
     Status {

@@ -5,6 +5,7 @@
 //! the next daemon of the same instance goes on with the same maps and links. Pins live in the
 //! *mount* namespace's `/sys/fs/bpf`, links in the *network* namespace of the calling thread.
 
+mod adverts;
 mod attach;
 mod clsact;
 mod error;
@@ -22,20 +23,20 @@ mod tc;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::util::KernelVersion;
+use carp_common::admission::Auth;
 use carp_common::id::IfIndex;
 use carp_common::map::{
-    ADVERTS, COUNTERS, Captured, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
+    ADVERTS, AUTH, COUNTERS, Counts, HEARD, HOSTS, Host, HostKey, REFUSED, VIPS, Vip, VipKey, WINDOWS, Window,
 };
-use zerocopy::FromBytes;
 
 use super::{clock, privilege};
 
+pub use adverts::{Adverts, Rings, Samples};
 pub use error::Error;
 pub use holder::{Foreign, Holder, Place};
 pub use pins::is_bpffs_mounted;
@@ -70,13 +71,9 @@ pub struct Datapath {
     windows: Array<MapData, Window>,
     heard: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Counts>,
+    auth: Array<MapData, Auth>,
     /// What was last written to a slot, or read from it first.
     shadow: BTreeMap<u32, Window>,
-}
-
-/// The adverts that the datapath has heard, oldest first.
-pub struct Adverts {
-    ring: RingBuf<MapData>,
 }
 
 /// Takes down the datapath that a killed daemon of this instance left, if it did: without XDP, what
@@ -111,7 +108,7 @@ impl Datapath {
         instance: &str,
         ports: &[Port],
         fill: impl FnOnce(&mut Self) -> Result<(), Error>,
-    ) -> Result<(Self, Adverts), Error> {
+    ) -> Result<(Self, Rings), Error> {
         let pins = Pins::of(instance)?;
         let missing = privilege::missing_for_xdp();
         if !missing.is_empty() {
@@ -148,6 +145,19 @@ impl Datapath {
         self.hosts.insert(key, host, 0).map_err(|error| Error::map(HOSTS, &error))
     }
 
+    /// Says what adverts for a slot are judged by.
+    ///
+    /// # Errors
+    /// A slot of `MAX_HOSTS` or more; the kernel's.
+    pub fn set_auth(&mut self, slot: u32, auth: &Auth) -> Result<(), Error> {
+        let failed = |error| Error::map(AUTH, &error);
+        // Whoever reads it meanwhile may find half of the new one: not without need.
+        if self.auth.get(&slot, 0).map_err(failed)? == *auth {
+            return Ok(());
+        }
+        self.auth.set(slot, auth, 0).map_err(failed)
+    }
+
     /// Adds or changes a VIP.
     ///
     /// # Errors
@@ -169,6 +179,7 @@ impl Datapath {
             // The slot may have been given to another host by now.
             if !kept.contains(&host.slot) {
                 self.set_window(host.slot, Window::CLOSED)?;
+                self.set_auth(host.slot, &Auth::NONE)?;
             }
             self.hosts.remove(key).map_err(|error| Error::map(HOSTS, &error))?;
         }
@@ -235,10 +246,10 @@ impl Datapath {
         survey: &mut Survey<'_>,
         ports: &[Port],
         fill: impl FnOnce(&mut Self) -> Result<(), Error>,
-    ) -> Result<(Self, Adverts), Error> {
+    ) -> Result<(Self, Rings), Error> {
         pins.prepare()?;
         let mut ebpf = load(pins, ports)?;
-        let (mut datapath, adverts) = Self::with_maps(pins, &mut ebpf)?;
+        let (mut datapath, rings) = Self::with_maps(pins, &mut ebpf)?;
         let mut leaving = tc::Survey::take(Way::Out, pins, ports)?;
         let mut coming = tc::Survey::take(Way::In, pins, ports)?;
         survey.remove_left(pins)?;
@@ -256,14 +267,12 @@ impl Datapath {
         coming.replace(tc_program(&mut ebpf, Way::In)?)?;
         pins.settle()?;
         undo.forget();
-        Ok((Self { modes: attach::modes(ports)?, ..datapath }, adverts))
+        Ok((Self { modes: attach::modes(ports)?, ..datapath }, rings))
     }
 
-    fn with_maps(pins: &Pins, ebpf: &mut Ebpf) -> Result<(Self, Adverts), Error> {
-        let mut ring = take(ebpf, ADVERTS, RingBuf::try_from)?;
-        /// More than the ring holds.
-        const LEFT_UNREAD: u32 = 1024;
-        (0..LEFT_UNREAD).find(|_| ring.next().is_none());
+    fn with_maps(pins: &Pins, ebpf: &mut Ebpf) -> Result<(Self, Rings), Error> {
+        let adverts = Adverts::fresh(take(ebpf, ADVERTS, RingBuf::try_from)?);
+        let rings = Rings { adverts, samples: Samples::of(take(ebpf, REFUSED, RingBuf::try_from)?) };
         let datapath = Self {
             pins: pins.clone(),
             modes: Vec::new(),
@@ -272,19 +281,10 @@ impl Datapath {
             windows: take(ebpf, WINDOWS, Array::try_from)?,
             heard: take(ebpf, HEARD, Array::try_from)?,
             counters: take(ebpf, COUNTERS, PerCpuArray::try_from)?,
+            auth: take(ebpf, AUTH, Array::try_from)?,
             shadow: BTreeMap::new(),
         };
-        Ok((datapath, Adverts { ring }))
-    }
-}
-
-impl Adverts {
-    /// The next one, or `None` until the descriptor is readable again.
-    #[expect(clippy::should_implement_trait, reason = "more may follow after a `None`")]
-    pub fn next(&mut self) -> Option<Captured> {
-        let record = self.ring.next()?;
-        // A record of another length cannot be: the version of the maps would be another.
-        Captured::read_from_bytes(&record).ok()
+        Ok((datapath, rings))
     }
 }
 
@@ -294,19 +294,6 @@ impl fmt::Debug for Datapath {
             .field("pins", &self.pins)
             .field("modes", &self.modes)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Adverts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Adverts").finish_non_exhaustive()
-    }
-}
-
-impl AsFd for Adverts {
-    /// Readable while there are adverts. It belongs to the ring: watch a duplicate.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
     }
 }
 

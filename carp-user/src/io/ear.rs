@@ -1,11 +1,12 @@
 //! Where adverts come from: the datapath's ring buffer where XDP stands, packet sockets elsewhere.
 
 use super::advert::Receiver;
-use super::bpf::Adverts;
+use super::bpf::{Adverts, Samples};
 use super::raw::Ready;
 use carp_common::id::IfIndex;
 use carp_common::map::{CAPTURE_LEN, Captured};
 use carp_common::time::Instant;
+use carp_common::wire::Refusal;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -18,6 +19,21 @@ pub struct HeardFrame {
     pub at: Instant,
     /// From the Ethernet header on.
     pub bytes: Vec<u8>,
+}
+
+/// A frame that the datapath refused.
+#[derive(Clone, Debug)]
+pub struct RefusedFrame {
+    /// Why.
+    pub refusal: Refusal,
+    /// The frame.
+    pub heard: HeardFrame,
+}
+
+/// What the datapath shows of what it refused, where there is one.
+#[derive(Debug)]
+pub struct RefusedEar {
+    ring: Option<(Ready, Samples)>,
 }
 
 /// All sources of one daemon.
@@ -33,12 +49,7 @@ impl Ear {
     /// # Errors
     /// What the kernel says.
     pub fn open(ring: Option<Adverts>, links: &[IfIndex]) -> Result<Self, super::error::Error> {
-        let ready = |ring: Adverts| Ok((Ready::new(ring.as_fd().try_clone_to_owned()?)?, ring));
-        let failed = |source: io::Error| super::error::Error::Kernel {
-            doing: "watching the ring of adverts".to_owned(),
-            source,
-        };
-        Ok(Self { ring: ring.map(ready).transpose().map_err(failed)?, sockets: Receiver::open(links)? })
+        Ok(Self { ring: ring.map(watched).transpose()?, sockets: Receiver::open(links)? })
     }
 
     /// Waits for the next one. Dropping the future loses nothing.
@@ -64,6 +75,38 @@ impl Ear {
         }
         Ok(self.sockets.waiting()?.map(HeardFrame::from))
     }
+}
+
+impl RefusedEar {
+    /// Listens to the datapath's samples if there is a datapath.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open(ring: Option<Samples>) -> Result<Self, super::error::Error> {
+        Ok(Self { ring: ring.map(watched).transpose()? })
+    }
+
+    /// Waits for the next one; without a datapath for ever. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn refused(&mut self) -> io::Result<RefusedFrame> {
+        let Some((ready, ring)) = &mut self.ring else { return std::future::pending().await };
+        loop {
+            let sample = ready.read(|_| ring.next().ok_or_else(|| io::ErrorKind::WouldBlock.into())).await?;
+            let refusal = usize::try_from(sample.refusal).ok().and_then(|index| Refusal::ALL.get(index));
+            if let Some(refusal) = refusal {
+                return Ok(RefusedFrame { refusal: *refusal, heard: sample.captured.into() });
+            }
+        }
+    }
+}
+
+/// With something that wakes whoever waits for it.
+fn watched<T: AsFd>(ring: T) -> Result<(Ready, T), super::error::Error> {
+    let ready = ring.as_fd().try_clone_to_owned().and_then(Ready::new);
+    let failed = |source| super::error::Error::Kernel { doing: "watching a ring buffer".to_owned(), source };
+    Ok((ready.map_err(failed)?, ring))
 }
 
 impl From<Captured> for HeardFrame {

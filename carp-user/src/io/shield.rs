@@ -1,11 +1,12 @@
 //! XDP, or tc in its place, and what belongs to it: the programs and maps, and the virtual MACs that the links receive.
 
-use super::bpf::{Adverts, Attached, Counters, Datapath, Port};
+use super::bpf::{Attached, Counters, Datapath, Port, Rings};
 use super::clock;
 use super::fdb::VirtualMacs;
 use super::instance;
 use super::link::Links;
 use crate::proto::event::{HostId, HostSetup};
+use crate::proto::keyring;
 use carp_common::id::{IfIndex, virtual_mac};
 use carp_common::map::{Host, HostKey, Vip, VipKey, Window};
 use carp_common::time::Instant;
@@ -48,7 +49,7 @@ impl Shield {
         links: &Links,
         hosts: &[HostSetup],
         pings: BTreeSet<HostId>,
-    ) -> Result<(Self, Adverts), Error> {
+    ) -> Result<(Self, Rings), Error> {
         let macs = VirtualMacs::open()?;
         let opened = Datapath::open(instance, ports, |datapath| {
             let keys: Vec<HostKey> = hosts.iter().map(|host| HostKey::new(host.link, host.vhid)).collect();
@@ -56,12 +57,12 @@ impl Shield {
             datapath.retain(&keys, &vips.collect::<Vec<_>>())?;
             describe(datapath, links, hosts, &pings)
         });
-        let (datapath, adverts) = opened.map_err(name_rival)?;
+        let (datapath, rings) = opened.map_err(name_rival)?;
         let mut shield = Self { datapath, macs, pings };
         match shield.receive(hosts) {
-            Ok(()) => Ok((shield, adverts)),
+            Ok(()) => Ok((shield, rings)),
             Err(error) => {
-                drop(adverts);
+                drop(rings);
                 shield.close().iter().for_each(|error| tracing::warn!(%error, "undoing the start"));
                 Err(error.into())
             }
@@ -100,7 +101,7 @@ impl Shield {
         self.datapath.counters()
     }
 
-    /// The link's MAC or forwarding changed.
+    /// The link's MAC, addresses or forwarding changed.
     ///
     /// # Errors
     /// What the kernel says.
@@ -130,6 +131,8 @@ fn describe(
     let facts: BTreeMap<_, _> = links.snapshot().collect();
     for (slot, host) in (0..).zip(hosts) {
         let Some(facts) = facts.get(&host.link) else { continue };
+        let auth = keyring::auth(host).at(facts.source_v4, facts.source_v6);
+        datapath.set_auth(slot, &auth)?;
         let router = if facts.router { Host::ROUTER } else { 0 };
         let ping = if pings.contains(&HostId(slot)) { Host::ANSWER_PING } else { 0 };
         let flags = router | ping;

@@ -5,7 +5,7 @@ use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
-use carp_common::wire::Frame;
+use carp_common::wire::{Frame, Refusal};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -81,6 +81,15 @@ pub enum Event<'a> {
         link: IfIndex,
         /// When the kernel got it; the daemon may be late.
         at: Instant,
+        /// From the Ethernet header on.
+        frame: &'a [u8],
+    },
+    /// One of the frames that the datapath refused, and counted. By far not all of them come here.
+    Refused {
+        /// Link that it came in by.
+        link: IfIndex,
+        /// Why.
+        refusal: Refusal,
         /// From the Ethernet header on.
         frame: &'a [u8],
     },

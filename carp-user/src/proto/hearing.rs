@@ -6,27 +6,17 @@ use super::host::Host;
 use super::intent::Intent;
 use super::outgoing;
 use super::tenure::SETTLE;
+use carp_common::admission::Addressee;
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
 use carp_common::wire::{Heard, Refusal};
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-/// Whom an advert is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Addressee {
-    /// Everybody.
-    Group,
-    /// Nodes of ours.
-    Ours,
-    /// This node alone.
-    Us,
-}
-
 impl Host {
     /// A well-formed advert for this link and vhid. `at`: arrival in the kernel.
     pub fn heard(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
-        let addressee = match self.admit(heard) {
+        let addressee = match self.keys.admit(heard) {
             Ok(addressee) => addressee,
             Err(refusal) => return self.refuse(refusal, Some(heard.source), now, actions),
         };
@@ -118,6 +108,17 @@ impl Host {
         actions: &mut Vec<Action>,
     ) {
         self.tally.refuse(refusal);
+        self.warn_of(refusal, source, now, actions);
+    }
+
+    /// Warns of a refused frame that was counted, here or by the datapath.
+    pub fn warn_of(
+        &mut self,
+        refusal: Refusal,
+        source: Option<IpAddr>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let warning = match (refusal, source) {
             (Refusal::BadAuth, Some(source)) => Warning::BadAuth(source),
             (Refusal::Loop, _) => Warning::Loop,
@@ -190,27 +191,6 @@ impl Host {
             heard.advert.pace == Pace::PROMISE && self.peers.is_news(heard.source, heard.advert.counter);
         self.peers.confirms(heard.source, &heard.advert, at);
         self.expectation.answered(heard.source, promises, self.setup.pace);
-    }
-
-    /// Judges what needs the virtual host: family, key, own adverts, addressee.
-    fn admit(&mut self, heard: &Heard) -> Result<Addressee, Refusal> {
-        if !self.families.has(Family::of(heard.source)) {
-            return Err(Refusal::BadVhid);
-        }
-        self.keys.verify(&heard.advert).ok_or(Refusal::BadAuth)?;
-        let ours =
-            |ip: IpAddr| self.link.is_some_and(|link| outgoing::source(&link, Family::of(ip)) == Some(ip));
-        let to_group = match heard.destination {
-            IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
-            IpAddr::V6(ip) => ip.is_multicast(),
-        };
-        match (ours(heard.source), to_group, ours(heard.destination)) {
-            (true, _, _) => Err(Refusal::Loop),
-            (false, true, _) if heard.is_announcement() => Ok(Addressee::Ours),
-            (false, true, _) => Ok(Addressee::Group),
-            (false, false, true) => Ok(Addressee::Us),
-            (false, false, false) => Err(Refusal::NotForUs),
-        }
     }
 
     /// Between two masters of equal rank the lower address leads. With both families in use only

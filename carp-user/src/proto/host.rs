@@ -84,6 +84,7 @@ impl Host {
     /// The link is as described.
     pub fn link(&mut self, state: LinkState, now: Instant, actions: &mut Vec<Action>) {
         let first = self.link.replace(state).is_none();
+        self.keys.locate(&state);
         if first {
             self.inherit(now, actions);
         }

@@ -1,18 +1,19 @@
 //! The secrets of a virtual host at work: signs what is sent, verifies what is heard, and keeps the
 //! counter (`carp-protocol` section 2.5).
 
-use super::event::HostSetup;
-use carp_common::auth::{Midstate, Variant};
+use super::event::{HostSetup, LinkState};
+use carp_common::admission::{Addressee, Auth};
+use carp_common::auth::{Midstate, Scratch};
 use carp_common::id::Vhid;
 use carp_common::pace::Pace;
-use carp_common::wire::Advert;
+use carp_common::wire::{Advert, Heard, Refusal};
 
 /// Keyed digests of one virtual host, and its counter.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     vhid: Vhid,
     send: Midstate,
-    accept: Vec<(Variant, Midstate)>,
+    auth: Auth,
     counter: Counter,
 }
 
@@ -29,15 +30,10 @@ struct Counter {
 impl Keyring {
     /// For this virtual host; `seed` starts its random counters.
     pub fn new(setup: &HostSetup, seed: u64) -> Self {
-        let midstate = |variant| Midstate::new(&setup.key, variant, None, setup.vhid, &setup.vips);
-        let mut variants = setup.accept.clone();
-        if !variants.contains(&setup.digest) {
-            variants.insert(0, setup.digest);
-        }
         Self {
             vhid: setup.vhid,
-            send: midstate(setup.digest),
-            accept: variants.into_iter().map(|variant| (variant, midstate(variant))).collect(),
+            send: Midstate::new(&setup.key, setup.digest, None, setup.vhid, &setup.vips),
+            auth: auth(setup),
             counter: Counter { last: None, heard: false, random: seed },
         }
     }
@@ -49,15 +45,31 @@ impl Keyring {
         Advert { vhid: self.vhid, pace, demote, counter, digest }
     }
 
-    /// The variant that an advert is signed with, when it is one of those accepted here; its
-    /// counter is then taken over if it is ahead.
-    pub fn verify(&mut self, advert: &Advert) -> Option<Variant> {
-        let bytes = advert.counter.to_be_bytes();
-        let matches = |(_, midstate): &&(Variant, Midstate)| midstate.verify(bytes, &advert.digest);
-        let (variant, _) = self.accept.iter().find(matches)?;
-        self.counter.hear(advert.counter);
-        Some(*variant)
+    /// The link's own addresses are these, from now on.
+    pub fn locate(&mut self, link: &LinkState) {
+        self.auth = self.auth.at(link.source_v4, link.source_v6);
     }
+
+    /// Judges what needs keys and addresses. The counter of an authentic advert is taken over if it
+    /// is ahead.
+    ///
+    /// # Errors
+    /// Those of [`Auth::admit`].
+    pub fn admit(&mut self, heard: &Heard) -> Result<Addressee, Refusal> {
+        let admitted = self.auth.admit(heard, &mut Scratch::new());
+        if let Ok(_) | Err(Refusal::NotForUs) = admitted {
+            self.counter.hear(heard.advert.counter);
+        }
+        admitted
+    }
+}
+
+/// What adverts of this virtual host are judged by, here and in the datapath, on a link that has no
+/// addresses yet. The variant that is sent goes first: most adverts are signed like ours.
+pub fn auth(setup: &HostSetup) -> Auth {
+    let variants = [setup.digest].into_iter().chain(setup.accept.iter().copied());
+    let midstate = |variant| Midstate::new(&setup.key, variant, None, setup.vhid, &setup.vips);
+    Auth::new(&setup.vips, setup.pace.longest_lease(), variants.map(midstate))
 }
 
 /// Whether a counter is ahead of another one, round the corner of 2^64 (RFC 1982).

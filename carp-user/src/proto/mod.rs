@@ -8,7 +8,7 @@ pub mod event;
 mod hearing;
 mod host;
 mod intent;
-mod keyring;
+pub mod keyring;
 pub mod node;
 mod outgoing;
 mod peers;

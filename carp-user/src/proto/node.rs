@@ -48,6 +48,9 @@ impl Node {
         self.hosts.iter_mut().for_each(|host| host.lapse(now, &mut actions));
         match event {
             Event::Frame { link, at, frame } => self.frame(link, at, frame, now, &mut actions),
+            Event::Refused { link, refusal, frame } => {
+                self.refused(link, refusal, frame, now, &mut actions);
+            }
             Event::Link { link, state } => self.link(link, state, now, &mut actions),
             Event::Sent { host, family, at, ok } => {
                 if let Some(host) = self.host(host) {
@@ -97,6 +100,21 @@ impl Node {
             (Some(host), Err(refusal)) => host.refuse(refusal, None, now, actions),
             (None, Ok(_)) => self.stray.refuse(Refusal::BadVhid),
             (None, Err(refusal)) => self.stray.refuse(refusal),
+        }
+    }
+
+    fn refused(
+        &mut self,
+        link: IfIndex,
+        refusal: Refusal,
+        frame: &[u8],
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let index = Heard::peek_vhid(frame).and_then(|vhid| self.by_vhid.get(&(link, vhid)));
+        if let Some(host) = index.and_then(|index| self.hosts.get_mut(*index)) {
+            let source = Heard::parse(frame).and_then(Result::ok).map(|heard| heard.source);
+            host.warn_of(refusal, source, now, actions);
         }
     }
 

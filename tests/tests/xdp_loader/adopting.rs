@@ -11,7 +11,7 @@ const WINDOW: Window = Window { serve_until: 1 << 40, ..Window::CLOSED };
 /// A datapath on `a0` with an open window, its daemon gone.
 fn left_behind(instance: &Instance) -> Objects {
     let port = port("a0", Mode::Native);
-    let (mut datapath, _adverts) = open(instance, std::slice::from_ref(&port)).unwrap();
+    let (mut datapath, _rings) = open(instance, std::slice::from_ref(&port)).unwrap();
     configure(&mut datapath, port.link, 1, [10, 9, 0, 1].into()).unwrap();
     datapath.set_window(0, WINDOW).unwrap();
     Objects::on("a0")
@@ -25,7 +25,7 @@ fn maps_and_links_of_a_killed_daemon_are_gone_on_with() {
         let leaving_before = Leaving::on("a0");
         assert_eq!(Objects::on("a0"), before, "it outlives the daemon");
         let port = port("a0", Mode::Auto);
-        let (mut datapath, adverts) = open(&instance, std::slice::from_ref(&port)).unwrap();
+        let (mut datapath, rings) = open(&instance, std::slice::from_ref(&port)).unwrap();
         let after = Objects::on("a0");
         assert_eq!(after.links, before.links, "the same link");
         assert_ne!(after.program, before.program, "a new program in it");
@@ -47,7 +47,7 @@ fn maps_and_links_of_a_killed_daemon_are_gone_on_with() {
         assert_eq!(pinned.hosts, [(kept.0, Host { slot: 0, link_mac: [2; 6], flags: 0 })]);
         assert_eq!(pinned.windows[&0].window, WINDOW, "the slot belongs to the host that stays");
         datapath.close().unwrap();
-        drop(adverts);
+        drop(rings);
         until("the kernel has freed everything", || {
             before.are_gone() && after.are_gone() && leaving_before.is_gone() && leaving_after.is_gone()
         });
@@ -61,7 +61,7 @@ fn a_missing_pin_is_made_anew_and_the_others_are_gone_on_with() {
         left_behind(&instance);
         let pins = instance.pins();
         std::fs::remove_file(instance.folder().join("VIPS")).unwrap();
-        let (datapath, _adverts) = open(&instance, &[port("a0", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = open(&instance, &[port("a0", Mode::Auto)]).unwrap();
         assert_eq!(instance.pins(), pins);
         assert_eq!(datapath.windows().unwrap()[&0].window, WINDOW);
         assert!(read_pinned(&instance.name).unwrap().vips.is_empty());
@@ -74,7 +74,7 @@ fn an_interface_that_is_no_longer_configured_is_let_go() {
     within(2, || {
         let instance = Instance::new();
         left_behind(&instance);
-        let (datapath, _adverts) = open(&instance, &[port("a1", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = open(&instance, &[port("a1", Mode::Auto)]).unwrap();
         assert_eq!(program_on("a0"), None);
         assert!(!Leaving::is_on("a0") && Leaving::is_on("a1"));
         assert!(instance.pins().contains(&"link-a1".to_owned()));
@@ -92,7 +92,7 @@ fn an_interface_that_was_made_anew_is_attached_anew() {
         ip("link del a0");
         ip("link add a0 index 77 type veth peer name b0");
         assert_ne!(index("a0"), old);
-        let (datapath, _adverts) = open(&instance, &[port("a0", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = open(&instance, &[port("a0", Mode::Auto)]).unwrap();
         assert!(program_on("a0").is_some() && Leaving::is_on("a0"));
         datapath.close().unwrap();
     });
@@ -104,7 +104,7 @@ fn another_mode_means_another_link() {
         let instance = Instance::new();
         let before = left_behind(&instance);
         let port = port("a0", Mode::Generic);
-        let (datapath, _adverts) = open(&instance, std::slice::from_ref(&port)).unwrap();
+        let (datapath, _rings) = open(&instance, std::slice::from_ref(&port)).unwrap();
         assert_eq!(datapath.mode_of(port.link), Some(Attached::Generic));
         assert_ne!(Objects::on("a0").links, before.links);
         assert_eq!(datapath.windows().unwrap()[&0].window, WINDOW);
@@ -125,7 +125,7 @@ fn the_fence_for_what_leaves_comes_before_other_programs_and_leaves_them_alone()
             programs.iter().map(|program| program.id()).collect::<Vec<_>>()
         };
         let instance = Instance::new();
-        let (datapath, _adverts) = open(&instance, &[port("a0", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = open(&instance, &[port("a0", Mode::Auto)]).unwrap();
         assert_eq!(programs().len(), 2);
         assert_eq!(programs()[1], id);
         datapath.close().unwrap();

@@ -16,8 +16,8 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
     within(2, || {
         let instance = Instance::new();
         let ports = [port("a0", Mode::Native), port("a1", Mode::Generic)];
-        let (mut datapath, mut adverts) = open(&instance, &ports).unwrap();
-        let maps = ["ADVERTS", "COUNTERS", "HEARD", "HOSTS", "VIPS", "WINDOWS", "abi", "build"];
+        let (mut datapath, mut rings) = open(&instance, &ports).unwrap();
+        let maps = ["ADVERTS", "AUTH", "COUNTERS", "HEARD", "HOSTS", "VIPS", "WINDOWS", "abi", "build"];
         let links = ["egress-a0", "egress-a1", "link-a0", "link-a1"];
         assert_eq!(instance.pins(), [&maps[..], &links].concat());
         let leaving = Leaving::on("a0");
@@ -26,10 +26,10 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
         assert_eq!(datapath.mode_of(ports[1].link), Some(Attached::Generic));
         configure(&mut datapath, ports[0].link, 1, [10, 9, 0, 1].into()).unwrap();
         assert_eq!(Counters::sum(datapath.counters().unwrap().values()), Counters::default());
-        assert!(adverts.next().is_none());
+        assert!(rings.adverts.next().is_none() && rings.samples.next().is_none());
         let objects = Objects::on("a0");
         assert_eq!(objects.links.len(), 2);
-        drop(adverts);
+        drop(rings);
         datapath.close().unwrap();
         assert_eq!((program_on("a0"), program_on("a1")), (None, None), "detached at once");
         assert!(!Leaving::is_on("a0") && !Leaving::is_on("a1"), "detached at once");
@@ -57,7 +57,7 @@ fn auto_takes_the_driver_where_it_can_and_native_says_why_it_cannot() {
             expected.push(("t0", Attached::Native));
         }
         let ports: Vec<_> = expected.iter().map(|(name, _)| port(name, Mode::Auto)).collect();
-        let (datapath, _adverts) = open(&instance, &ports).unwrap();
+        let (datapath, _rings) = open(&instance, &ports).unwrap();
         for (port, (name, attached)) in ports.iter().zip(expected) {
             assert_eq!(datapath.mode_of(port.link), Some(attached), "{name}");
         }
@@ -153,10 +153,10 @@ fn refused(program: u32) -> String {
 fn two_instances_live_side_by_side_and_do_not_share_an_interface() {
     within(2, || {
         let (one, two) = (Instance::new(), Instance::new());
-        let (first, _adverts) = open(&one, &[port("a0", Mode::Auto)]).unwrap();
+        let (first, _rings) = open(&one, &[port("a0", Mode::Auto)]).unwrap();
         let error = open(&two, &[port("a0", Mode::Auto)]).err().unwrap();
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
-        let (second, _adverts) = open(&two, &[port("a1", Mode::Auto)]).unwrap();
+        let (second, _rings) = open(&two, &[port("a1", Mode::Auto)]).unwrap();
         first.close().unwrap();
         assert_eq!(two.pins().len(), 10);
         assert!(program_on("a1").is_some());
@@ -185,12 +185,12 @@ fn these_three_capabilities_are_enough() {
         // Once as root: mounting the BPF file system, if need be, takes more.
         let instance = Instance::new();
         let port = port("a0", Mode::Auto);
-        let (datapath, _adverts) = open(&instance, std::slice::from_ref(&port)).unwrap();
+        let (datapath, _rings) = open(&instance, std::slice::from_ref(&port)).unwrap();
         datapath.close().unwrap();
         let mut sets = capabilities(None).unwrap();
         sets.effective = CARPD;
         set_capabilities(None, sets).unwrap();
-        let (datapath, _adverts) = open(&instance, &[port]).unwrap();
+        let (datapath, _rings) = open(&instance, &[port]).unwrap();
         datapath.close().unwrap();
     });
 }
@@ -212,7 +212,7 @@ fn the_pinned_state_is_readable_without_a_daemon() {
         let instance = Instance::new();
         assert!(matches!(read_pinned(&instance.name).err(), Some(Error::NotPinned { .. })));
         let port = port("a0", Mode::Auto);
-        let (mut datapath, _adverts) = open(&instance, std::slice::from_ref(&port)).unwrap();
+        let (mut datapath, _rings) = open(&instance, std::slice::from_ref(&port)).unwrap();
         configure(&mut datapath, port.link, 3, [10, 9, 0, 1].into()).unwrap();
         let window = Window { serve_until: 77, ..Window::CLOSED };
         datapath.set_window(0, window).unwrap();

@@ -4,7 +4,7 @@
 use aya::programs::{SchedClassifier, TcAttachType, loaded_links, loaded_programs};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{Host, HostKey, Vip, VipKey};
-use carp_user::io::bpf::{Adverts, Datapath, Error, Mode, Port};
+use carp_user::io::bpf::{Datapath, Error, Mode, Port, Rings};
 use carp_user::io::clock;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -77,7 +77,7 @@ pub fn index(name: &str) -> IfIndex {
 }
 
 /// A datapath as it was, or without virtual hosts yet.
-pub fn open(instance: &Instance, ports: &[Port]) -> Result<(Datapath, Adverts), Error> {
+pub fn open(instance: &Instance, ports: &[Port]) -> Result<(Datapath, Rings), Error> {
     Datapath::open(&instance.name, ports, |_| Ok(()))
 }
 

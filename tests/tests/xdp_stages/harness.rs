@@ -5,15 +5,19 @@ use crate::twin::Twin;
 use aya::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    ADVERTS, COUNTERS, Captured, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS,
-    Window,
+    ADVERTS, AUTH, COUNTERS, Captured, Counter, Counts, HEARD, HOSTS, Host, HostKey, REFUSED, Sample, VIPS,
+    Vip, VipKey, WINDOWS, Window,
 };
+use carp_common::time::{Instant, Span};
+use carp_ebpf::world::Maps;
 use carp_user::io::bpf::{
     EGRESS_PROGRAM, INGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, program_of_this_kernel,
 };
 use carp_user::io::clock;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -131,6 +135,24 @@ impl Kernel {
         self.twin.set_window(slot, standing);
     }
 
+    pub fn set_auth(&mut self, slot: u32, auth: &Auth) {
+        let map = self.ebpf.map_mut(AUTH).unwrap();
+        Array::<_, Auth>::try_from(map).unwrap().set(slot, auth, 0).unwrap();
+        self.twin.set_auth(slot, *auth);
+    }
+
+    /// When the slot's master was heard last; on the host that was a moment earlier at most, as each
+    /// frame is run there first.
+    pub fn heard(&self, slot: u32) -> Instant {
+        let map = Array::<_, u64>::try_from(self.ebpf.map(HEARD).unwrap()).unwrap();
+        let in_kernel = Instant::from_nanos(map.get(&slot, 0).unwrap());
+        let on_host = self.twin.heard(slot);
+        let later = Span::nanos(in_kernel.nanos().wrapping_sub(on_host.nanos()));
+        let is_alike = on_host != Instant::ZERO && later < Span::secs(1);
+        assert!(in_kernel == on_host || is_alike, "kernel {in_kernel:?}, host {on_host:?}, slot {slot}");
+        in_kernel
+    }
+
     /// Of all slots together; kernel and host have counted the same for each.
     pub fn counters(&self) -> Counts {
         let map = PerCpuArray::<_, Counts>::try_from(self.ebpf.map(COUNTERS).unwrap()).unwrap();
@@ -147,7 +169,7 @@ impl Kernel {
 
     /// The adverts in the ring buffer; kernel and host hold the same.
     pub fn adverts(&mut self) -> Vec<Captured> {
-        let adverts = self.drain();
+        let adverts: Vec<Captured> = self.drain(ADVERTS);
         let timeless = |advert: &Captured| Captured { at: 0, ..*advert }.as_bytes().to_vec();
         let on_host = self.twin.adverts();
         assert_eq!(adverts.len(), on_host.len(), "adverts in the kernel and on the host");
@@ -155,6 +177,21 @@ impl Kernel {
             assert_eq!(timeless(in_kernel), timeless(on_host), "kernel and host");
         }
         adverts
+    }
+
+    /// The samples of refused adverts; kernel and host show the same ones, but how often is the clock's
+    /// matter.
+    pub fn samples(&mut self) -> Vec<Sample> {
+        let samples = self.drain(REFUSED);
+        let timeless = |samples: &[Sample]| -> BTreeSet<Vec<u8>> {
+            let timeless = |sample: &Sample| {
+                let captured = Captured { at: 0, ..sample.captured };
+                Sample { captured, ..*sample }.as_bytes().to_vec()
+            };
+            samples.iter().map(timeless).collect()
+        };
+        assert_eq!(timeless(&samples), timeless(&self.twin.samples()), "kernel and host");
+        samples
     }
 
     /// Runs one frame through the program, and through the stages on the host.
@@ -182,17 +219,17 @@ impl Kernel {
 
     /// Nanoseconds per run, in the kernel alone; the ring buffer is empty before.
     pub fn nanos(&mut self, frame: &[u8], repeat: u32) -> u128 {
-        self.drain();
+        self.drain::<Captured>(ADVERTS);
         self.test_run(frame, None, repeat).2
     }
 
-    fn drain(&mut self) -> Vec<Captured> {
-        let mut ring = RingBuf::try_from(self.ebpf.map_mut(ADVERTS).unwrap()).unwrap();
-        let mut adverts = Vec::new();
+    fn drain<T: FromBytes>(&mut self, ring: &str) -> Vec<T> {
+        let mut ring = RingBuf::try_from(self.ebpf.map_mut(ring).unwrap()).unwrap();
+        let mut records = Vec::new();
         while let Some(record) = ring.next() {
-            adverts.push(Captured::read_from_bytes(&record).unwrap());
+            records.push(T::read_from_bytes(&record).unwrap());
         }
-        adverts
+        records
     }
 
     fn test_run(&mut self, frame: &[u8], out: Option<&mut [u8]>, repeat: u32) -> (u32, u32, u128) {

@@ -1,11 +1,13 @@
 //! The table of what comes in.
 
+use crate::adverts;
 use crate::frames::*;
 use crate::harness::{Hook, Kernel, LINK, LINK_MAC, Outcome, PASS};
 use crate::table::{Fate, Row, answers, becomes, check, drops, passes, untouched};
 use crate::windows::windows;
 use carp_common::id::IfIndex;
 use carp_common::map::{Counter, Host};
+use carp_common::pace::Pace;
 use carp_user::io::bpf::{PROGRAM, program_of_this_kernel};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -105,6 +107,10 @@ fn adverts() -> Vec<Row> {
         heard("an IPv6 advert", advert6(VHID)),
         heard("an advert with options, to the virtual MAC", with(15, 36)),
         heard("VRRPv2 of our number", with(5, 20)),
+        heard("an authentic advert", adverts::good(CLIENT4.into())),
+        heard("an authentic IPv6 advert", adverts::good(CLIENT6.into())),
+        heard("an announced claim", adverts::announced(CLIENT4.into())),
+        heard("a word to this node", adverts::to_node(CLIENT4.into(), adverts::OWN4.into(), Pace::GREETING)),
     ]
 }
 

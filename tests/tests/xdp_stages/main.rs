@@ -2,6 +2,8 @@
 //! tables of frames with every kind of window, cut frames, random frames against a model. Needs root.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod adverts;
+mod arming;
 mod egress;
 mod egress_model;
 mod frames;

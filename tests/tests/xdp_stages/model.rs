@@ -1,8 +1,12 @@
 //! What the programs should do, said once more, in another way: slices and offsets around the same
-//! pure verdicts. Here what comes in; what leaves in `egress_model`.
+//! pure verdicts. Here what comes in; what leaves in `egress_model`. Adverts are judged by the same code,
+//! compiled for the host.
 
+use carp_common::admission::Auth;
+use carp_common::auth::Scratch;
 use carp_common::map::{Counter, Host, Vip};
 use carp_common::verdict::{self, Ask, Verdict};
+use carp_common::wire::Heard;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -12,6 +16,7 @@ pub struct Maps {
     pub hosts: BTreeMap<u8, Host>,
     pub vips: BTreeMap<IpAddr, Vip>,
     pub serves: BTreeMap<u32, bool>,
+    pub auth: BTreeMap<u32, Auth>,
 }
 
 impl Maps {
@@ -39,7 +44,15 @@ impl Maps {
 
     fn advert(&self, frame: &[u8], payload: Option<usize>) -> Option<Verdict> {
         let [_, vhid] = field::<2>(frame, payload?)?;
-        self.hosts.get(&vhid).map(|_| Verdict::Serve(Counter::Advert))
+        let slot = self.hosts.get(&vhid)?.slot;
+        let Some(auth) = self.auth.get(&slot).filter(|auth| auth.is_known()) else {
+            return Some(Verdict::Serve(Counter::Advert));
+        };
+        let judged = Heard::parse(frame)?.and_then(|heard| auth.admit(&heard, &mut Scratch::new()));
+        Some(match judged {
+            Ok(_) => Verdict::Serve(Counter::Advert),
+            Err(refusal) => verdict::refused(refusal, Heard::may_be_vrrp(frame)),
+        })
     }
 
     fn arp(&self, frame: &[u8]) -> Option<Verdict> {
@@ -108,7 +121,9 @@ impl Maps {
 fn ipv4_payload(frame: &[u8], protocol: u8) -> Option<usize> {
     let header: [u8; 20] = field(frame, 14)?;
     let words = usize::from(header[0] & 15);
-    (header[0] >> 4 == 4 && words >= 5 && header[9] == protocol).then_some(14 + 4 * words)
+    let total = usize::from(u16::from_be_bytes([header[2], header[3]])).min(frame.len() - 14);
+    (header[0] >> 4 == 4 && words >= 5 && 4 * words <= total && header[9] == protocol)
+        .then_some(14 + 4 * words)
 }
 
 fn ipv6_payload(frame: &[u8], next: u8) -> Option<usize> {

@@ -1,8 +1,12 @@
 //! For information: how long the program takes per stage, and what the verifier made of it.
 
+use crate::adverts::{auth, good, signed};
 use crate::frames::*;
 use crate::harness::{Hook, Kernel, LINK_MAC};
 use crate::windows::{set_up, windows};
+use carp_common::admission::Auth;
+use carp_common::pace::Pace;
+use carp_common::wire::Envelope;
 
 #[test]
 fn nanoseconds_per_frame_are_printed() {
@@ -39,6 +43,14 @@ fn measure(mut kernel: Kernel) {
     for (name, frame) in dropped {
         println!("{name:28} {:4} ns", kernel.nanos(&frame, 100_000));
     }
+    kernel.set_auth(0, &auth());
+    let authentic = good(CLIENT4.into());
+    let forged = Envelope::to_group(CLIENT4.into(), 0).seal(&signed(b"wrong", Pace { base: 1, skew: 0 }, 1));
+    let judged = [("an authentic advert, ring full", &authentic[..]), ("a forged advert", forged.bytes())];
+    for (name, frame) in judged {
+        println!("{name:30} {:4} ns", kernel.nanos(frame, 100_000));
+    }
+    kernel.set_auth(0, &Auth::NONE);
     // Changed frames: the median of single runs, each with the kernel's own overhead.
     let changed = [
         ("a served virtual MAC", udp4(virtual_mac(VHID), CLIENT4)),

@@ -1,25 +1,33 @@
 //! The same stages on the host, over a frame in a vector and maps in memory.
 
 use crate::harness::{Action, Hook, ONE_BUFFER};
+use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Mac, Vhid};
-use carp_common::map::{Captured, Counter, Counts, Host, HostKey, RING_BYTES, Vip, VipKey, Window};
+use carp_common::map::{
+    Captured, Counter, Counts, Host, HostKey, RING_BYTES, SAMPLE_EVERY, Sample, Vip, VipKey, Window,
+};
 use carp_common::time::Instant;
 use carp_common::verdict::Verdict;
-use carp_ebpf::world::{Maps, Packet, Wire};
+use carp_common::wire::{Bytes, Refusal, Wire};
+use carp_ebpf::world::{Desk, Maps, Packet};
 use carp_ebpf::{egress, ingress};
 use carp_user::io::bpf::Standing;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use zerocopy::FromZeros;
+use zerocopy::FromBytes;
 
 /// The maps in memory.
 #[derive(Default)]
 pub struct Twin {
     hosts: BTreeMap<(u32, u32), Host>,
     vips: BTreeMap<(u32, [u8; 16]), Vip>,
-    standings: BTreeMap<u32, Standing>,
+    windows: BTreeMap<u32, Window>,
+    heard: RefCell<BTreeMap<u32, Instant>>,
+    auth: BTreeMap<u32, Auth>,
     now: Instant,
     ring: RefCell<Vec<Captured>>,
+    refused: RefCell<Vec<Sample>>,
+    sampled: RefCell<BTreeMap<(u32, Refusal), Instant>>,
     counts: RefCell<BTreeMap<u32, Counts>>,
 }
 
@@ -45,7 +53,12 @@ impl Twin {
     }
 
     pub fn set_window(&mut self, slot: u32, standing: Standing) {
-        self.standings.insert(slot, standing);
+        self.windows.insert(slot, standing.window);
+        self.heard.get_mut().insert(slot, standing.heard);
+    }
+
+    pub fn set_auth(&mut self, slot: u32, auth: Auth) {
+        self.auth.insert(slot, auth);
     }
 
     /// Of one slot.
@@ -56,6 +69,11 @@ impl Twin {
     /// The adverts in the ring buffer.
     pub fn adverts(&mut self) -> Vec<Captured> {
         self.ring.take()
+    }
+
+    /// The samples of refused ones.
+    pub fn samples(&mut self) -> Vec<Sample> {
+        self.refused.take()
     }
 }
 
@@ -74,28 +92,45 @@ impl Maps for Twin {
     }
 
     fn window(&self, slot: u32) -> Option<Window> {
-        Some(self.standings.get(&slot).copied().unwrap_or_default().window)
+        Some(self.windows.get(&slot).copied().unwrap_or_default())
+    }
+
+    fn arming(&self, slot: u32) -> Option<Window> {
+        self.window(slot).map(Window::without_lease)
     }
 
     fn heard(&self, slot: u32) -> Instant {
-        self.standings.get(&slot).copied().unwrap_or_default().heard
+        self.heard.borrow().get(&slot).copied().unwrap_or_default()
+    }
+
+    fn set_heard(&self, slot: u32, at: Instant) {
+        self.heard.borrow_mut().insert(slot, at);
+    }
+
+    fn judge<T>(&self, slot: u32, judge: impl FnOnce(&Auth, &mut Desk) -> T) -> Option<T> {
+        let auth = self.auth.get(&slot).filter(|auth| auth.is_known())?;
+        Some(judge(auth, &mut Desk::default()))
     }
 
     fn capture(&self, fill: impl FnOnce(&mut Captured)) -> Option<()> {
-        /// The kernel puts eight bytes before each, and never fills the last one.
-        const MOST: usize = (RING_BYTES as usize - 1) / (size_of::<Captured>() + 8);
-        let mut ring = self.ring.borrow_mut();
-        if ring.len() == MOST {
-            return None;
+        put(&self.ring, fill)
+    }
+
+    fn is_sample_due(&self, slot: u32, refusal: Refusal, at: Instant) -> bool {
+        let mut sampled = self.sampled.borrow_mut();
+        let is_due = sampled.get(&(slot, refusal)).is_none_or(|last| SAMPLE_EVERY <= at.since(*last));
+        if is_due {
+            sampled.insert((slot, refusal), at);
         }
-        let mut record = Captured::new_zeroed();
-        fill(&mut record);
-        ring.push(record);
-        Some(())
+        is_due
+    }
+
+    fn sample(&self, fill: impl FnOnce(&mut Sample)) -> Option<()> {
+        put(&self.refused, fill)
     }
 
     fn count(&self, slot: u32, counter: Counter) {
-        self.counts.borrow_mut().entry(slot).or_default()[counter as usize] += 1;
+        self.counts.borrow_mut().entry(slot).or_default()[counter.index()] += 1;
     }
 }
 
@@ -105,6 +140,16 @@ struct Slice {
     bytes: Vec<u8>,
     /// Most bytes in it.
     first: usize,
+}
+
+impl Bytes for Slice {
+    fn load<T: Wire>(&self, at: usize) -> Option<&T> {
+        T::ref_from_prefix(self.bytes.get(at..self.size())?).ok().map(|(value, _)| value)
+    }
+
+    fn size(&self) -> usize {
+        self.bytes.len().min(self.first)
+    }
 }
 
 impl Packet for Slice {
@@ -125,11 +170,6 @@ impl Packet for Slice {
     }
 
     fn reach(&mut self, _len: u32) {}
-
-    fn load<T: Wire>(&self, at: usize) -> Option<&T> {
-        let first = self.bytes.len().min(self.first);
-        T::ref_from_prefix(self.bytes.get(at..first)?).ok().map(|(value, _)| value)
-    }
 
     fn copy<T: Wire>(&self, at: usize) -> Option<T> {
         self.load(at).copied()
@@ -156,6 +196,19 @@ impl Action {
             Verdict::Drop(_) => Self::Drop,
         }
     }
+}
+
+fn put<T: FromBytes>(ring: &RefCell<Vec<T>>, fill: impl FnOnce(&mut T)) -> Option<()> {
+    // The kernel puts eight bytes before each, and never fills the last one.
+    let most = (RING_BYTES as usize - 1) / (size_of::<T>() + 8);
+    let mut ring = ring.borrow_mut();
+    if ring.len() == most {
+        return None;
+    }
+    let mut record = T::new_zeroed();
+    fill(&mut record);
+    ring.push(record);
+    Some(())
 }
 
 fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use aya::maps::{MapData, MapInfo, MapType};
+use carp_common::admission::Auth;
 use carp_common::map::{self, Captured, Counts, Host, HostKey, Vip, VipKey, Window};
 
 use super::Error;
@@ -25,13 +26,14 @@ pub(super) struct Layout {
 }
 
 /// Every map of the object.
-pub(super) const MAPS: [Layout; 6] = [
+pub(super) const MAPS: [Layout; 7] = [
     layout::<HostKey, Host>(map::HOSTS, MapType::Hash, map::MAX_HOSTS, 1).shared(),
     layout::<VipKey, Vip>(map::VIPS, MapType::Hash, map::MAX_VIPS, 1).shared(),
     layout::<u32, Window>(map::WINDOWS, MapType::Array, map::MAX_HOSTS, 4).shared(),
     layout::<u32, u64>(map::HEARD, MapType::Array, map::MAX_HOSTS, 3).shared(),
     layout::<(), ()>(map::ADVERTS, MapType::RingBuf, map::RING_BYTES, 1),
-    layout::<u32, Counts>(map::COUNTERS, MapType::PerCpuArray, map::MAX_HOSTS, 3).shared(),
+    layout::<u32, Counts>(map::COUNTERS, MapType::PerCpuArray, map::MAX_HOSTS, 5).shared(),
+    layout::<u32, Auth>(map::AUTH, MapType::Array, map::MAX_HOSTS, 5),
 ];
 
 // What a record of the ring buffer looks like is in no map's shape: it is in the version alone.
