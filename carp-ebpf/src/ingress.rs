@@ -33,7 +33,6 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Verdict> {
     if packet.is_tagged() {
         return None;
     }
-    let counted = |judged| counted(judged, maps);
     let ethertype = packet.load::<Ethernet>(0)?.ethertype.get();
     match ethertype {
         eth::IPV4 => packet.reach(IPV4),
@@ -42,9 +41,21 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Verdict> {
         eth::VLAN | eth::SERVICE_VLAN => return None,
         _ => {}
     }
-    // Both families in one place: judging is most of the program.
-    let heard = advert::heard(packet, ethertype, maps).map(counted);
-    let asked = heard.or_else(|| match ethertype {
+    hear(packet, ethertype, maps).or_else(|| serve(packet, ethertype, maps))
+}
+
+/// Adverts of both families in one place: judging them is most of the program. A function of its own,
+/// like the next: the kernel allows 512 bytes of stack for a chain of calls.
+#[inline(never)]
+fn hear(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Option<Verdict> {
+    advert::heard(packet, ethertype, maps).map(|judged| counted(judged, maps))
+}
+
+/// The stages around the VIPs.
+#[inline(never)]
+fn serve(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Option<Verdict> {
+    let counted = |judged| counted(judged, maps);
+    let asked = match ethertype {
         eth::IPV4 => echo::asked_v4(packet, maps).map(counted),
         eth::IPV6 => {
             let solicited = ndp::solicited(packet, maps).map(counted);
@@ -52,7 +63,7 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Verdict> {
         }
         eth::ARP => arp::asked(packet, maps).map(counted),
         _ => None,
-    });
+    };
     let fenced = asked.or_else(|| vip::virtual_mac(packet, maps).map(counted));
     fenced.or_else(|| vip::packet(packet, maps).map(counted))
 }

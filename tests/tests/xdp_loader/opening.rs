@@ -158,7 +158,7 @@ fn two_instances_live_side_by_side_and_do_not_share_an_interface() {
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
         let (second, _rings) = open(&two, &[port("a1", Mode::Auto)]).unwrap();
         first.close().unwrap();
-        assert_eq!(two.pins().len(), 10);
+        assert_eq!(two.pins().len(), 11);
         assert!(program_on("a1").is_some());
         second.close().unwrap();
         assert!(!two.folder().exists());
