@@ -1,6 +1,7 @@
 //! The two flavours of the election against the protocol document's vectors, which were derived from
 //! the sources of FreeBSD and OpenBSD. Numbers are those of the conformance list (`carp-protocol`
 //! section 9).
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
