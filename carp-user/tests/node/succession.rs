@@ -79,6 +79,8 @@ fn a_demoted_backup_is_not_armed_until_it_recovers() {
     wire.run(Span::secs(5));
     assert!(!is_armed(&wire, 1));
     wire.tell(1, Event::Command(Command::Undemote { name }));
+    // With the next advert: it is not armed by what it heard a while ago.
+    wire.run(Span::millis(1_100));
     assert!(is_armed(&wire, 1));
 }
 
