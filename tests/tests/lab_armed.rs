@@ -56,7 +56,11 @@ fn with_its_daemon_frozen_an_armed_backup_serves_from_the_dead_time_on_and_stops
     clock::sleep_until(opens - SLACK);
     ask_until(&duo, closes + SLACK.times(2))?;
     duo.watch.catch_up()?;
-    let begun = duo.watch.changes(frozen, Instant::MAX).into_iter().find(|change| change.node == 1);
+    let begun = duo
+        .watch
+        .changes(frozen, Instant::MAX)
+        .into_iter()
+        .find(|change| (change.node, change.slot) == (1, LAN));
     assert!(begun.is_some_and(|change| change.serves && opens <= change.at), "{begun:?}, opens at {opens:?}");
     assert!(windows.serves_none(), "it is closed again");
     let answers = lan.since(frozen).into_iter().filter(|(_, frame)| is_answer(frame)).collect();

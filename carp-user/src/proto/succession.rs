@@ -12,6 +12,7 @@
 use super::election::LATE;
 use super::event::Family;
 use super::tenure::LATENCY;
+use carp_common::map::ARMED_FOR;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use std::net::IpAddr;
@@ -88,10 +89,19 @@ impl Expectation {
         }
         if self.master != Some(master) || pace.longest_lease() <= at.since(self.heard_at) {
             let contest = self.contest.filter(|contest| contest.by != Some(master));
+            let contest = self.heir_of_another(master, pace).or(contest);
             *self = Self { master: Some(master), contest, ..Self::default() };
         }
         self.heard_at = self.heard_at.max(at);
         self.fresh_until = self.heard_at + dead + LATE;
+    }
+
+    /// Another master than the one heard last may have an heir, too, armed until its longest dead time is
+    /// over.
+    fn heir_of_another(&self, master: IpAddr, pace: Pace) -> Option<Contest> {
+        self.master.filter(|known| *known != master)?;
+        let dead = Pace { skew: u8::MAX, ..pace }.dead();
+        Some(Contest { by: None, until: self.heard_at + dead + ARMED_FOR })
     }
 
     /// Whether to ask this master now.
