@@ -8,7 +8,7 @@ use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::{Advert, Envelope};
-use carp_user::proto::event::{Action, Event, HostSetup, LinkState, Role, Setup};
+use carp_user::proto::event::{Action, Event, Flavour, HostSetup, LinkState, Role, Setup};
 use carp_user::proto::node::Node;
 use libfuzzer_sys::fuzz_target;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
