@@ -150,9 +150,9 @@ fn lower(shield: Option<Shield>) {
 fn join(links: &Links, setup: &Setup) -> Result<Vec<Membership>> {
     let mut memberships = Vec::new();
     for link in link_set(setup) {
-        let vips = || setup.hosts.iter().filter(|host| host.link == link).flat_map(|host| &host.vips);
-        let (v4, v6) = (vips().any(IpAddr::is_ipv4), vips().any(IpAddr::is_ipv6));
-        memberships.push(Membership::join(link, links.name(link).unwrap_or_default(), v4, v6)?);
+        let vips = setup.hosts.iter().filter(|host| host.link == link).flat_map(|host| &host.vips);
+        let vips: Vec<IpAddr> = vips.copied().collect();
+        memberships.push(Membership::join(link, links.name(link).unwrap_or_default(), &vips)?);
     }
     Ok(memberships)
 }

@@ -27,6 +27,11 @@ fn after_sigterm_nothing_is_left_with_generic_xdp() -> Result<()> {
 }
 
 #[test]
+fn after_sigterm_nothing_is_left_at_tc() -> Result<()> {
+    leaves_nothing(&Config::gateway().with_xdp("tcx"), |carpd| carpd.wait_role("MASTER", PATIENCE))
+}
+
+#[test]
 fn after_sigterm_nothing_is_left_without_xdp() -> Result<()> {
     leaves_nothing(&Config::gateway().with_xdp("off"), |carpd| carpd.wait_role("MASTER", PATIENCE))
 }

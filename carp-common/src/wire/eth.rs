@@ -1,6 +1,7 @@
 //! The Ethernet header.
 
 use crate::id::Mac;
+use core::net::Ipv6Addr;
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -21,6 +22,12 @@ pub const CARP_GROUP_V4: Mac = Mac([0x01, 0x00, 0x5e, 0x00, 0x00, 0x12]);
 pub const CARP_GROUP_V6: Mac = Mac([0x33, 0x33, 0x00, 0x00, 0x00, 0x12]);
 /// The MAC of ff02::1, all nodes.
 pub const ALL_NODES: Mac = Mac([0x33, 0x33, 0x00, 0x00, 0x00, 0x01]);
+
+/// The MAC of an IPv6 group (RFC 2464 section 7).
+pub const fn group_v6(group: Ipv6Addr) -> Mac {
+    let [.., a, b, c, d] = group.octets();
+    Mac([0x33, 0x33, a, b, c, d])
+}
 
 /// 14 bytes, untagged. VLANs are VLAN links: a tagged frame is none of ours.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -157,6 +157,12 @@ impl Ipv6 {
     }
 }
 
+/// The group that solicitations for an address go to (RFC 4291 section 2.7.1).
+pub const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    let [.., six, seven] = address.segments();
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (six & 0xff), seven)
+}
+
 /// Whether an address can be one host's on another machine: what is not, nobody answers to.
 #[inline(always)]
 pub fn is_one_host(address: IpAddr) -> bool {

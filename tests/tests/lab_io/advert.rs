@@ -107,19 +107,26 @@ fn a_link_that_goes_down_and_returns_needs_nothing_and_sending_there_fails_meanw
 }
 
 #[test]
-fn groups_are_joined_once_a_link_and_left_when_dropped() {
+fn item_107_groups_are_joined_once_a_link_and_left_when_dropped() {
     with_pair(|| async {
         let [a, b] = ends();
         let state = || ["igmp", "igmp6", "dev_mcast"].map(proc_net).concat();
         let before = state();
-        let membership = Membership::join(a, "a0", true, true).unwrap();
+        let vips = ["10.9.0.1", "fd09::1", "fd0a::1"].map(|vip| vip.parse().unwrap());
+        let membership = Membership::join(a, "a0", &vips).unwrap();
         assert!(proc_net("igmp").contains("120000E0"), "224.0.0.18 in {}", proc_net("igmp"));
         let v6 = "a0              ff020000000000000000000000000012";
-        assert!(proc_net("igmp6").contains(v6), "{}", proc_net("igmp6"));
-        for mac in ["01005e000012", "333300000012"] {
+        // Two addresses that end alike are in one group of solicited nodes.
+        let solicited = "a0              ff0200000000000000000001ff000001     1 ";
+        assert!(
+            [v6, solicited].iter().all(|group| proc_net("igmp6").contains(group)),
+            "{}",
+            proc_net("igmp6")
+        );
+        for mac in ["01005e000012", "333300000012", "3333ff000001"] {
             assert!(proc_net("dev_mcast").lines().any(|line| line.contains("a0") && line.contains(mac)));
         }
-        let other = Membership::join(b, "b0", true, false).unwrap();
+        let other = Membership::join(b, "b0", &vips[..1]).unwrap();
         assert_eq!(proc_net("igmp6").matches("00000012 ").count(), 1, "no IPv6 where it is not asked for");
         drop((membership, other));
         // Another test that starts a process may hold a copy of the sockets until its exec.
@@ -139,7 +146,7 @@ fn a_missing_capability_is_named() {
         let errors = [
             (Sender::open().unwrap_err(), "CAP_NET_RAW"),
             (Receiver::open(&[a]).unwrap_err(), "CAP_NET_RAW"),
-            (Membership::join(a, "a0", true, true).unwrap_err(), "CAP_NET_RAW"),
+            (Membership::join(a, "a0", &["10.9.0.1".parse().unwrap()]).unwrap_err(), "CAP_NET_RAW"),
             (macs.add(a, "a0", CARP_GROUP_V4).unwrap_err(), "CAP_NET_ADMIN"),
         ];
         for (error, name) in errors {

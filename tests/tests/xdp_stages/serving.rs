@@ -1,9 +1,9 @@
 //! Answers as an independent dissector reads them; the adverts in the ring buffer.
 
 use crate::frames::*;
-use crate::harness::{Kernel, LINK, Outcome, PASS};
-use crate::windows::{open, set_up};
-use carp_common::map::{CAPTURE_LEN, Counter, Host, Vip};
+use crate::harness::{DROP, Hook, Kernel, LINK, LINK_MAC, Outcome, PASS};
+use crate::windows::{always, open, set_up};
+use carp_common::map::{CAPTURE_LEN, Counter, Host, Vip, Window};
 use carp_user::io::clock;
 use etherparse::{
     ArpEthIpv4Packet, ArpOperation, Icmpv6Slice, LinkHeader, NetSlice, SlicedPacket, TransportSlice,
@@ -11,7 +11,7 @@ use etherparse::{
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 #[test]
-fn an_arp_answer_carries_the_virtual_mac_and_goes_to_the_asker_alone() {
+fn item_100_an_arp_answer_carries_the_virtual_mac_and_goes_to_the_asker_alone() {
     let mut kernel = serving();
     for sender in [CLIENT4, Ipv4Addr::UNSPECIFIED] {
         let out = kernel.run(&arp(BROADCAST, 1, sender, VIP4)).frame;
@@ -31,7 +31,7 @@ fn an_arp_answer_carries_the_virtual_mac_and_goes_to_the_asker_alone() {
 }
 
 #[test]
-fn a_solicitation_is_answered_with_flags_option_and_checksum_in_86_bytes() {
+fn items_100_105_a_solicitation_is_answered_with_the_virtual_mac_and_the_router_flag_if_we_forward() {
     let both = [source_option(), nonce_option()].concat();
     for (options, flags) in [(Vec::new(), 0), (source_option(), Host::ROUTER), (both, Host::ROUTER)] {
         let mut kernel = serving();
@@ -55,6 +55,30 @@ fn a_probe_for_a_vip_is_answered_to_all_nodes() {
             ([0x33, 0x33, 0, 0, 0, 1], VIP6, all_nodes)
         );
         assert_eq!((answer.router, answer.solicited), (true, false));
+    }
+}
+
+#[test]
+fn item_101_from_the_write_that_closes_the_window_on_nothing_is_answered_or_let_through() {
+    let mac = virtual_mac(VHID);
+    let frames = [
+        arp_request(VIP4),
+        solicitation(CLIENT6, VIP6, &source_option()),
+        ping4(mac, 64, &[7; 40]).request,
+        udp4(mac, CLIENT4),
+        ethernet(mac, 0x88cc, &[7; 50]),
+        udp4(LINK_MAC, VIP4),
+        udp6(LINK_MAC, VIP6),
+    ];
+    for hook in [Hook::Xdp, Hook::OneBuffer, Hook::Tc] {
+        let mut kernel = Kernel::at(hook);
+        set_up(&mut kernel, Host::ANSWER_PING);
+        for frame in &frames {
+            kernel.set_window(0, open());
+            assert_ne!(kernel.run(frame).action, DROP);
+            kernel.set_window(0, always(Window::CLOSED));
+            assert_eq!(kernel.run(frame).action, DROP, "{frame:02x?}");
+        }
     }
 }
 
