@@ -4,8 +4,10 @@
 //! `IntoBytes` derive refuses it) and their sizes are asserted below.
 
 mod counter;
+mod trace;
 
 pub use counter::{Counter, Counts};
+pub use trace::{DECISION_LEN, DECISIONS, DECISIONS_BYTES, Decision, TRACE, TRACE_LOST, TRACE_UNTIL};
 
 use crate::id::{IfIndex, Mac, Vhid};
 use crate::time::{Instant, Span};
@@ -156,6 +158,12 @@ impl HostKey {
 }
 
 impl Host {
+    /// Whether it is an entry: not zero, and of a slot that can be. Any other is as good as none.
+    #[inline(always)]
+    pub const fn exists(&self) -> bool {
+        !matches!(self.link_mac, [0, 0, 0, 0, 0, 0]) && self.slot < MAX_HOSTS
+    }
+
     /// The node forwards: its neighbour advertisements carry the router flag.
     pub const ROUTER: u16 = 1;
     /// Echo requests to its VIPs are answered here, not by the kernel.
@@ -168,6 +176,12 @@ impl Host {
 }
 
 impl Vip {
+    /// As [`Host::exists`].
+    #[inline(always)]
+    pub const fn exists(&self) -> bool {
+        self.vhid != 0 && self.slot < MAX_HOSTS
+    }
+
     /// Whether its neighbour advertisements carry the router flag.
     #[inline(always)]
     pub const fn is_router(&self) -> bool {

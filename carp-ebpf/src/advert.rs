@@ -114,12 +114,12 @@ fn fill(packet: &impl Packet, at: Instant, record: &mut Captured) {
 /// The Ethernet header, which is there; then whole chunks as far as they go, then the last bytes.
 /// (Offset zero stays out of the loops: of "address < end" the verifier learns nothing there.)
 #[inline(always)]
-fn copy(packet: &impl Packet, frame: &mut [u8; CAPTURE_LEN]) {
+pub(crate) fn copy<const LEN: usize>(packet: &impl Packet, frame: &mut [u8; LEN]) {
     let mut at = IP;
     if let (Some(to), Some(header)) = (frame.first_chunk_mut(), packet.load::<[u8; IP]>(0)) {
         *to = *header;
     }
-    while at + CHUNK <= CAPTURE_LEN {
+    while at + CHUNK <= LEN {
         let Some(chunk) = packet.load::<[u8; CHUNK]>(at) else { break };
         if let Some(to) = frame.get_mut(at..at + CHUNK) {
             to.copy_from_slice(chunk);

@@ -42,16 +42,15 @@ fn judge(frame: &mut impl Packet, maps: &impl Maps) -> Option<Verdict> {
     }
     let ethernet = *frame.load::<Ethernet>(0)?;
     // As in `ingress`, for the verifier.
-    let counted = |judged| counted(judged, maps);
     let said = match ethernet.ethertype.get() {
-        eth::IPV4 => from_ipv4(frame, maps).map(counted),
-        eth::IPV6 => from_ipv6(frame, maps).map(counted),
-        eth::ARP => arp(frame, maps).map(counted),
+        eth::IPV4 => from_ipv4(frame, maps).map(|judged| counted(judged, frame, maps)),
+        eth::IPV6 => from_ipv6(frame, maps).map(|judged| counted(judged, frame, maps)),
+        eth::ARP => arp(frame, maps).map(|judged| counted(judged, frame, maps)),
         eth::VLAN | eth::SERVICE_VLAN => return None,
         _ => None,
     };
     let said = said.filter(|verdict| *verdict != Verdict::Pass);
-    said.or_else(|| from_virtual_mac(frame, maps, &ethernet).map(counted))
+    said.or_else(|| from_virtual_mac(frame, maps, &ethernet).map(|judged| counted(judged, frame, maps)))
 }
 
 /// `None` when the sender is no VIP of this link.

@@ -48,22 +48,21 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Verdict> {
 /// like the next: the kernel allows 512 bytes of stack for a chain of calls.
 #[inline(never)]
 fn hear(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Option<Verdict> {
-    advert::heard(packet, ethertype, maps).map(|judged| counted(judged, maps))
+    advert::heard(packet, ethertype, maps).map(|judged| counted(judged, packet, maps))
 }
 
 /// The stages around the VIPs.
 #[inline(never)]
 fn serve(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Option<Verdict> {
-    let counted = |judged| counted(judged, maps);
     let asked = match ethertype {
-        eth::IPV4 => echo::asked_v4(packet, maps).map(counted),
+        eth::IPV4 => echo::asked_v4(packet, maps).map(|judged| counted(judged, packet, maps)),
         eth::IPV6 => {
-            let solicited = ndp::solicited(packet, maps).map(counted);
-            solicited.or_else(|| echo::asked_v6(packet, maps).map(counted))
+            let solicited = ndp::solicited(packet, maps).map(|judged| counted(judged, packet, maps));
+            solicited.or_else(|| echo::asked_v6(packet, maps).map(|judged| counted(judged, packet, maps)))
         }
-        eth::ARP => arp::asked(packet, maps).map(counted),
+        eth::ARP => arp::asked(packet, maps).map(|judged| counted(judged, packet, maps)),
         _ => None,
     };
-    let fenced = asked.or_else(|| vip::virtual_mac(packet, maps).map(counted));
-    fenced.or_else(|| vip::packet(packet, maps).map(counted))
+    let fenced = asked.or_else(|| vip::virtual_mac(packet, maps).map(|judged| counted(judged, packet, maps)));
+    fenced.or_else(|| vip::packet(packet, maps).map(|judged| counted(judged, packet, maps)))
 }

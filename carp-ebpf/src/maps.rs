@@ -7,8 +7,8 @@ use aya_ebpf::macros::btf_map;
 use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    Captured, Counter, Counts, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES, SAMPLE_EVERY, Sample, Sampled,
-    Vip, VipKey, Window,
+    Captured, Counter, Counts, DECISIONS_BYTES, Decision, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES,
+    SAMPLE_EVERY, Sample, Sampled, TRACE_LOST, TRACE_UNTIL, Vip, VipKey, Window,
 };
 use carp_common::time::Instant;
 use carp_common::wire::Refusal;
@@ -41,6 +41,10 @@ static SAMPLED: Array<Sampled, HOST_ENTRIES> = Array::new();
 /// is not for it.
 #[btf_map]
 static DESK: PerCpuArray<[u64; size_of::<Desk>().div_ceil(8)], 1> = PerCpuArray::new();
+#[btf_map]
+static TRACE: Array<u64, 2> = Array::new();
+#[btf_map]
+static DECISIONS: RingBuf<(), { DECISIONS_BYTES as usize }> = RingBuf::new();
 
 #[used]
 #[unsafe(link_section = "license")]
@@ -61,13 +65,13 @@ impl Maps for Pinned {
     fn host(&self, link: IfIndex, vhid: Vhid) -> Option<Host> {
         // SAFETY: copied at once. An entry that is removed at this moment may be read as the one that
         // takes its place: one frame, while the configuration changes.
-        unsafe { HOSTS.get(HostKey::new(link, vhid)) }.copied()
+        unsafe { HOSTS.get(HostKey::new(link, vhid)) }.copied().filter(Host::exists)
     }
 
     #[inline(always)]
     fn vip(&self, key: &VipKey) -> Option<Vip> {
         // SAFETY: as above.
-        unsafe { VIPS.get(key) }.copied().filter(|vip| vip.vhid != 0)
+        unsafe { VIPS.get(key) }.copied().filter(Vip::exists)
     }
 
     /// The words are read one after the other, so a window may be seen half old and half new. The
@@ -152,12 +156,30 @@ impl Maps for Pinned {
 
     #[inline(always)]
     fn capture(&self, fill: impl FnOnce(&mut Captured)) -> Option<()> {
-        put(&ADVERTS, fill)
+        put(&ADVERTS, WAKEUP, fill)
     }
 
     #[inline(always)]
     fn sample(&self, fill: impl FnOnce(&mut Sample)) -> Option<()> {
-        put(&REFUSED, fill)
+        put(&REFUSED, WAKEUP, fill)
+    }
+
+    #[inline(always)]
+    fn is_logging(&self) -> bool {
+        let Some(until) = TRACE.get_ptr(TRACE_UNTIL) else { return false };
+        // SAFETY: as above.
+        let until = unsafe { until.read_volatile() };
+        until != 0 && self.now().nanos() < until
+    }
+
+    #[inline(always)]
+    fn log(&self, fill: impl FnOnce(&mut Decision)) {
+        if put(&DECISIONS, NO_WAKEUP, fill).is_none()
+            && let Some(lost) = TRACE.get_ptr_mut(TRACE_LOST)
+        {
+            // SAFETY: as above. Some may be counted once for two, of CPUs that come at the same time.
+            unsafe { lost.write_volatile(lost.read_volatile() + 1) }
+        }
     }
 
     /// To this CPU's.
@@ -173,9 +195,15 @@ impl Maps for Pinned {
     }
 }
 
+/// Whoever waits at the ring is woken, when it is empty.
+const WAKEUP: u64 = 0;
+/// `BPF_RB_NO_WAKEUP`: whoever reads the log looks by itself.
+const NO_WAKEUP: u64 = 1;
+
 #[inline(always)]
-fn put<T: FromBytes + 'static>(
-    ring: &RingBuf<(), { RING_BYTES as usize }>,
+fn put<T: FromBytes + 'static, const BYTES: usize>(
+    ring: &RingBuf<(), BYTES>,
+    wakeup: u64,
     fill: impl FnOnce(&mut T),
 ) -> Option<()> {
     let mut record = ring.reserve_untyped::<T>(0)?;
@@ -185,6 +213,6 @@ fn put<T: FromBytes + 'static>(
         record.as_mut_ptr().write_bytes(0, 1);
         fill(record.assume_init_mut());
     }
-    record.submit(0);
+    record.submit(wakeup);
     Some(())
 }

@@ -4,11 +4,13 @@
 use carp_common::admission::Auth;
 use carp_common::auth::Scratch;
 use carp_common::id::{IfIndex, Mac, Vhid};
-use carp_common::map::{Captured, Counter, Host, Sample, Vip, VipKey, Window};
+use carp_common::map::{Captured, Counter, Decision, Host, Sample, Vip, VipKey, Window};
 use carp_common::time::Instant;
 use carp_common::verdict::Verdict;
 use carp_common::wire::{Bytes, Heard, Refusal, Wire};
 use core::net::IpAddr;
+
+use crate::advert;
 
 /// A frame, from its Ethernet header on. As [`Bytes`] it is the first part of it, which lies in one
 /// piece; how long that is, only [`Packet::reach`] makes sure.
@@ -46,10 +48,10 @@ pub trait Maps {
     /// Nanoseconds of `CLOCK_MONOTONIC`, the daemon's clock too.
     fn now(&self) -> Instant;
 
-    /// The virtual host with this vhid on this link.
+    /// The virtual host with this vhid on this link; an entry that is as good as none is none.
     fn host(&self, link: IfIndex, vhid: Vhid) -> Option<Host>;
 
-    /// The VIP with this key; a zero entry is none.
+    /// The VIP with this key, likewise.
     fn vip(&self, key: &VipKey) -> Option<Vip>;
 
     /// The window of this slot; `None` for a slot that cannot be.
@@ -79,6 +81,12 @@ pub trait Maps {
 
     /// Adds one to a counter of a virtual host.
     fn count(&self, slot: u32, counter: Counter);
+
+    /// Whether the log of decisions is on.
+    fn is_logging(&self) -> bool;
+
+    /// Puts a decision into it, written in place by `fill`, which gets a zeroed record.
+    fn log(&self, fill: impl FnOnce(&mut Decision));
 
     /// The VIP with this address on this link. An IPv4 address in IPv6's clothes is none, although the
     /// map's keys look like it: no such packet is to be on a wire (RFC 4291 section 2.5.5.2).
@@ -127,11 +135,29 @@ pub(crate) struct Judged {
     pub(crate) verdict: Verdict,
 }
 
-/// Counts what was decided.
+/// Counts what was decided, and logs what was answered or dropped.
 #[inline(always)]
-pub(crate) fn counted(Judged { slot, verdict }: Judged, maps: &impl Maps) -> Verdict {
+pub(crate) fn counted(Judged { slot, verdict }: Judged, packet: &impl Packet, maps: &impl Maps) -> Verdict {
     if let Some(counter) = verdict.counter() {
         maps.count(slot, counter);
+        if let Verdict::Answer(_) | Verdict::Drop(_) = verdict
+            && maps.is_logging()
+        {
+            log(slot, counter.index(), packet, maps);
+        }
     }
     verdict
+}
+
+/// A function of its own, as every stage would have it.
+#[inline(never)]
+fn log(slot: u32, counter: usize, packet: &impl Packet, maps: &impl Maps) {
+    maps.log(|decision| {
+        decision.at = maps.now().nanos();
+        decision.ifindex = packet.link().0;
+        decision.slot = slot;
+        decision.counter = u32::try_from(counter).unwrap_or(u32::MAX);
+        decision.frame_len = u32::try_from(packet.wire_len()).unwrap_or(u32::MAX);
+        advert::copy(packet, &mut decision.frame);
+    });
 }

@@ -1,12 +1,14 @@
 //! A daemon that ends in order leaves its machine as it found it.
 
 use anyhow::Result;
+use carp_common::time::Span;
 use carp_tests::lab::carpd::{Carpd, product};
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::PATIENCE;
 use carp_tests::lab::machine::{State, difference_since};
 use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::pair::Pair;
+use carp_tests::lab::ping::ping;
 use carp_tests::lab::{Purpose, clock};
 use std::fs;
 use std::process::Command;
@@ -124,6 +126,29 @@ fn what_a_killed_daemon_left_is_listed_and_removed_by_cleanup_but_not_while_it_r
         let (code, text) = cleanup(pair.gw1(), &["cleanup", &instance])?;
         assert!(code == Some(0) && text.contains("nothing"), "{text}");
     }
+    Ok(())
+}
+
+#[test]
+fn item_96_a_killed_master_answers_for_no_vip_after_its_lease_nor_after_cleanup() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let mut carpd = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway())?;
+    carpd.wait_role("MASTER", PATIENCE)?;
+    carpd.wait_serving(PATIENCE)?;
+    let answers = || -> Result<bool> {
+        pair.client.ip("neigh flush all")?;
+        Ok(ping(&pair.client, "10.77.1.1".parse()?, Span::millis(300))?.is_some())
+    };
+    clock::wait_for("the VIP to answer", PATIENCE, || answers().ok()?.then_some(()))?;
+    carpd.kill()?;
+    let mut windows = carpd.windows();
+    clock::wait_for("the lease to end", PATIENCE, || windows.serves_none().then_some(()))?;
+    assert!(pair.gw1().ip("address show dev lan0")?.contains("10.77.1.1/32"), "the kernel still has the VIP");
+    assert!(!answers()?, "the fence");
+    let (code, text) = cleanup(pair.gw1(), &["cleanup", carpd.instance()])?;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!pair.gw1().ip("address show dev lan0")?.contains("10.77.1.1"));
+    assert!(!answers()?, "nobody has the VIP any more");
     Ok(())
 }
 

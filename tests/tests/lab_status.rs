@@ -160,6 +160,26 @@ fn a_daemon_that_is_killed_or_stopped_is_shown_from_the_maps_alone() -> Result<(
 }
 
 #[test]
+fn an_armed_backup_shows_when_it_would_open_with_its_daemon_and_without() -> Result<()> {
+    let mut duo = Duo::elected(&Config::gateway())?;
+    let armed = clock::wait_for("gw2 to be armed", PATIENCE, || {
+        let (_, text) = carpctl(&duo.gw2, &["status", "--json"]).ok()?;
+        let status: Value = serde_json::from_str(&text).ok()?;
+        let opens = |slot: usize| status["hosts"][slot]["window"]["opens_in_ms"].as_u64();
+        Some([opens(0)?, opens(1)?])
+    })?;
+    assert!(armed.iter().all(|ms| (1..=3_400).contains(ms)), "{armed:?}");
+    let (code, text) = carpctl(&duo.gw2, &["status"])?;
+    assert!(code == Some(0) && text.matches("opens in ").count() == 2, "{text}");
+    duo.gw2.freeze()?;
+    let (code, text) = carpctl(&duo.gw2, &["status"])?;
+    assert_eq!(code, Some(SILENT), "{text}");
+    assert_eq!(text.matches("ARMED").count(), 2, "{text}");
+    assert!(text.contains("takes over for a moment when its master is silent"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn a_demoted_node_is_degraded_and_one_in_maintenance_says_that() -> Result<()> {
     let duo = Duo::elected(&Config::gateway())?;
     assert_eq!(carpctl(&duo.gw2, &["demote", "test"])?.0, Some(0));

@@ -9,6 +9,7 @@ pub mod health;
 pub mod instance;
 pub mod status;
 pub mod table;
+pub mod trace;
 pub mod view;
 pub mod watch;
 
@@ -30,7 +31,7 @@ static VERSION: LazyLock<String> =
 #[command(
     name = "carpctl",
     version = VERSION.as_str(),
-    after_help = format!("{}\n\nExamples:\n  carpctl status\n  carpctl decode --password-file lan.password --vip 10.0.0.1 capture.pcap\n  carpctl demote maintenance --reason 'new memory'\n\nRoot may do all of this; members of group carp may ask a running carpd for status, counters and watch.", health::EXIT_CODES)
+    after_help = format!("{}\n\nExamples:\n  carpctl status\n  carpctl decode --password-file lan.password --vip 10.0.0.1 capture.pcap\n  carpctl demote maintenance --reason 'new memory'\n\nRoot may do all of this; members of group carp may see status, counters and watch, of a carpd that does not answer too (from Linux 5.19 on).", health::EXIT_CODES)
 )]
 pub struct Cli {
     /// Name of the daemon's node, when several run on this machine.
@@ -48,6 +49,8 @@ enum Verb {
     Counters(counters::Args),
     /// Show the status every second.
     Watch(watch::Args),
+    /// Show what the datapath answers and drops, and why, for a time.
+    Trace(trace::Args),
     /// Rank this node lower, by a name, until `undemote`.
     Demote(demote::Args),
     /// Lift a demotion of that name.
@@ -65,6 +68,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Status(args) => status::run(&args, name),
         Verb::Counters(args) => counters::run(&args, name),
         Verb::Watch(args) => watch::run(&args, name),
+        Verb::Trace(args) => trace::run(&args, name),
         Verb::Demote(args) => demote::run(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),

@@ -42,7 +42,7 @@ pub fn run(args: &Args, name: Option<&str>) -> Result<ExitCode> {
 const SECOND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Waits for so long, or until nobody can read standard output any more.
-fn is_closed_within(time: Timespec) -> bool {
+pub(super) fn is_closed_within(time: Timespec) -> bool {
     let out = std::io::stdout();
     // Asked for nothing, poll(2) still tells of errors and hang-ups.
     let mut watched = [PollFd::new(&out, PollFlags::empty())];

@@ -20,6 +20,7 @@ mod shift;
 mod slot;
 mod sys;
 mod tc;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +43,7 @@ pub use holder::{Foreign, Holder, Place};
 pub use pins::is_bpffs_mounted;
 pub use port::{Attached, Mode, Port};
 pub use read::{Counters, Pinned, Standing, instance_of, pinned_instances, read_pinned};
+pub use trace::Trace;
 
 use attach::{Survey, Undo};
 use load::{load, program, take, tc_program};

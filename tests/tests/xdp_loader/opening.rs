@@ -17,7 +17,19 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
         let instance = Instance::new();
         let ports = [port("a0", Mode::Native), port("a1", Mode::Generic)];
         let (mut datapath, mut rings) = open(&instance, &ports).unwrap();
-        let maps = ["ADVERTS", "AUTH", "COUNTERS", "HEARD", "HOSTS", "VIPS", "WINDOWS", "abi", "build"];
+        let maps = [
+            "ADVERTS",
+            "AUTH",
+            "COUNTERS",
+            "DECISIONS",
+            "HEARD",
+            "HOSTS",
+            "TRACE",
+            "VIPS",
+            "WINDOWS",
+            "abi",
+            "build",
+        ];
         let links = ["egress-a0", "egress-a1", "link-a0", "link-a1"];
         assert_eq!(instance.pins(), [&maps[..], &links].concat());
         let leaving = Leaving::on("a0");
@@ -158,7 +170,7 @@ fn two_instances_live_side_by_side_and_do_not_share_an_interface() {
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
         let (second, _rings) = open(&two, &[port("a1", Mode::Auto)]).unwrap();
         first.close().unwrap();
-        assert_eq!(two.pins().len(), 11);
+        assert_eq!(two.pins().len(), 13);
         assert!(program_on("a1").is_some());
         second.close().unwrap();
         assert!(!two.folder().exists());

@@ -8,8 +8,8 @@ use aya::{Ebpf, EbpfLoader};
 use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    ADVERTS, AUTH, COUNTERS, Captured, Counter, Counts, HEARD, HOSTS, Host, HostKey, REFUSED, Sample, VIPS,
-    Vip, VipKey, WINDOWS, Window,
+    ADVERTS, AUTH, COUNTERS, Captured, Counter, Counts, DECISIONS, Decision, HEARD, HOSTS, Host, HostKey,
+    REFUSED, Sample, TRACE, TRACE_LOST, TRACE_UNTIL, VIPS, Vip, VipKey, WINDOWS, Window,
 };
 use carp_common::time::{Instant, Span};
 use carp_ebpf::world::Maps;
@@ -103,8 +103,11 @@ impl Kernel {
     }
 
     pub fn set_host(&mut self, link: IfIndex, vhid: u8, slot: u32) {
+        self.set_host_entry(link, vhid, Host { slot, link_mac: LINK_MAC, flags: 0 });
+    }
+
+    pub fn set_host_entry(&mut self, link: IfIndex, vhid: u8, host: Host) {
         let key = HostKey::new(link, Vhid::new(vhid).unwrap());
-        let host = Host { slot, link_mac: LINK_MAC, flags: 0 };
         self.hosts().insert(key, host, 0).unwrap();
         self.twin.set_host(key, Some(host));
     }
@@ -192,6 +195,34 @@ impl Kernel {
         };
         assert_eq!(timeless(&samples), timeless(&self.twin.samples()), "kernel and host");
         samples
+    }
+
+    /// Switches the log of decisions on until this moment.
+    pub fn trace_until(&mut self, until: Instant) {
+        self.trace().set(TRACE_UNTIL, until.nanos(), 0).unwrap();
+        self.twin.traces = until > clock::now();
+    }
+
+    /// How many decisions are in the kernel's log, which is empty then.
+    pub fn told(&mut self) -> u32 {
+        u32::try_from(self.drain::<Decision>(DECISIONS).len()).unwrap()
+    }
+
+    /// The log of decisions; kernel and host hold the same but for the time.
+    pub fn decisions(&mut self) -> Vec<Decision> {
+        let decisions: Vec<Decision> = self.drain(DECISIONS);
+        let timeless = decisions.iter().map(|decision| Decision { at: 0, ..*decision });
+        assert_eq!(timeless.collect::<Vec<_>>(), self.twin.decisions(), "kernel and host");
+        decisions
+    }
+
+    /// How many decisions there was no room for in the log.
+    pub fn untold(&mut self) -> u64 {
+        self.trace().get(&TRACE_LOST, 0).unwrap()
+    }
+
+    fn trace(&mut self) -> Array<&mut aya::maps::MapData, u64> {
+        Array::try_from(self.ebpf.map_mut(TRACE).unwrap()).unwrap()
     }
 
     /// Runs one frame through the program, and through the stages on the host.

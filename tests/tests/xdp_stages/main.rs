@@ -4,6 +4,7 @@
 
 mod adverts;
 mod arming;
+mod defaults;
 mod egress;
 mod egress_model;
 mod frames;
@@ -15,5 +16,6 @@ mod random;
 mod serving;
 mod speed;
 mod table;
+mod tracing;
 mod twin;
 mod windows;

@@ -3,7 +3,8 @@
 
 use crate::harness::{Action, Hook, Kernel, Outcome};
 use crate::windows::{open, set_up, windows};
-use carp_common::map::Counter;
+use carp_common::map::{Counter, Decision};
+use carp_common::time::Instant;
 
 /// A frame and its fate.
 pub struct Row {
@@ -54,9 +55,11 @@ pub fn drops(counter: Counter) -> Fate {
 /// Every row with every kind of window, and without entries in the maps.
 pub fn check(hook: Hook, rows: &[Row]) {
     let mut kernel = Kernel::at(hook);
+    kernel.trace_until(Instant::MAX);
     kernel.set_window(0, open());
     for row in rows {
         let outcome = kernel.run(&row.frame);
+        assert_eq!(kernel.decisions(), [], "{} at {hook:?} without entries", row.name);
         assert_eq!(outcome, untouched().of(&row.frame), "{} at {hook:?} without entries", row.name);
     }
     for row in rows {
@@ -81,6 +84,10 @@ impl Row {
         kernel.set_window(0, standing);
         let outcome = kernel.run(&self.frame);
         assert_eq!(outcome, fate.of(&self.frame), "{}, window {name}", self.name);
+        let told: Vec<Option<Counter>> = kernel.decisions().iter().map(Decision::counter).collect();
+        let tells = matches!(fate.action, Action::Drop | Action::Back);
+        let wanted: Vec<_> = fate.counted.filter(|_| tells).map(Some).into_iter().collect();
+        assert_eq!(told, wanted, "{}, window {name}: the log", self.name);
     }
 }
 

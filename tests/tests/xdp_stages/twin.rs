@@ -4,7 +4,7 @@ use crate::harness::{Action, Hook, ONE_BUFFER};
 use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::{
-    Captured, Counter, Counts, Host, HostKey, RING_BYTES, SAMPLE_EVERY, Sample, Vip, VipKey, Window,
+    Captured, Counter, Counts, Decision, Host, HostKey, RING_BYTES, SAMPLE_EVERY, Sample, Vip, VipKey, Window,
 };
 use carp_common::time::Instant;
 use carp_common::verdict::Verdict;
@@ -14,7 +14,7 @@ use carp_ebpf::{egress, ingress};
 use carp_user::io::bpf::Standing;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, FromZeros};
 
 /// The maps in memory.
 #[derive(Default)]
@@ -29,6 +29,9 @@ pub struct Twin {
     refused: RefCell<Vec<Sample>>,
     sampled: RefCell<BTreeMap<(u32, Refusal), Instant>>,
     counts: RefCell<BTreeMap<u32, Counts>>,
+    /// Decisions are logged, all of them.
+    pub traces: bool,
+    decisions: RefCell<Vec<Decision>>,
 }
 
 impl Twin {
@@ -66,6 +69,11 @@ impl Twin {
         self.counts.borrow().get(&slot).copied().unwrap_or_default()
     }
 
+    /// The log of decisions.
+    pub fn decisions(&mut self) -> Vec<Decision> {
+        self.decisions.take()
+    }
+
     /// The adverts in the ring buffer.
     pub fn adverts(&mut self) -> Vec<Captured> {
         self.ring.take()
@@ -84,11 +92,11 @@ impl Maps for Twin {
 
     fn host(&self, link: IfIndex, vhid: Vhid) -> Option<Host> {
         let key = HostKey::new(link, vhid);
-        self.hosts.get(&(key.ifindex, key.vhid)).copied()
+        self.hosts.get(&(key.ifindex, key.vhid)).copied().filter(Host::exists)
     }
 
     fn vip(&self, key: &VipKey) -> Option<Vip> {
-        self.vips.get(&(key.ifindex, key.address)).copied().filter(|vip| vip.vhid != 0)
+        self.vips.get(&(key.ifindex, key.address)).copied().filter(Vip::exists)
     }
 
     fn window(&self, slot: u32) -> Option<Window> {
@@ -127,6 +135,16 @@ impl Maps for Twin {
 
     fn sample(&self, fill: impl FnOnce(&mut Sample)) -> Option<()> {
         put(&self.refused, fill)
+    }
+
+    fn is_logging(&self) -> bool {
+        self.traces
+    }
+
+    fn log(&self, fill: impl FnOnce(&mut Decision)) {
+        let mut decision = Decision::new_zeroed();
+        fill(&mut decision);
+        self.decisions.borrow_mut().push(Decision { at: 0, ..decision });
     }
 
     fn count(&self, slot: u32, counter: Counter) {

@@ -113,6 +113,12 @@ pub enum Error {
         /// The name.
         instance: String,
     },
+    /// Somebody reads the log already.
+    #[error("another carpctl reads the log of instance {instance}: one may at a time")]
+    Traced {
+        /// The name.
+        instance: String,
+    },
     /// A map cannot be read or written.
     #[error("BPF map {map}: {reason}")]
     Map {

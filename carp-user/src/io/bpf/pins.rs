@@ -4,7 +4,7 @@
 //! A start changes none of an earlier daemon's maps that it cannot go on with: new ones are made
 //! beside them, and take their names when the new programs have taken the links.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -83,6 +83,27 @@ impl Pins {
     /// When this user may not know.
     pub(super) fn exist(&self) -> Result<bool, Error> {
         self.root.try_exists().map_err(|source| self.error("reading", &self.root, source))
+    }
+
+    /// That a daemon of this version has left its maps, or is at work.
+    ///
+    /// # Errors
+    /// [`Error::NotPinned`], [`Error::OtherVersion`]; when this user may not know.
+    pub(super) fn require(&self, instance: &str) -> Result<(), Error> {
+        let instance = || instance.to_owned();
+        match self.version() {
+            Some(map::ABI) => Ok(()),
+            None if !self.exist()? => Err(Error::NotPinned { instance: instance() }),
+            Some(_) | None => Err(Error::OtherVersion { instance: instance() }),
+        }
+    }
+
+    /// The folder itself.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn folder(&self) -> Result<File, Error> {
+        File::open(&self.root).map_err(|source| self.error("opening", &self.root, source))
     }
 
     /// The version of the map layouts that made the pins; none when there are none.

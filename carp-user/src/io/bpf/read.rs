@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use carp_common::map::{
-    ABI, COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
+    COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
 };
 use carp_common::time::Instant;
 
@@ -84,12 +84,7 @@ impl Standing {
 /// When nothing is pinned under that name, or by another version; the kernel's.
 pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
     let pins = Pins::of(instance)?;
-    if !pins.exist()? {
-        return Err(Error::NotPinned { instance: instance.to_owned() });
-    }
-    if pins.version() != Some(ABI) {
-        return Err(Error::OtherVersion { instance: instance.to_owned() });
-    }
+    pins.require(instance)?;
     let open = |name: &'static str| layout::read(name, &pins.map(name));
     let failed = |name: &'static str| move |error: MapError| Error::map(name, &error);
     let hosts = HashMap::try_from(Map::HashMap(open(HOSTS)?)).map_err(failed(HOSTS))?;
