@@ -1,4 +1,4 @@
-//! The verbs that build the product and let it run: `demo` and `sim`.
+//! The verbs that build the product and let it run: `demo`, `sim` and `bench`.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -15,7 +15,8 @@ use crate::setup::{self, Scope};
   cargo xtask demo --keep           leave the network up and say how to look inside
   cargo xtask demo --json out.json  the measurements as a file
   cargo xtask sim --seed 7          one run with its time line
-  cargo xtask sim --count 10000     hunt through many seeds")]
+  cargo xtask sim --count 10000     hunt through many seeds
+  cargo xtask bench datapath        what the datapath takes, next to what it must take")]
 pub struct Args {
     /// Arguments of the program itself
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -32,6 +33,12 @@ pub fn demo(args: &Args) -> Result<()> {
 pub fn sim(args: &Args) -> Result<()> {
     setup::ensure(Scope::Build)?;
     become_program("sim", args)
+}
+
+/// Builds everything in release and becomes the benchmarks.
+pub fn bench(args: &Args) -> Result<()> {
+    setup::ensure(Scope::Demo)?;
+    become_program("bench", args)
 }
 
 /// The release builds of the daemon and of the test programs.

@@ -26,6 +26,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask test                 prove everything that is built
   cargo xtask test fmt tidy        only these two steps
   cargo xtask sim --seed 7         replay one simulated run
+  cargo xtask bench datapath       measure the datapath against what it must be
   cargo xtask fuzz --seconds 60    every fuzz target for a minute";
 
 #[derive(Subcommand)]
@@ -42,6 +43,8 @@ enum Verb {
     Demo(live::Args),
     /// Run the simulator: whole nodes on a virtual clock
     Sim(live::Args),
+    /// Measure the datapath and say which musts it meets
+    Bench(live::Args),
     /// Run the fuzz targets of tests/fuzz
     Fuzz(fuzz::Args),
 }
@@ -67,6 +70,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(args) => return test::verb(&args),
         Verb::Demo(args) => live::demo(&args)?,
         Verb::Sim(args) => live::sim(&args)?,
+        Verb::Bench(args) => live::bench(&args)?,
         Verb::Fuzz(args) => return fuzz::verb(&args),
     }
     Ok(ExitCode::SUCCESS)

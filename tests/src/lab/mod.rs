@@ -3,6 +3,7 @@
 //! the program panics, is interrupted or killed (see [`Lab`]).
 
 pub mod adverts;
+pub mod bpf;
 pub mod capture;
 pub mod carpd;
 pub mod clock;
@@ -121,7 +122,7 @@ impl Lab {
     pub fn pin(&self, object: &OwnedFd, name: &str) -> Result<()> {
         let folder = Path::new(PINS).join(&self.id);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        sys::pin(object, &folder.join(name))
+        bpf::pin(object, &folder.join(name))
     }
 
     /// Leaves everything up until [`clean`]. Only a lab for [`Purpose::Keep`] still has its

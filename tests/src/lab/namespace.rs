@@ -1,11 +1,13 @@
 //! A host: a network namespace with a name.
 
+use super::bpf::{Program, action};
 use super::process::{Process, run};
 use super::{Purpose, sys};
 use anyhow::{Context, Result, bail};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::LinkNameSpaceType;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -113,6 +115,22 @@ impl Namespace {
         })
     }
 
+    /// Has a veth of this namespace take frames in by NAPI, without XDP too, and on a kernel thread of
+    /// its own, whose id this gives: what that thread spends is what receiving costs.
+    ///
+    /// # Errors
+    /// When the kernel refuses or has no such threads (before 5.12).
+    pub fn receive_on_thread(&self, link: &str) -> Result<u32> {
+        let known = napi_threads(link)?;
+        self.enter(|| Ok(sys::set_gro(link, true)?))?;
+        let switch = format!("echo 1 >/sys/class/net/{link}/threaded");
+        // Mounts a /sys that shows this namespace's links.
+        run(Command::new("ip").args(["netns", "exec", &self.name, "sh", "-c", &switch]))?;
+        let threads = napi_threads(link)?;
+        let fresh = threads.difference(&known).next().copied();
+        fresh.with_context(|| format!("the kernel made no NAPI thread for {link}"))
+    }
+
     /// Puts an XDP program that passes everything on a link, native mode. Native XDP_TX of a veth
     /// delivers only when its other end has such a program.
     ///
@@ -120,8 +138,18 @@ impl Namespace {
     /// When the kernel refuses.
     pub fn xdp_pass(&self, link: &str) -> Result<OwnedFd> {
         let ifindex = self.ifindex(link)?;
-        self.enter(|| sys::attach_xdp_pass(ifindex)).with_context(|| format!("XDP on {link}"))
+        self.enter(|| Program::always(action::PASS)?.attach(ifindex))
+            .with_context(|| format!("XDP on {link}"))
     }
+}
+
+/// Of links of this name, in all namespaces.
+fn napi_threads(link: &str) -> Result<BTreeSet<u32>> {
+    let prefix = format!("napi/{link}-");
+    let is_napi =
+        |id: &u32| fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.starts_with(&prefix));
+    let names = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    Ok(names.filter_map(|name| name.parse().ok()).filter(is_napi).collect())
 }
 
 const QUIET: [(&str, &str); 6] = [

@@ -1,15 +1,13 @@
 //! The lab's system calls that no safe crate offers; all of the lab's `unsafe` is here.
-#![expect(unsafe_code, reason = "pre_exec, bpf(2), packet socket addresses and one ioctl")]
+#![expect(unsafe_code, reason = "pre_exec, bpf(2), packet socket addresses and two ioctls")]
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use rustix::process::Signal;
 use rustix::thread::LinkNameSpaceType;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
-use std::ffi::CString;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -27,41 +25,6 @@ pub fn enter_on_exec(command: &mut Command, netns: &Arc<OwnedFd>, die_with_us: b
     // SAFETY: between fork and exec the closure makes two system calls on values that live as long
     // as it does; it neither allocates nor takes a lock.
     unsafe { command.pre_exec(enter) };
-}
-
-/// Attaches a program that passes everything to a link of the current network namespace, native
-/// mode. It stays for as long as the descriptor is open.
-///
-/// # Errors
-/// When the kernel refuses; the text says which step.
-pub fn attach_xdp_pass(ifindex: u32) -> Result<OwnedFd> {
-    // mov r0, XDP_PASS; exit
-    let program: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
-    let load = ProgLoad {
-        prog_type: 6, // BPF_PROG_TYPE_XDP
-        insn_cnt: 2,
-        insns: address(&program),
-        license: address(c"GPL"),
-        rest: [0; 5],
-        prog_ifindex: 0,
-        expected_attach_type: BPF_XDP,
-    };
-    let program = bpf(BPF_PROG_LOAD, &load).context("loading the XDP program that passes everything")?;
-    let prog_fd = u32::try_from(program.as_raw_fd())?;
-    let create =
-        LinkCreate { prog_fd, target_ifindex: ifindex, attach_type: BPF_XDP, flags: XDP_FLAGS_DRV_MODE };
-    bpf(BPF_LINK_CREATE, &create).with_context(|| format!("attaching it to link {ifindex}"))
-}
-
-/// Gives a BPF object a name in bpffs, so that it outlives its descriptors.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn pin(object: &OwnedFd, path: &Path) -> Result<()> {
-    let name = CString::new(path.as_os_str().as_encoded_bytes())?;
-    let bpf_fd = u32::try_from(object.as_raw_fd())?;
-    let pin = ObjPin { pathname: address(name.as_bytes_with_nul()), bpf_fd, file_flags: 0 };
-    bpf_call(BPF_OBJ_PIN, &pin).map(drop).with_context(|| format!("pinning {}", path.display()))
 }
 
 /// A packet socket that hears the CARP frames of both families that come in by one link of the
@@ -109,6 +72,22 @@ fn packet_socket(
     Ok(socket)
 }
 
+/// Switches generic receive offload of a link of the current network namespace. A veth then takes
+/// frames by NAPI also without XDP.
+///
+/// # Errors
+/// When there is no such link, or its name is too long.
+pub fn set_gro(link: &str, on: bool) -> io::Result<()> {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    let mut value = [SET_GRO, u32::from(on)];
+    let mut request = Switch { link: [0; 16], value: &raw mut value, rest: [0; 2] };
+    let name = request.link.get_mut(..link.len()).ok_or(io::ErrorKind::InvalidInput)?;
+    name.copy_from_slice(link.as_bytes());
+    // SAFETY: SIOCETHTOOL reads one `ifreq`, which this is, and the value that it points to.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// When the frame that `socket` received last reached the kernel: `CLOCK_REALTIME`, nanoseconds.
 /// The first call only switches the stamps on.
 ///
@@ -124,11 +103,9 @@ pub fn arrival(socket: &Socket) -> io::Result<i128> {
     Ok(i128::from(stamp.tv_sec) * 1_000_000_000 + i128::from(stamp.tv_nsec))
 }
 
-const BPF_PROG_LOAD: libc::c_long = 5;
-const BPF_OBJ_PIN: libc::c_long = 6;
-const BPF_LINK_CREATE: libc::c_long = 28;
-const BPF_XDP: u32 = 37;
-const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+const SIOCETHTOOL: libc::Ioctl = 0x8946;
+/// `ETHTOOL_SGRO`.
+const SET_GRO: u32 = 0x2c;
 const SIOCGSTAMPNS: libc::Ioctl = 0x8907;
 const AF_PACKET: u16 = 17;
 const ETH_P_ALL: u16 = 3;
@@ -160,54 +137,34 @@ const INWARD_FILTER: [(u16, u8, u8, u32); 4] = [
     (0x06, 0, 0, 0x40000),     // all of it
 ];
 
+/// `struct ifreq` with a pointer to `struct ethtool_value`.
 #[repr(C)]
-struct ProgLoad {
-    prog_type: u32,
-    insn_cnt: u32,
-    insns: u64,
-    license: u64,
-    /// Log level, size and buffer; kernel version, flags; the name: all absent.
-    rest: [u64; 5],
-    prog_ifindex: u32,
-    expected_attach_type: u32,
+struct Switch {
+    link: [u8; 16],
+    value: *mut [u32; 2],
+    rest: [u64; 2],
 }
 
-#[repr(C)]
-struct LinkCreate {
-    prog_fd: u32,
-    target_ifindex: u32,
-    attach_type: u32,
-    flags: u32,
-}
-
-#[repr(C)]
-struct ObjPin {
-    pathname: u64,
-    bpf_fd: u32,
-    file_flags: u32,
-}
-
-fn address<T: ?Sized>(value: &T) -> u64 {
-    u64::try_from(std::ptr::from_ref(value).cast::<u8>().addr()).unwrap_or(0)
-}
-
-fn bpf_call<T>(command: libc::c_long, attributes: &T) -> Result<libc::c_long> {
-    // SAFETY: the kernel reads `size_of::<T>()` bytes of plain integers, zeros behind them implied;
-    // the buffers whose addresses they hold outlive the call.
+/// bpf(2): what it returns, and what the kernel writes into the attributes, which are plain integers.
+///
+/// # Errors
+/// What the kernel says.
+pub fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: the kernel reads and writes at most `size_of::<T>()` bytes of integers, zeros behind them
+    // implied; the buffers whose addresses they hold outlive the call, and are its caller's.
     let done =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    if done < 0 {
-        bail!(io::Error::last_os_error());
-    }
-    Ok(done)
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(done) }
 }
 
-/// For the commands that make something.
-fn bpf<T>(command: libc::c_long, attributes: &T) -> Result<OwnedFd> {
-    let fd = i32::try_from(bpf_call(command, attributes)?)?;
+/// As [`bpf`], for the commands that make something.
+///
+/// # Errors
+/// What the kernel says.
+pub fn bpf_make<T>(command: libc::c_long, attributes: &mut T) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(bpf(command, attributes)?).map_err(io::Error::other)?;
     // SAFETY: the commands that this is called for return a new descriptor, which is nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-const _: () = assert!(size_of::<ProgLoad>() == 72 && size_of::<LinkCreate>() == 16);
-const _: () = assert!(size_of::<libc::sockaddr_ll>() == 20);
+const _: () = assert!(size_of::<libc::sockaddr_ll>() == 20 && size_of::<Switch>() == 40);

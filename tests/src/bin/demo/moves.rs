@@ -1,9 +1,10 @@
 //! The three ways of moving, and what is measured while it happens.
 
 use crate::report::{Outcome, Phase};
-use crate::screen::{Screen, thousandth};
+use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use carp_common::time::{Instant, Span};
+use carp_tests::decimal::thousandth;
 use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::echo::Echo;

@@ -1,7 +1,8 @@
 //! The measurements, for people and for programs.
 
-use crate::screen::{Screen, thousandth};
+use crate::screen::Screen;
 use carp_common::time::Span;
+use carp_tests::decimal::thousandth;
 use carp_tests::lab::echo::Report;
 
 /// A move and the way back.

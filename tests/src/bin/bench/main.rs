@@ -1,0 +1,161 @@
+//! The benchmarks: what the datapath takes, next to what it must take at most. Namespaces only: nothing
+//! of this machine's own network is touched, and all is gone at the end.
+
+mod adverts;
+mod cpu;
+mod dropping;
+mod fence;
+mod flood;
+mod forwarding;
+mod frames;
+mod programs;
+mod receiving;
+mod report;
+mod road;
+mod scale;
+mod size;
+mod stages;
+mod switching;
+
+use anyhow::{Context, Result};
+use carp_common::time::Span;
+use clap::{Parser, Subcommand, ValueEnum};
+use report::{Row, Verdict};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Measures carp on this machine, as root.
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The XDP and tc programs, and a gateway with them
+    Datapath(Datapath),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Exit codes: 0 every must is met; 1 otherwise.")]
+struct Datapath {
+    /// Only this part; may be given more than once
+    #[arg(long, value_enum, value_name = "NAME")]
+    only: Vec<Part>,
+    /// Runs of each measurement, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    runs: usize,
+    /// Seconds of flood
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    seconds: u64,
+    /// Write the measurements to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// As few frames as will do to see that everything works; no must is looked at
+    #[arg(long)]
+    brief: bool,
+}
+
+/// What is measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What each stage of the programs takes
+    Stages,
+    /// Frames for a VIP that is not served, beside nftables and the kernel
+    Dropping,
+    /// Frames through a gateway that serves, with and without carp
+    Forwarding,
+    /// Forged adverts at a backup
+    Flood,
+    /// As many virtual hosts as there can be
+    Scale,
+}
+
+/// How much to do.
+struct Effort {
+    /// Of each measurement.
+    runs: usize,
+    /// Of a program on one frame.
+    repeat: u32,
+    /// Sent in one burst.
+    frames: u32,
+    /// How long forged adverts go on.
+    flood: Span,
+    /// Links with as many virtual hosts, at most.
+    links: u8,
+    /// Virtual hosts on a link, at most.
+    hosts: u8,
+}
+
+impl Effort {
+    fn new(args: &Datapath) -> Self {
+        let (runs, flood) = (args.runs.max(1), Span::secs(args.seconds));
+        match args.brief {
+            false => Self { runs, flood, repeat: 200_000, frames: 1_000_000, links: 16, hosts: 255 },
+            true => Self { runs, flood, repeat: 100, frames: 10_000, links: 2, hosts: 3 },
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let What::Datapath(args) = Args::parse().what;
+    match run(&args) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Datapath) -> Result<ExitCode> {
+    if let Some(file) = &args.json {
+        // Better said now than after the measuring.
+        std::fs::File::create(file).with_context(|| format!("writing {}", file.display()))?;
+    }
+    let effort = Effort::new(args);
+    let mut all = Vec::new();
+    for part in Part::value_variants() {
+        if args.only.is_empty() || args.only.contains(part) {
+            let mut rows = part.measure(&effort)?;
+            if args.brief {
+                rows.iter_mut().for_each(|row| row.must = None);
+            }
+            print!("{}", report::table(part.title(), &rows));
+            all.extend(rows);
+        }
+    }
+    if let Some(file) = &args.json {
+        std::fs::write(file, report::json(&all)).with_context(|| format!("writing {}", file.display()))?;
+    }
+    let count = |wanted| all.iter().filter(|row: &&Row| row.verdict() == wanted).count();
+    let failed = count(Verdict::Fail);
+    println!("\n{} musts met, {failed} missed, {} absent", count(Verdict::Pass), count(Verdict::Absent));
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Part {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Stages => "Stages: one frame through the programs, again and again",
+            Self::Dropping => "Dropping: frames without an skb, for each second of the receiving CPU",
+            Self::Forwarding => {
+                "Forwarding: frames without an skb through a gateway, for each second of its CPU"
+            }
+            Self::Flood => "Flood: forged adverts at the backup of a valid master",
+            Self::Scale => "Scale: from one address to sixteen thousand, a frame to any of them",
+        }
+    }
+
+    fn measure(self, effort: &Effort) -> Result<Vec<Row>> {
+        match self {
+            Self::Stages => stages::measure(effort),
+            Self::Dropping => dropping::measure(effort),
+            Self::Forwarding => forwarding::measure(effort),
+            Self::Flood => flood::measure(effort),
+            Self::Scale => scale::measure(effort),
+        }
+    }
+}
