@@ -7,6 +7,7 @@ use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
 use carp_tests::lab::echo::Echo;
+use carp_tests::lab::kernel::generic_xdp_delivers;
 use carp_tests::lab::ping::ping;
 use carp_tests::lab::stream::Stream;
 use std::net::IpAddr;
@@ -141,9 +142,14 @@ fn without_preemption_a_node_that_returns_stays_backup() -> Result<()> {
     duo.never_two_masters()
 }
 
+/// Before Linux 5.13 it does not carry frames to the virtual MAC any further, see `carp-user/src/io/bpf/port.rs`.
 #[test]
 fn generic_xdp_does_the_same() -> Result<()> {
     let mut duo = Duo::elected(&Config::gateway().with_xdp("generic"))?;
+    if !generic_xdp_delivers() {
+        answers_from_the_virtual_mac(&duo)?;
+        return duo.never_two_masters();
+    }
     VIPS.iter().try_for_each(|target| reaches(&duo, target))?;
     duo.gw1.stop()?;
     duo.wait_moved()?;
@@ -157,11 +163,7 @@ fn generic_xdp_does_the_same() -> Result<()> {
 fn native_xdp_elects_and_answers_for_the_vip_from_the_driver() -> Result<()> {
     let duo = Duo::elected(&Config::gateway().with_xdp("native"))?;
     assert_eq!(duo.gw1.status()?["datapath"]["lan0"], "native");
-    for vip in ["10.77.1.1", "fd77:1::1"] {
-        ping(&duo.pair.client, address(vip), Span::millis(200))?;
-        let known = duo.pair.client.ip(&format!("neighbour show to {vip} dev eth0"))?;
-        assert!(known.contains(VIRTUAL_MAC), "{vip} is not at the virtual MAC: {known}");
-    }
+    answers_from_the_virtual_mac(&duo)?;
     duo.never_two_masters()
 }
 
@@ -177,6 +179,15 @@ fn without_xdp_they_elect_and_forward_too() -> Result<()> {
     duo.gw1.kill()?;
     duo.wait_moved()?;
     VIPS.iter().try_for_each(|target| reaches(&duo, target))
+}
+
+fn answers_from_the_virtual_mac(duo: &Duo) -> Result<()> {
+    for vip in ["10.77.1.1", "fd77:1::1"] {
+        ping(&duo.pair.client, address(vip), Span::millis(200))?;
+        let known = duo.pair.client.ip(&format!("neighbour show to {vip} dev eth0"))?;
+        assert!(known.contains(VIRTUAL_MAC), "{vip} is not at the virtual MAC: {known}");
+    }
+    Ok(())
 }
 
 /// From the last advert on: the lease, then nobody, then the backup at its own dead time.

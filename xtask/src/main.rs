@@ -5,8 +5,10 @@ mod command;
 mod fuzz;
 mod live;
 mod setup;
+mod targets;
 mod test;
 mod tidy;
+mod vmtest;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,8 @@ enum Verb {
     Tidy,
     /// Run every check; the last line counts them
     Test(test::Args),
+    /// Run the tests that need a kernel on Debian's kernels, in virtual machines
+    Vmtest(vmtest::Args),
     /// Two gateways, a client and a server in network namespaces, and three fail-overs
     Demo(live::Args),
     /// Run the simulator: whole nodes on a virtual clock
@@ -68,6 +72,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Tidy => tidy::verb()?,
         Verb::Test(args) => return test::verb(&args),
+        Verb::Vmtest(args) => return vmtest::verb(&args),
         Verb::Demo(args) => live::demo(&args)?,
         Verb::Sim(args) => live::sim(&args)?,
         Verb::Bench(args) => live::bench(&args)?,

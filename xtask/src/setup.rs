@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::bpf;
 
-pub use debian::Debian;
+pub use debian::{Debian, lock};
 pub use linker::find as find_linker;
 
 /// How much of it a verb needs.
@@ -22,11 +22,17 @@ pub enum Scope {
     Test,
     /// Also what the fuzzer's C++ runtime takes.
     Fuzz,
+    /// Also what the tests take, and what virtual machines with other kernels do.
+    Vm,
 }
 
 impl Scope {
     fn includes(self, other: Self) -> bool {
-        other == Self::Build || other == self || (self, other) == (Self::Test, Self::Demo)
+        match self {
+            Self::Build | Self::Demo | Self::Fuzz => other == Self::Build || other == self,
+            Self::Test => other != Self::Fuzz && other != Self::Vm,
+            Self::Vm => other != Self::Fuzz,
+        }
     }
 }
 
@@ -39,6 +45,11 @@ pub fn verb() -> Result<()> {
 /// Installs what `scope` misses; silent when that is nothing.
 pub fn ensure(scope: Scope) -> Result<()> {
     work(scope, Report::Changes)
+}
+
+/// Whether all packages of `scope` are here.
+pub fn has(scope: Scope) -> bool {
+    apt::missing(scope, Report::Changes).is_empty()
 }
 
 /// Installs rustfmt and clippy where rustup left them out.

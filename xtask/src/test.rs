@@ -13,7 +13,8 @@ use clap::ValueEnum;
 use crate::command::{is_root, stopwatch};
 use crate::setup::{self, Scope};
 use steps::Step;
-use tally::Tally;
+
+pub use tally::Tally;
 
 /// What to run.
 #[derive(clap::Args)]
@@ -84,7 +85,8 @@ fn install_for(plan: &[Step]) -> Result<()> {
     }
     if plan.iter().any(|step| *step == Step::Ebpf || step.needs_programs()) {
         // Without root the steps that need the test tools are skipped, so nobody has to install them.
-        setup::ensure(if is_root() { Scope::Test } else { Scope::Build })?;
+        let scope = if plan.contains(&Step::Vm) { Scope::Vm } else { Scope::Test };
+        setup::ensure(if is_root() { scope } else { Scope::Build })?;
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ pub const NODE: &[Key] = &[
         default: r#""auto""#,
         example: r#""generic""#,
         meaning: "How the datapath is attached: in the driver (`native`), behind it (`generic`), the first that works \
-                  (`auto`), at tc where another's program has the XDP slot (`tcx`), or not at all (`off`: slower, \
+                  (`auto`; before Linux 5.13 at tc), at tc where another's program has the XDP slot (`tcx`), or not at all (`off`: slower, \
                   without the fence, announcing the link's own MAC).",
     },
     Key {

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod duo;
 pub mod echo;
+pub mod kernel;
 pub mod machine;
 pub mod namespace;
 pub mod pair;

@@ -1,9 +1,12 @@
 //! Going on with what a killed daemon left.
 
-use crate::place::{Instance, Leaving, Objects, configure, index, ip, open, port, program_on, until, within};
-use aya::programs::{SchedClassifier, TcAttachType};
+use crate::place::{
+    Instance, Leaving, Objects, at_tc, configure, index, ip, open, port, program_on, until, within,
+};
+use aya::programs::{SchedClassifier, TcAttachType, tc};
 use carp_common::id::Vhid;
 use carp_common::map::{Host, HostKey, VipKey, Window};
+use carp_tests::lab::kernel::has_tcx;
 use carp_user::io::bpf::{Attached, EGRESS_PROGRAM, Mode, OBJECT, read_pinned};
 
 const WINDOW: Window = Window { serve_until: 1 << 40, ..Window::CLOSED };
@@ -119,11 +122,11 @@ fn the_fence_for_what_leaves_comes_before_other_programs_and_leaves_them_alone()
         let theirs: &mut SchedClassifier = foreign.program_mut(EGRESS_PROGRAM).unwrap().try_into().unwrap();
         theirs.load().unwrap();
         let id = theirs.info().unwrap().id();
+        if !has_tcx() {
+            tc::qdisc_add_clsact("a0").unwrap();
+        }
         theirs.attach("a0", TcAttachType::Egress).unwrap();
-        let programs = || {
-            let (_, programs) = SchedClassifier::query_tcx("a0", TcAttachType::Egress).unwrap();
-            programs.iter().map(|program| program.id()).collect::<Vec<_>>()
-        };
+        let programs = || at_tc("a0", TcAttachType::Egress);
         let instance = Instance::new();
         let (datapath, _rings) = open(&instance, &[port("a0", Mode::Auto)]).unwrap();
         assert_eq!(programs().len(), 2);

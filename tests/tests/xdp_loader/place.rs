@@ -4,6 +4,7 @@
 use aya::programs::{SchedClassifier, TcAttachType, loaded_links, loaded_programs};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{Host, HostKey, Vip, VipKey};
+use carp_tests::lab::kernel::has_tcx;
 use carp_user::io::bpf::{Datapath, Error, Mode, Port, Rings};
 use carp_user::io::clock;
 use std::collections::BTreeSet;
@@ -26,11 +27,12 @@ pub struct Objects {
     pub maps: BTreeSet<u32>,
 }
 
-/// The kernel's objects behind what leaves an interface, from Linux 6.6 on.
+/// The kernel's objects behind what leaves an interface.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Leaving {
     pub program: u32,
-    pub link: u32,
+    /// None before Linux 6.6, where a filter holds the program.
+    pub link: Option<u32>,
 }
 
 /// Runs a test on a thread in a new network namespace with these veth pairs: `a0` with its other
@@ -95,25 +97,41 @@ pub fn program_on(name: &str) -> Option<u32> {
     words.nth(2).map(|id| id.parse().unwrap())
 }
 
+/// The programs at tc on an interface, the first one first.
+pub fn at_tc(name: &str, way: TcAttachType) -> Vec<u32> {
+    if has_tcx() {
+        let (_, programs) = SchedClassifier::query_tcx(name, way).unwrap();
+        return programs.iter().map(|program| program.id()).collect();
+    }
+    let way = if way == TcAttachType::Ingress { "ingress" } else { "egress" };
+    // Fails without the qdisc.
+    let output = Command::new("tc").args(["filter", "show", "dev", name, way]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let id = |line: &str| line.split(' ').skip_while(|word| *word != "id").nth(1)?.parse().ok();
+    text.lines().filter_map(id).collect()
+}
+
 impl Leaving {
     /// The only one at this interface.
     pub fn on(name: &str) -> Self {
-        let (_, programs) = SchedClassifier::query_tcx(name, TcAttachType::Egress).unwrap();
+        let programs = at_tc(name, TcAttachType::Egress);
         assert_eq!(programs.len(), 1, "{programs:?}");
-        let program = programs[0].id();
+        let program = programs[0];
         let mut links = loaded_links().filter_map(Result::ok).filter(|link| link.program_id() == program);
-        Self { program, link: links.next().unwrap().id() }
+        let link = links.next().map(|link| link.id());
+        assert_eq!(link.is_some(), has_tcx(), "a link holds it where there can be one");
+        Self { program, link }
     }
 
     /// Whether anything is at the interface.
     pub fn is_on(name: &str) -> bool {
-        SchedClassifier::query_tcx(name, TcAttachType::Egress).is_ok_and(|(_, there)| !there.is_empty())
+        !at_tc(name, TcAttachType::Egress).is_empty()
     }
 
     /// Whether the kernel has neither any more.
     pub fn is_gone(&self) -> bool {
         !loaded_programs().filter_map(Result::ok).any(|program| program.id() == self.program)
-            && !loaded_links().filter_map(Result::ok).any(|link| link.id() == self.link)
+            && !loaded_links().filter_map(Result::ok).any(|link| Some(link.id()) == self.link)
     }
 }
 

@@ -21,7 +21,7 @@ enum Sign {
     File(&'static str),
 }
 
-const PACKAGES: [Package; 11] = [
+const PACKAGES: [Package; 20] = [
     Package { name: "git", sign: Sign::Program("git"), scope: Scope::Build },
     Package { name: "gcc", sign: Sign::Program("cc"), scope: Scope::Build },
     Package { name: "libc6-dev", sign: Sign::File("/usr/include/stdio.h"), scope: Scope::Build },
@@ -32,6 +32,15 @@ const PACKAGES: [Package; 11] = [
     Package { name: "tcpdump", sign: Sign::Program("tcpdump"), scope: Scope::Test },
     Package { name: "tshark", sign: Sign::Program("tshark"), scope: Scope::Test },
     Package { name: "ucarp", sign: Sign::Program("ucarp"), scope: Scope::Test },
+    Package { name: "qemu-system-x86", sign: Sign::Program("qemu-system-x86_64"), scope: Scope::Vm },
+    Package { name: "busybox-static", sign: Sign::Program("busybox"), scope: Scope::Vm },
+    Package { name: "dash", sign: Sign::File("/bin/dash"), scope: Scope::Vm },
+    Package { name: "util-linux", sign: Sign::Program("setpriv"), scope: Scope::Vm },
+    Package { name: "procps", sign: Sign::Program("sysctl"), scope: Scope::Vm },
+    Package { name: "binutils", sign: Sign::Program("strip"), scope: Scope::Vm },
+    Package { name: "zstd", sign: Sign::Program("zstd"), scope: Scope::Vm },
+    Package { name: "lz4", sign: Sign::Program("lz4"), scope: Scope::Vm },
+    Package { name: "xz-utils", sign: Sign::Program("xz"), scope: Scope::Vm },
     Package { name: "g++", sign: Sign::Program("c++"), scope: Scope::Fuzz },
 ];
 
@@ -46,14 +55,7 @@ impl Package {
 
 /// Installs the packages of `scope` that are missing.
 pub fn packages(scope: Scope, report: Report) -> Result<()> {
-    let mut missing = Vec::new();
-    for package in PACKAGES.iter().filter(|package| scope.includes(package.scope)) {
-        if package.is_present() {
-            report.present(package.name);
-        } else {
-            missing.push(package.name);
-        }
-    }
+    let missing = missing(scope, report);
     if missing.is_empty() {
         return Ok(());
     }
@@ -74,6 +76,19 @@ pub fn packages(scope: Scope, report: Report) -> Result<()> {
         report.installed(name);
     }
     Ok(())
+}
+
+/// The packages of `scope` that are not here.
+pub fn missing(scope: Scope, report: Report) -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    for package in PACKAGES.iter().filter(|package| scope.includes(package.scope)) {
+        if package.is_present() {
+            report.present(package.name);
+        } else {
+            missing.push(package.name);
+        }
+    }
+    missing
 }
 
 /// rustfmt and clippy: a minimal rustup profile has neither.

@@ -1,14 +1,12 @@
 //! The steps of `test`, in their order.
 
-use std::fs;
-
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use super::Outcome;
 use super::tally;
-use crate::command::{cargo, is_root, root, run, target_dir, which};
-use crate::{bpf, live, tidy};
+use crate::command::{cargo, is_root, run, target_dir, which};
+use crate::{bpf, live, targets, tidy, vmtest};
 
 /// Simulated runs in a test; `cargo xtask sim --count N` hunts through more.
 const SIM_RUNS: &str = "10000";
@@ -34,6 +32,8 @@ pub enum Step {
     Xdp,
     /// Real daemons in network namespaces (root)
     Lab,
+    /// The datapath and a fail-over on the oldest and the newest kernel (QEMU)
+    Vm,
 }
 
 impl Step {
@@ -65,13 +65,14 @@ impl Step {
             Self::Sim => "sim",
             Self::Xdp => "xdp",
             Self::Lab => "lab",
+            Self::Vm => "vm",
         }
     }
 
     /// Whether it compiles the daemon, which embeds the BPF programs.
     pub fn needs_programs(self) -> bool {
         match self {
-            Self::Clippy | Self::Unit | Self::Sim | Self::Xdp | Self::Lab => true,
+            Self::Clippy | Self::Unit | Self::Sim | Self::Xdp | Self::Lab | Self::Vm => true,
             Self::Fmt | Self::Tidy | Self::Ebpf | Self::Deny => false,
         }
     }
@@ -100,6 +101,7 @@ impl Step {
                 live::build_release()?; // the daemons that the lab starts
                 return privileged("lab_");
             }
+            Self::Vm => return vmtest::step(),
         }
         Ok(Outcome::Passed)
     }
@@ -114,7 +116,8 @@ fn has_deny() -> bool {
 fn unit() -> Result<Outcome> {
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins"]);
-    for name in test_targets()?.iter().filter(|name| !name.starts_with("xdp_") && !name.starts_with("lab_")) {
+    let privileged = targets::with_prefix(&targets::PRIVILEGED)?;
+    for name in targets::all()?.iter().filter(|name| !privileged.contains(name)) {
         tests.args(["--test", name]);
     }
     let mut total = tally::run(&mut tests)?;
@@ -124,7 +127,7 @@ fn unit() -> Result<Outcome> {
 
 /// Test targets that load programs and make namespaces: one after the other, for they share the machine.
 fn privileged(prefix: &str) -> Result<Outcome> {
-    let targets: Vec<String> = test_targets()?.into_iter().filter(|name| name.starts_with(prefix)).collect();
+    let targets = targets::with_prefix(&[prefix])?;
     if targets.is_empty() {
         return Ok(Outcome::Skipped("no such test targets"));
     }
@@ -139,24 +142,6 @@ fn privileged(prefix: &str) -> Result<Outcome> {
     }
     tests.args(["--", "--test-threads=1"]);
     tally::run(&mut tests).map(Outcome::Ran)
-}
-
-/// The integration tests of every crate: `tests/NAME.rs` and `tests/NAME/main.rs`.
-fn test_targets() -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for package in ["carp-common", "carp-ebpf", "carp-user", "tests"] {
-        let Ok(entries) = fs::read_dir(root().join(package).join("tests")) else { continue };
-        for entry in entries {
-            let path = entry?.path();
-            let is_target = path.extension().is_some_and(|end| end == "rs") || path.join("main.rs").is_file();
-            if let (true, Some(stem)) = (is_target, path.file_stem()) {
-                names.push(stem.to_string_lossy().into_owned());
-            }
-        }
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
 }
 
 #[cfg(test)]

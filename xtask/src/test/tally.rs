@@ -28,7 +28,7 @@ impl Tally {
     }
 
     /// The counts of a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
-    fn of_line(line: &str) -> Option<Self> {
+    pub fn of_line(line: &str) -> Option<Self> {
         let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
         let count =
             |word: &str| counts.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok());

@@ -10,6 +10,7 @@ use carp_common::id::IfIndex;
 
 use super::holder::Foreign;
 use super::pins::{PinnedLink, Pins};
+use super::port::generic_delivers;
 use super::slot::{self, Occupant};
 use super::{Attached, Error, Mode, Port};
 
@@ -150,6 +151,7 @@ fn refuse_foreign(port: &Port, occupant: Option<Occupant>, is_ours: bool) -> Res
 /// program has changed the address (`veth_xdp_rcv_skb`); generic XDP does, and so do real drivers,
 /// which have no packet yet at that point.
 const VETH: &str = "native XDP of a veth hands on frames to the virtual MAC as somebody else's";
+const OLD: &str = "before Linux 5.13 generic XDP hands on frames to the virtual MAC as somebody else's";
 
 fn attach_new(program: &mut Xdp, port: &Port, path: &Path) -> Result<(), Error> {
     let link = match port.mode {
@@ -159,7 +161,12 @@ fn attach_new(program: &mut Xdp, port: &Port, path: &Path) -> Result<(), Error> 
             }
             attach_in(program, port, NATIVE)?
         }
-        Mode::Generic => attach_in(program, port, GENERIC)?,
+        Mode::Generic => {
+            if !generic_delivers() {
+                tracing::warn!(interface = port.name, "{OLD}: use xdp = \"auto\" or \"tcx\"");
+            }
+            attach_in(program, port, GENERIC)?
+        }
         Mode::Auto if slot::is_veth(port.link)? => {
             tracing::debug!(interface = port.name, "generic XDP: {VETH}");
             attach_in(program, port, GENERIC)?

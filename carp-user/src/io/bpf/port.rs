@@ -1,5 +1,6 @@
 //! Where the programs are attached, and how.
 
+use aya::util::KernelVersion;
 use carp_common::id::IfIndex;
 
 /// A link to attach to.
@@ -48,7 +49,18 @@ impl Attached {
     }
 }
 
+/// Whether a frame to which generic XDP has given the link's own MAC counts as the link's: since Linux
+/// 5.13 (commit 22b6034323fd). Before, it stays somebody else's, and the kernel drops it.
+pub(super) fn generic_delivers() -> bool {
+    KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(5, 13, 0))
+}
+
 impl Mode {
+    /// The first that works on the kernel that runs. A program at tc says itself whose a frame is.
+    pub fn auto() -> Self {
+        if generic_delivers() { Self::Auto } else { Self::Tcx }
+    }
+
     /// Whether a program that is attached so may stay.
     pub(super) fn is_met_by(self, attached: Attached) -> bool {
         match (self, attached) {

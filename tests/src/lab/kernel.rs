@@ -1,0 +1,22 @@
+//! What the kernel that runs has, where a test has to know.
+
+use aya::util::KernelVersion;
+
+/// tcx links; before, the loader takes filters of a clsact qdisc.
+pub fn has_tcx() -> bool {
+    is_since(6, 6)
+}
+
+/// A link can be renamed while it is up.
+pub fn renames_live() -> bool {
+    is_since(6, 2)
+}
+
+/// A frame to which generic XDP has given the link's own MAC counts as the link's; before, `auto` is tc.
+pub fn generic_xdp_delivers() -> bool {
+    is_since(5, 13)
+}
+
+fn is_since(major: u8, minor: u8) -> bool {
+    KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(major, minor, 0))
+}
