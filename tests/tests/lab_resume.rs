@@ -3,6 +3,8 @@
 
 use anyhow::Result;
 use carp_common::time::{Instant, Span};
+use carp_tests::lab::age_build;
+use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
@@ -18,6 +20,15 @@ const IN_TIME: Span = Span::millis(1_800);
 
 #[test]
 fn a_daemon_that_is_killed_and_started_within_its_lease_loses_no_packet() -> Result<()> {
+    killed_and_started(|_| Ok(()))
+}
+
+#[test]
+fn so_does_one_of_another_build_whose_programs_take_the_place_of_the_old_ones() -> Result<()> {
+    killed_and_started(|gateway| age_build(gateway.instance()))
+}
+
+fn killed_and_started(before_start: impl Fn(&Carpd) -> Result<()>) -> Result<()> {
     let mut duo = Duo::elected(&Config::gateway())?;
     let stream = Stream::start(&duo.pair.client, &duo.pair.server, SERVER)?;
     let echo = Echo::start(&duo.pair.client, &duo.pair.server, SERVER)?;
@@ -26,6 +37,7 @@ fn a_daemon_that_is_killed_and_started_within_its_lease_loses_no_packet() -> Res
     let mut resumed = 0;
     for _ in 0..5 {
         let killed = duo.gw1.kill()?;
+        before_start(&duo.gw1)?;
         duo.gw1.run()?;
         // On a loaded machine the kernel may take longer than the lease to verify the programs.
         if clock::now().since(killed) > IN_TIME {

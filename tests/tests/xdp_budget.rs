@@ -6,8 +6,9 @@ use aya::EbpfLoader;
 use carp_user::io::bpf::OBJECT;
 use std::fs;
 
-/// Of all maps together, but for what is kept once for each CPU.
-const BUDGET: u64 = 4 << 20;
+/// Of all maps together, but for what is kept once for each CPU. Half of it are the keys of 4096 virtual
+/// hosts, four digests each.
+const BUDGET: u64 = 8 << 20;
 /// For each CPU that there may be.
 const BUDGET_OF_A_CPU: u64 = 1 << 20;
 

@@ -161,6 +161,16 @@ pub fn clean() -> Result<()> {
     sweep::sweep(sweep::Which::DeadAndKept)
 }
 
+/// Makes what a daemon of this instance left look as if an older build had: its programs are replaced.
+///
+/// # Errors
+/// When nothing is pinned.
+pub fn age_build(instance: &str) -> Result<()> {
+    let build = Path::new("/sys/fs/bpf/carp").join(instance).join("build");
+    fs::remove_file(&build).with_context(|| format!("{}", build.display()))?;
+    Ok(std::os::unix::fs::symlink("older", build)?)
+}
+
 /// bpffs is there on every system with systemd; a bare container or VM may lack it. It stays.
 fn mount_bpffs() -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;

@@ -6,6 +6,7 @@ use crate::place::{
 use aya::programs::{SchedClassifier, TcAttachType, tc};
 use carp_common::id::Vhid;
 use carp_common::map::{Host, HostKey, VipKey, Window};
+use carp_tests::lab::age_build;
 use carp_tests::lab::kernel::has_tcx;
 use carp_user::io::bpf::{Attached, EGRESS_PROGRAM, Mode, OBJECT, read_pinned};
 
@@ -21,10 +22,33 @@ fn left_behind(instance: &Instance) -> Objects {
 }
 
 #[test]
-fn maps_and_links_of_a_killed_daemon_are_gone_on_with() {
+fn programs_of_the_same_build_are_gone_on_with_and_not_verified_again() {
     within(1, || {
         let instance = Instance::new();
         let before = left_behind(&instance);
+        let (leaving, pins) = (Leaving::on("a0"), instance.pins());
+        let port = port("a0", Mode::Auto);
+        let (mut datapath, _rings) = open(&instance, std::slice::from_ref(&port)).unwrap();
+        // Of a filter it is not known whether it is there still: then all is made anew.
+        let is_as_before = (Objects::on("a0") == before, Leaving::on("a0") == leaving);
+        assert_eq!(is_as_before, (has_tcx(), has_tcx()));
+        assert_eq!(instance.pins(), pins);
+        assert_eq!(datapath.mode_of(port.link), Some(Attached::Native));
+        assert_eq!(datapath.windows().unwrap()[&0].window, WINDOW);
+        datapath.set_window(0, Window::CLOSED).unwrap();
+        assert_eq!(read_pinned(&instance.name).unwrap().windows[&0].window, Window::CLOSED);
+        datapath.close().unwrap();
+        assert_eq!(program_on("a0"), None);
+        assert!(!Leaving::is_on("a0") && instance.pins().is_empty());
+    });
+}
+
+#[test]
+fn maps_and_links_of_a_killed_daemon_of_another_build_are_gone_on_with() {
+    within(1, || {
+        let instance = Instance::new();
+        let before = left_behind(&instance);
+        age_build(&instance.name).unwrap();
         let leaving_before = Leaving::on("a0");
         assert_eq!(Objects::on("a0"), before, "it outlives the daemon");
         let port = port("a0", Mode::Auto);

@@ -25,6 +25,7 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
             "DECISIONS",
             "HEARD",
             "HOSTS",
+            "REFUSED",
             "TRACE",
             "VIPS",
             "WINDOWS",
@@ -172,7 +173,7 @@ fn two_instances_live_side_by_side_and_do_not_share_an_interface() {
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
         let (second, _rings) = open(&two, &[port("a1", Mode::Auto)]).unwrap();
         first.close().unwrap();
-        assert_eq!(two.pins().len(), 13);
+        assert_eq!(two.pins().len(), 14);
         assert!(program_on("a1").is_some());
         second.close().unwrap();
         assert!(!two.folder().exists());

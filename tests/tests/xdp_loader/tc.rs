@@ -3,6 +3,7 @@
 use crate::place::{Instance, at_tc, configure, open, port, program_on, within};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, loaded_links, tc};
 use carp_common::map::Window;
+use carp_tests::lab::age_build;
 use carp_tests::lab::kernel::has_tcx;
 use carp_user::io::bpf::{Attached, INGRESS_PROGRAM, Mode, OBJECT, PROGRAM, read_pinned};
 
@@ -38,6 +39,7 @@ fn tcx_leaves_the_xdp_slot_to_another_and_is_gone_on_with_like_xdp() {
         assert_eq!(read_pinned(&instance.name).unwrap().link_name(port.link.0), "a0");
         let before = at_ingress("a0");
         drop((datapath, adverts));
+        age_build(&instance.name).unwrap();
         assert_eq!(at_ingress("a0"), before, "it outlives the daemon");
         let (datapath, _adverts) = open(&instance, std::slice::from_ref(&port)).unwrap();
         let after = at_ingress("a0");

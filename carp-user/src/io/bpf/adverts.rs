@@ -29,11 +29,8 @@ pub struct Samples {
 
 impl Adverts {
     /// Without those that an earlier daemon left unread.
-    pub(super) fn fresh(mut ring: RingBuf<MapData>) -> Self {
-        /// More than the ring holds.
-        const LEFT_UNREAD: u32 = 1024;
-        (0..LEFT_UNREAD).find(|_| ring.next().is_none());
-        Self { ring }
+    pub(super) fn fresh(ring: RingBuf<MapData>) -> Self {
+        Self { ring: emptied(ring) }
     }
 
     /// The next one, or `None` until the descriptor is readable again.
@@ -46,9 +43,9 @@ impl Adverts {
 }
 
 impl Samples {
-    /// From the program's own ring.
-    pub(super) const fn of(ring: RingBuf<MapData>) -> Self {
-        Self { ring }
+    /// Without those that an earlier daemon left unread.
+    pub(super) fn fresh(ring: RingBuf<MapData>) -> Self {
+        Self { ring: emptied(ring) }
     }
 
     /// The next one, or `None` until the descriptor is readable again.
@@ -56,6 +53,13 @@ impl Samples {
     pub fn next(&mut self) -> Option<Sample> {
         Sample::read_from_bytes(&self.ring.next()?).ok()
     }
+}
+
+fn emptied(mut ring: RingBuf<MapData>) -> RingBuf<MapData> {
+    /// More than a ring holds.
+    const LEFT_UNREAD: u32 = 1024;
+    (0..LEFT_UNREAD).find(|_| ring.next().is_none());
+    ring
 }
 
 impl fmt::Debug for Adverts {

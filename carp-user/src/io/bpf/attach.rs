@@ -44,6 +44,11 @@ impl<'a> Survey<'a> {
         Ok(Self { ports: surveyed, left })
     }
 
+    /// Whether every port has its link already.
+    pub(super) fn is_complete(&self) -> bool {
+        self.ports.iter().all(|(_, pin)| pin.is_some())
+    }
+
     /// Removes the links that nothing goes on with, of interfaces no longer configured, gone, or
     /// attached in another mode.
     ///

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aya::maps::{MapData, MapInfo, MapType};
 use carp_common::admission::Auth;
-use carp_common::map::{self, Captured, Counts, Decision, Host, HostKey, Vip, VipKey, Window};
+use carp_common::map::{self, Captured, Counts, Decision, Host, HostKey, Sample, Vip, VipKey, Window};
 
 use super::Error;
 use super::sys::{self, Access};
@@ -26,12 +26,13 @@ pub(super) struct Layout {
 }
 
 /// Every map of the object.
-pub(super) const MAPS: [Layout; 9] = [
+pub(super) const MAPS: [Layout; 10] = [
     layout::<HostKey, Host>(map::HOSTS, MapType::Hash, map::MAX_HOSTS, 1).shared(),
     layout::<VipKey, Vip>(map::VIPS, MapType::Hash, map::MAX_VIPS, 1).shared(),
     layout::<u32, Window>(map::WINDOWS, MapType::Array, map::MAX_HOSTS, 4).shared(),
     layout::<u32, u64>(map::HEARD, MapType::Array, map::MAX_HOSTS, 3).shared(),
     layout::<(), ()>(map::ADVERTS, MapType::RingBuf, map::RING_BYTES, 1),
+    layout::<(), ()>(map::REFUSED, MapType::RingBuf, map::RING_BYTES, 5),
     layout::<u32, Counts>(map::COUNTERS, MapType::PerCpuArray, map::MAX_HOSTS, 5).shared(),
     layout::<u32, Auth>(map::AUTH, MapType::Array, map::MAX_HOSTS, 5),
     layout::<u32, u64>(map::TRACE, MapType::Array, 2, 5),
@@ -39,7 +40,8 @@ pub(super) const MAPS: [Layout; 9] = [
 ];
 
 // What a record of a ring buffer looks like is in no map's shape: it is in the version alone.
-const _: () = assert!(size_of::<Captured>() == 144 && size_of::<Decision>() == 88);
+const _: () =
+    assert!(size_of::<Captured>() == 144 && size_of::<Sample>() == 152 && size_of::<Decision>() == 88);
 
 const fn layout<K, V>(name: &'static str, kind: MapType, entries: u32, since: u32) -> Layout {
     assert!(since <= map::ABI);

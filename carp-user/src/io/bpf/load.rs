@@ -1,6 +1,6 @@
 //! Loading the object: its programs, and its maps by their pins.
 
-use aya::maps::Map;
+use aya::maps::{Map, MapData, MapError};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
@@ -58,18 +58,35 @@ pub(super) fn tc_program(ebpf: &mut Ebpf, way: Way) -> Result<&mut SchedClassifi
     found.ok_or_else(|| Error::Load { reason: format!("the object has no tc program {}", way.program()) })
 }
 
-/// A map of the object, as its type.
-///
-/// # Errors
-/// When the object has none of this name and type.
-pub(super) fn take<T>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    convert: impl FnOnce(Map) -> Result<T, aya::maps::MapError>,
-) -> Result<T, Error> {
-    let map = ebpf.take_map(name);
-    let map = map.ok_or(Error::Map { map: name, reason: "not in the BPF object".to_owned() })?;
-    convert(map).map_err(|error| Error::map(name, &error))
+/// Where maps come from.
+pub(super) enum Maps<'a> {
+    /// Programs just loaded.
+    Loaded(&'a mut Ebpf),
+    /// Those of this version that are at work.
+    Pinned(&'a Pins),
+}
+
+impl Maps<'_> {
+    /// A map, as its type.
+    ///
+    /// # Errors
+    /// When there is none of this name and type.
+    pub(super) fn take<T>(
+        &mut self,
+        name: &'static str,
+        convert: impl FnOnce(Map) -> Result<T, MapError>,
+    ) -> Result<T, Error> {
+        let failed = |error| Error::map(name, &error);
+        let map = match self {
+            Self::Loaded(ebpf) => ebpf
+                .take_map(name)
+                .ok_or(Error::Map { map: name, reason: "not in the BPF object".to_owned() })?,
+            Self::Pinned(pins) => {
+                MapData::from_pin(pins.map(name)).and_then(Map::from_map_data).map_err(failed)?
+            }
+        };
+        convert(map).map_err(failed)
+    }
 }
 
 /// Before 5.11 maps count against RLIMIT_MEMLOCK, whose default is 64 KiB. If it cannot be raised,

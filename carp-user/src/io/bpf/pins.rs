@@ -116,6 +116,11 @@ impl Pins {
         self.text(BUILT)
     }
 
+    /// Whether all that is pinned was made by this very build, and its maps are as it made them.
+    pub(super) fn are_of_this_build(&self) -> bool {
+        self.build().as_deref() == Some(BUILD) && MAPS.iter().all(|map| self.keep(map))
+    }
+
     /// Whether this map is gone on with.
     pub(super) fn keep(&self, map: &Layout) -> bool {
         map.is_kept(self.version(), &self.map(map.name))

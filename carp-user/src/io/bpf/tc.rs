@@ -64,6 +64,11 @@ impl<'a> Survey<'a> {
         Ok(Self { way, hook, ports, left })
     }
 
+    /// Whether every port has its link already. Of a filter only its mark is known: it is made anew.
+    pub(super) fn is_complete(&self) -> bool {
+        self.ports.iter().all(|(_, pin)| self.hook == Hook::Tcx && pin.is_some())
+    }
+
     /// Removes what nothing goes on with.
     ///
     /// # Errors

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::fs::{File, TryLockError};
 
-use aya::maps::{Array, Map, MapData, RingBuf};
+use aya::maps::{Array, MapData, RingBuf};
 use carp_common::map::{DECISIONS, Decision, TRACE, TRACE_LOST, TRACE_UNTIL};
 use carp_common::time::Instant;
 use zerocopy::FromBytes;
 
 use super::Error;
+use super::load::Maps;
 use super::pins::Pins;
 
 /// The log of one instance, and its switch. Off when dropped; off by itself when its holder is killed.
@@ -35,11 +36,8 @@ impl Trace {
                 return Err(Error::Pin { doing: "locking", path: pins.map(""), source });
             }
         }
-        let open =
-            |name: &'static str| MapData::from_pin(pins.map(name)).map_err(|error| Error::map(name, &error));
-        let switch = Array::try_from(Map::Array(open(TRACE)?)).map_err(|error| Error::map(TRACE, &error))?;
-        let ring = RingBuf::try_from(Map::RingBuf(open(DECISIONS)?));
-        let ring = ring.map_err(|error| Error::map(DECISIONS, &error))?;
+        let mut maps = Maps::Pinned(&pins);
+        let (switch, ring) = (maps.take(TRACE, Array::try_from)?, maps.take(DECISIONS, RingBuf::try_from)?);
         let mut trace = Self { switch, ring, _lock: lock };
         trace.until(Instant::ZERO)?;
         while trace.next().is_some() {}
