@@ -49,9 +49,12 @@ impl Mac {
     }
 
     /// The vhid, when this is a virtual MAC.
-    pub fn vhid(self) -> Option<Vhid> {
-        let [prefix @ .., vhid] = self.0;
-        if prefix == VIRTUAL_MAC_PREFIX { Vhid::new(vhid) } else { None }
+    #[inline(always)]
+    pub const fn vhid(self) -> Option<Vhid> {
+        match self.0 {
+            [0x00, 0x00, 0x5e, 0x00, 0x01, vhid] => Vhid::new(vhid),
+            _ => None,
+        }
     }
 }
 

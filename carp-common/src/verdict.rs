@@ -20,7 +20,28 @@ pub enum Verdict {
     Drop(Counter),
 }
 
+/// What becomes of a frame that has been judged, changed and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The kernel, or the next program, has it.
+    Passes,
+    /// It goes back out of the link that it came in by.
+    GoesBack,
+    /// Nobody has it.
+    Ends,
+}
+
 impl Verdict {
+    /// What becomes of the frame.
+    #[inline(always)]
+    pub const fn fate(self) -> Fate {
+        match self {
+            Self::Pass | Self::Serve(_) | Self::Rewrite(_) => Fate::Passes,
+            Self::Answer(_) => Fate::GoesBack,
+            Self::Drop(_) => Fate::Ends,
+        }
+    }
+
     /// What is counted.
     #[inline(always)]
     pub const fn counter(self) -> Option<Counter> {

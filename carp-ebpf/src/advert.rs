@@ -50,7 +50,7 @@ pub fn heard(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Opti
         Some(Err(refusal)) => refuse(packet, slot, refusal, at, maps),
         Some(Ok(())) | None => hand_over(packet, at, maps),
     };
-    Some(Judged { slot, verdict })
+    Some(Judged::new(slot, verdict))
 }
 
 /// The advert, when it is one for this virtual host.

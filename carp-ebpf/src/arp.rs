@@ -15,27 +15,25 @@ const ARP: usize = 14;
 /// `None` when it is no request for a VIP of this link.
 #[inline(always)]
 pub fn asked(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let request = *packet.load::<Arp>(ARP)?;
-    if !request.is_question() {
-        return None;
-    }
+    let request = packet.load::<Arp>(ARP).filter(|request| request.is_question())?;
     let vip = maps.vip_at(packet.link(), Ipv4Addr::from_octets(request.target_ip).into())?;
     let verdict = verdict::vip(Ask::Arp, maps.serves(vip.slot));
     if let Verdict::Answer(_) = verdict
-        && answer(packet, &request, virtual_mac(vip.vhid()?)).is_none()
+        && answer(packet, virtual_mac(vip.vhid()?)).is_none()
     {
         // The window is open: the kernel may answer.
-        return Some(Judged { slot: vip.slot, verdict: Verdict::Pass });
+        return Some(Judged::new(vip.slot, Verdict::Pass));
     }
-    Some(Judged { slot: vip.slot, verdict })
+    Some(Judged::new(vip.slot, verdict))
 }
 
 /// In place, back to the port that it came from: whoever sent the frame gets the answer.
 #[inline(always)]
-fn answer(packet: &mut impl Packet, request: &Arp, mac: Mac) -> Option<()> {
+fn answer(packet: &mut impl Packet, mac: Mac) -> Option<()> {
     if !packet.can_go_back() {
         return None;
     }
+    let request = packet.load::<Arp>(ARP)?;
     let asker = Mac(packet.load::<Ethernet>(0)?.source);
     let reply = Arp::new(arp::REPLY, (mac, request.target_ip), (Mac(request.sender_mac), request.sender_ip));
     packet.store(0, Ethernet::new(asker, mac, eth::ARP))?;

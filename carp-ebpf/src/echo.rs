@@ -7,61 +7,75 @@
 //! the answer to a damaged request is damaged in the same way.
 
 use carp_common::id::{Mac, virtual_mac};
-use carp_common::verdict::{self, Ask, Verdict};
+use carp_common::map::Vip;
+use carp_common::verdict::{self, Ask};
 use carp_common::wire::eth::Ethernet;
 use carp_common::wire::icmp::{self, Head};
 use carp_common::wire::ip::{self, Ipv4, Ipv6};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::vip;
 use crate::world::{Judged, Maps, Packet};
 
 const IP: usize = 14;
 const V4: usize = IP + size_of::<Ipv4>();
 const V6: usize = IP + size_of::<Ipv6>();
 
-/// `None` when it is no IPv4 echo request that is answered here.
+/// An ICMP packet: `None` when neither its destination is a VIP of this link nor its MAC a virtual one.
 #[inline(always)]
 pub fn asked_v4(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let header = *packet.load::<Ipv4>(IP)?;
-    if header.protocol != ip::ICMP || !header.is_plain() {
+    let vip = vip::destination_v4(packet).and_then(|address| maps.vip_at(packet.link(), address));
+    let Some(vip) = vip else { return vip::virtual_mac(packet, maps) };
+    let serves = maps.serves(vip.slot);
+    let asked = if serves && vip.answers_ping() { answer_v4(packet, maps, vip) } else { None };
+    asked.or_else(|| vip::virtual_mac(packet, maps)).or_else(|| Some(vip::fenced(vip.slot, serves)))
+}
+
+/// An ICMPv6 packet, likewise.
+#[inline(always)]
+pub fn asked_v6(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
+    let vip = vip::destination_v6(packet).and_then(|address| maps.vip_at(packet.link(), address));
+    let Some(vip) = vip else { return vip::virtual_mac(packet, maps) };
+    let serves = maps.serves(vip.slot);
+    let asked = if serves && vip.answers_ping() { answer_v6(packet, maps, vip) } else { None };
+    asked.or_else(|| vip::virtual_mac(packet, maps)).or_else(|| Some(vip::fenced(vip.slot, serves)))
+}
+
+/// `None` when it is no IPv4 echo request that is answered here.
+#[inline(never)]
+fn answer_v4(packet: &mut impl Packet, maps: &impl Maps, vip: Vip) -> Option<Judged> {
+    let header = packet.load::<Ipv4>(IP)?;
+    let asker = Ipv4Addr::from_octets(header.source);
+    if !header.is_plain() || !ip::is_one_host(asker.into()) || header.source == header.destination {
         return None;
     }
     let answer = packet.load::<Head>(V4)?.answer(icmp::ECHO)?;
     let end = IP + usize::from(header.total_len.get());
-    let (asker, vip) = (Ipv4Addr::from_octets(header.source), Ipv4Addr::from_octets(header.destination));
-    let (judged, ethernet) = judge(packet, maps, (asker.into(), vip.into()), (V4, end))?;
-    packet.store(0, ethernet)?;
-    packet.store(IP, header.answer())?;
+    packet.store(0, head(packet, maps, vip, (V4, end))?)?;
+    packet.store(IP, packet.load::<Ipv4>(IP)?.answer())?;
     packet.store(V4, answer)?;
-    Some(judged)
+    Some(Judged::new(vip.slot, verdict::vip(Ask::Echo, true)))
 }
 
 /// `None` when it is no IPv6 echo request that is answered here.
-#[inline(always)]
-pub fn asked_v6(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let header = *packet.load::<Ipv6>(IP)?;
-    if header.version() != 6 || header.next_header != ip::ICMPV6 {
+#[inline(never)]
+fn answer_v6(packet: &mut impl Packet, maps: &impl Maps, vip: Vip) -> Option<Judged> {
+    let header = packet.load::<Ipv6>(IP)?;
+    let asker = Ipv6Addr::from_octets(header.source);
+    if !ip::is_one_host(asker.into()) || header.source == header.destination {
         return None;
     }
     let answer = packet.load::<Head>(V6)?.answer(icmp::ECHO_V6)?;
     let end = V6 + usize::from(header.payload_len.get());
-    let (asker, vip) = (Ipv6Addr::from_octets(header.source), Ipv6Addr::from_octets(header.destination));
-    let (judged, ethernet) = judge(packet, maps, (asker.into(), vip.into()), (V6, end))?;
-    packet.store(0, ethernet)?;
-    packet.store(IP, header.answer())?;
+    packet.store(0, head(packet, maps, vip, (V6, end))?)?;
+    packet.store(IP, packet.load::<Ipv6>(IP)?.answer())?;
     packet.store(V6, answer)?;
-    Some(judged)
+    Some(Judged::new(vip.slot, verdict::vip(Ask::Echo, true)))
 }
 
-/// The answer's Ethernet header beside the verdict. The message lies between these two places.
+/// The answer's Ethernet header. The message lies between these two places.
 #[inline(always)]
-fn judge(
-    packet: &impl Packet,
-    maps: &impl Maps,
-    (asker, address): (IpAddr, IpAddr),
-    (start, end): (usize, usize),
-) -> Option<(Judged, Ethernet)> {
-    let vip = maps.vip_at(packet.link(), address).filter(|vip| vip.answers_ping())?;
+fn head(packet: &impl Packet, maps: &impl Maps, vip: Vip, (start, end): (usize, usize)) -> Option<Ethernet> {
     if start + icmp::SHORTEST > end || end > packet.wire_len() || !packet.can_go_back() {
         return None;
     }
@@ -69,10 +83,8 @@ fn judge(
     let (vhid, sender) = (vip.vhid()?, Mac(ethernet.source));
     let is_ours = ethernet.destination == virtual_mac(vhid).0
         || maps.host(packet.link(), vhid)?.link_mac == ethernet.destination;
-    if !is_ours || sender.is_group() || !ip::is_one_host(asker) || asker == address {
+    if !is_ours || sender.is_group() {
         return None;
     }
-    let verdict = verdict::vip(Ask::Echo, maps.serves(vip.slot));
-    let answer = Ethernet { destination: sender.0, source: virtual_mac(vhid).0, ..*ethernet };
-    (verdict != Verdict::Pass).then_some((Judged { slot: vip.slot, verdict }, answer))
+    Some(Ethernet { destination: sender.0, source: virtual_mac(vhid).0, ..*ethernet })
 }

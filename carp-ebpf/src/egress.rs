@@ -7,7 +7,7 @@
 
 use carp_common::id::{Mac, virtual_mac};
 use carp_common::map::Vip;
-use carp_common::verdict::{self, Leaving, Verdict};
+use carp_common::verdict::{self, Fate, Leaving, Verdict};
 use carp_common::wire::arp::Arp;
 use carp_common::wire::eth::{self, Ethernet};
 use carp_common::wire::ip::{self, Ipv4, Ipv6};
@@ -29,28 +29,26 @@ const MOST_OPTIONS: usize = 4;
 
 /// Decides about a frame, changes it so, and counts it.
 #[inline(always)]
-pub fn decide(frame: &mut impl Packet, maps: &impl Maps) -> Verdict {
-    judge(frame, maps).unwrap_or(Verdict::Pass)
+pub fn decide(frame: &mut impl Packet, maps: &impl Maps) -> Fate {
+    counted(judge(frame, maps), frame, maps)
 }
 
 /// By what it says, then by its Ethernet source. A tagged frame is a VLAN link's, and has passed the
 /// program there.
 #[inline(always)]
-fn judge(frame: &mut impl Packet, maps: &impl Maps) -> Option<Verdict> {
+fn judge(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     if frame.is_tagged() {
         return None;
     }
     let ethernet = *frame.load::<Ethernet>(0)?;
-    // As in `ingress`, for the verifier.
     let said = match ethernet.ethertype.get() {
-        eth::IPV4 => from_ipv4(frame, maps).map(|judged| counted(judged, frame, maps)),
-        eth::IPV6 => from_ipv6(frame, maps).map(|judged| counted(judged, frame, maps)),
-        eth::ARP => arp(frame, maps).map(|judged| counted(judged, frame, maps)),
+        eth::IPV4 => from_ipv4(frame, maps),
+        eth::IPV6 => from_ipv6(frame, maps),
+        eth::ARP => arp(frame, maps),
         eth::VLAN | eth::SERVICE_VLAN => return None,
         _ => None,
     };
-    let said = said.filter(|verdict| *verdict != Verdict::Pass);
-    said.or_else(|| from_virtual_mac(frame, maps, &ethernet).map(|judged| counted(judged, frame, maps)))
+    said.filter(|judged| judged.counter().is_some()).or_else(|| from_virtual_mac(frame, maps, &ethernet))
 }
 
 /// `None` when the sender is no VIP of this link.
@@ -62,13 +60,13 @@ fn arp(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
         return None;
     }
     let vip = known(frame, maps, Ipv4Addr::from_octets(message.sender_ip).into())?;
-    let said = judged(maps, Leaving::Arp, vip.slot);
-    if let Verdict::Rewrite(_) = said.verdict {
+    let verdict = verdict::egress(Leaving::Arp, maps.serves(vip.slot));
+    if let Verdict::Rewrite(_) = verdict {
         let mac = virtual_mac(vip.vhid()?);
         frame.store(SOURCE, mac.0)?;
         frame.store(NET + offset_of!(Arp, sender_mac), mac.0)?;
     }
-    Some(said)
+    Some(Judged::new(vip.slot, verdict))
 }
 
 /// `None` when the source is no VIP of this link.
@@ -87,17 +85,19 @@ fn from_ipv4(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
 #[inline(always)]
 fn from_ipv6(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     frame.reach(54);
-    let header = *frame.load::<Ipv6>(NET)?;
+    let header = frame.load::<Ipv6>(NET)?;
     if header.version() != 6 {
         return None;
     }
-    let source = known(frame, maps, Ipv6Addr::from_octets(header.source).into());
-    if header.next_header == ip::ICMPV6
-        && let Some(said) = neighbour(frame, maps, source)
-    {
-        return Some(said);
+    let is_icmp = header.next_header == ip::ICMPV6;
+    match known(frame, maps, Ipv6Addr::from_octets(header.source).into()) {
+        None if is_icmp => neighbour(frame, maps, None),
+        None => None,
+        Some(source) => {
+            let said = if is_icmp { neighbour(frame, maps, Some(source)) } else { None };
+            said.or_else(|| Some(judged(maps, Leaving::Packet, source.slot)))
+        }
     }
-    Some(judged(maps, Leaving::Packet, source?.slot))
 }
 
 /// `None` when it is no neighbour message that speaks for a VIP. What *asks for* one is none: so
@@ -116,19 +116,19 @@ fn neighbour(frame: &mut impl Packet, maps: &impl Maps, source: Option<Vip>) -> 
     };
     // An advertisement for one VIP may come from another, of another virtual host.
     if let Some(source) = source {
-        let said = judged(maps, Leaving::Neighbour, source.slot);
-        if let Verdict::Drop(_) = said.verdict {
-            return Some(said);
+        let verdict = verdict::egress(Leaving::Neighbour, maps.serves(source.slot));
+        if let Verdict::Drop(_) = verdict {
+            return Some(Judged::new(source.slot, verdict));
         }
     }
     let vip = subject?;
-    let said = judged(maps, Leaving::Neighbour, vip.slot);
-    if let Verdict::Rewrite(_) = said.verdict {
+    let verdict = verdict::egress(Leaving::Neighbour, maps.serves(vip.slot));
+    if let Verdict::Rewrite(_) = verdict {
         let mac = virtual_mac(vip.vhid()?);
         frame.store(SOURCE, mac.0)?;
         rewrite_option(frame, option, mac, message.checksum.get());
     }
-    Some(said)
+    Some(Judged::new(vip.slot, verdict))
 }
 
 /// Puts the MAC into the first option of this kind, and the checksum right.
@@ -169,5 +169,5 @@ fn known(frame: &impl Packet, maps: &impl Maps, address: IpAddr) -> Option<Vip> 
 
 #[inline(always)]
 fn judged(maps: &impl Maps, leaving: Leaving, slot: u32) -> Judged {
-    Judged { slot, verdict: verdict::egress(leaving, maps.serves(slot)) }
+    Judged::new(slot, verdict::egress(leaving, maps.serves(slot)))
 }

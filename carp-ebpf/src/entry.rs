@@ -4,7 +4,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use carp_common::verdict::Verdict;
+use carp_common::verdict::Fate;
 use carp_ebpf::{egress, ingress};
 
 use crate::maps::Pinned;
@@ -26,9 +26,9 @@ pub fn carp_one_buffer(context: XdpContext) -> u32 {
 #[inline(always)]
 fn comes_in<const MORE: bool>(mut frame: Buffer<MORE>) -> u32 {
     match ingress::decide(&mut frame, &Pinned) {
-        Verdict::Pass | Verdict::Serve(_) | Verdict::Rewrite(_) => XDP_PASS,
-        Verdict::Answer(_) => XDP_TX,
-        Verdict::Drop(_) => XDP_DROP,
+        Fate::Passes => XDP_PASS,
+        Fate::GoesBack => XDP_TX,
+        Fate::Ends => XDP_DROP,
     }
 }
 
@@ -37,9 +37,9 @@ fn comes_in<const MORE: bool>(mut frame: Buffer<MORE>) -> u32 {
 pub fn carp_ingress(context: TcContext) -> i32 {
     let mut frame = Skb::new(context);
     match ingress::decide(&mut frame, &Pinned) {
-        Verdict::Pass | Verdict::Serve(_) | Verdict::Rewrite(_) => TC_ACT_UNSPEC,
-        Verdict::Answer(_) => frame.sent_back(),
-        Verdict::Drop(_) => TC_ACT_SHOT,
+        Fate::Passes => TC_ACT_UNSPEC,
+        Fate::GoesBack => frame.sent_back(),
+        Fate::Ends => TC_ACT_SHOT,
     }
 }
 
@@ -47,8 +47,8 @@ pub fn carp_ingress(context: TcContext) -> i32 {
 #[classifier]
 pub fn carp_egress(context: TcContext) -> i32 {
     match egress::decide(&mut Skb::new(context), &Pinned) {
-        Verdict::Pass | Verdict::Serve(_) | Verdict::Rewrite(_) | Verdict::Answer(_) => TC_ACT_UNSPEC,
-        Verdict::Drop(_) => TC_ACT_SHOT,
+        Fate::Passes | Fate::GoesBack => TC_ACT_UNSPEC,
+        Fate::Ends => TC_ACT_SHOT,
     }
 }
 

@@ -1,11 +1,13 @@
 //! What comes in: which stage a frame goes to.
 
-use carp_common::verdict::Verdict;
+use carp_common::verdict::Fate;
 use carp_common::wire::eth::{self, Ethernet};
+use carp_common::wire::ip::{self, Ipv4, Ipv6};
 
-use crate::world::{Maps, Packet, counted};
+use crate::world::{Judged, Maps, Packet, counted};
 use crate::{advert, arp, echo, ndp, vip};
 
+const NET: usize = 14;
 /// What is in front of everything that a stage looks at: an Ethernet header and ...
 const ARP: u32 = 14 + 28;
 /// ... with the head of an ICMP message behind it, or ...
@@ -15,8 +17,8 @@ const IPV6: u32 = 14 + 40 + 24;
 
 /// Decides about a frame, changes it so, and counts it.
 #[inline(always)]
-pub fn decide(packet: &mut impl Packet, maps: &impl Maps) -> Verdict {
-    judge(packet, maps).unwrap_or(Verdict::Pass)
+pub fn decide(packet: &mut impl Packet, maps: &impl Maps) -> Fate {
+    counted(judge(packet, maps), packet, maps)
 }
 
 /// The stages in order. Adverts go first, so that one sent to a virtual MAC is heard; a question
@@ -26,10 +28,10 @@ pub fn decide(packet: &mut impl Packet, maps: &impl Maps) -> Verdict {
 /// here even when its destination is one of our virtual MACs: that link has a program of its own.
 /// (A NIC that strips tags in hardware hides them from XDP: switch `rxvlan` off there.)
 ///
-/// Each stage's result is counted where it is called: of several stages' results in one place the
-/// compiler makes words that are half undefined, and the verifier refuses them.
+/// What is for others pays for one lookup at most, and for no call: a lookup is most of what a frame
+/// costs here.
 #[inline(always)]
-fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Verdict> {
+fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     if packet.is_tagged() {
         return None;
     }
@@ -41,28 +43,36 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Verdict> {
         eth::VLAN | eth::SERVICE_VLAN => return None,
         _ => {}
     }
-    hear(packet, ethertype, maps).or_else(|| serve(packet, ethertype, maps))
+    let protocol = protocol(packet, ethertype);
+    if protocol == ip::CARP
+        && let Some(judged) = hear(packet, ethertype, maps)
+    {
+        return Some(judged);
+    }
+    match (ethertype, protocol) {
+        (eth::ARP, _) => arp::asked(packet, maps).or_else(|| vip::virtual_mac(packet, maps)),
+        (eth::IPV4, ip::ICMP) => echo::asked_v4(packet, maps),
+        (eth::IPV4, _) => vip::virtual_mac(packet, maps).or_else(|| vip::packet_v4(packet, maps)),
+        (eth::IPV6, ip::ICMPV6) => ndp::solicited(packet, maps).or_else(|| echo::asked_v6(packet, maps)),
+        (eth::IPV6, _) => vip::virtual_mac(packet, maps).or_else(|| vip::packet_v6(packet, maps)),
+        (_, _) => vip::virtual_mac(packet, maps),
+    }
 }
 
-/// Adverts of both families in one place: judging them is most of the program. A function of its own,
-/// like the next: the kernel allows 512 bytes of stack for a chain of calls.
-#[inline(never)]
-fn hear(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Option<Verdict> {
-    advert::heard(packet, ethertype, maps).map(|judged| counted(judged, packet, maps))
-}
-
-/// The stages around the VIPs.
-#[inline(never)]
-fn serve(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Option<Verdict> {
-    let asked = match ethertype {
-        eth::IPV4 => echo::asked_v4(packet, maps).map(|judged| counted(judged, packet, maps)),
-        eth::IPV6 => {
-            let solicited = ndp::solicited(packet, maps).map(|judged| counted(judged, packet, maps));
-            solicited.or_else(|| echo::asked_v6(packet, maps).map(|judged| counted(judged, packet, maps)))
-        }
-        eth::ARP => arp::asked(packet, maps).map(|judged| counted(judged, packet, maps)),
+/// What an IP packet carries next; when it is none, or cut, a number that is no protocol's.
+#[inline(always)]
+fn protocol(packet: &impl Packet, ethertype: u16) -> u8 {
+    let protocol = match ethertype {
+        eth::IPV4 => packet.load::<Ipv4>(NET).map(|header| header.protocol),
+        eth::IPV6 => packet.load::<Ipv6>(NET).map(|header| header.next_header),
         _ => None,
     };
-    let fenced = asked.or_else(|| vip::virtual_mac(packet, maps).map(|judged| counted(judged, packet, maps)));
-    fenced.or_else(|| vip::packet(packet, maps).map(|judged| counted(judged, packet, maps)))
+    protocol.unwrap_or(ip::RESERVED)
+}
+
+/// Adverts of both families in one place: judging them is most of the program. A function of its own:
+/// the kernel allows 512 bytes of stack for a chain of calls.
+#[inline(never)]
+fn hear(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Option<Judged> {
+    advert::heard(packet, ethertype, maps)
 }

@@ -2,17 +2,18 @@
 #![expect(unsafe_code, reason = "map values are memory that user space may write at any time")]
 
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    Captured, Counter, Counts, DECISIONS_BYTES, Decision, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES,
+    Captured, Counts, DECISIONS_BYTES, Decision, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES,
     SAMPLE_EVERY, Sample, Sampled, TRACE_LOST, TRACE_UNTIL, Vip, VipKey, Window,
 };
 use carp_common::time::Instant;
 use carp_common::wire::Refusal;
 use carp_ebpf::world::{Desk, Maps, Room};
+use core::cell::UnsafeCell;
 use zerocopy::FromBytes;
 
 const HOST_ENTRIES: usize = MAX_HOSTS as usize;
@@ -46,6 +47,20 @@ static TRACE: Array<u64, 2> = Array::new();
 #[btf_map]
 static DECISIONS: RingBuf<(), { DECISIONS_BYTES as usize }> = RingBuf::new();
 
+/// When the exact time was last asked for, in units of about a millisecond, rounded down, and in the
+/// low bits the number of the tick that this was in.
+static ASKED: Word = Word(UnsafeCell::new(0));
+/// Enough that no tick of an old answer is taken for this one: hours.
+const TICK_BITS: u32 = 24;
+const TICKS: u64 = (1 << TICK_BITS) - 1;
+/// 2^20 nanoseconds.
+const UNIT: u32 = 20;
+
+struct Word(UnsafeCell<u64>);
+
+// SAFETY: used as one word by volatile reads and writes alone.
+unsafe impl Sync for Word {}
+
 #[used]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
@@ -59,6 +74,22 @@ impl Maps for Pinned {
     fn now(&self) -> Instant {
         // SAFETY: takes nothing and touches nothing.
         Instant::from_nanos(unsafe { bpf_ktime_get_ns() })
+    }
+
+    /// The exact time, asked for once a tick. The kernel puts in the tick's number, not a call.
+    #[inline(always)]
+    fn lately(&self) -> Instant {
+        // SAFETY: takes nothing and touches nothing.
+        let tick = unsafe { bpf_jiffies64() } & TICKS;
+        // SAFETY: one aligned word, read and written in one piece by all CPUs; whichever wins is right.
+        let asked = unsafe { ASKED.0.get().read_volatile() };
+        if asked & TICKS == tick && asked != 0 {
+            return Instant::from_nanos(asked >> TICK_BITS << UNIT);
+        }
+        let now = self.now();
+        // SAFETY: as above.
+        unsafe { ASKED.0.get().write_volatile(now.nanos() >> UNIT << TICK_BITS | tick) };
+        now
     }
 
     #[inline(always)]
@@ -184,10 +215,10 @@ impl Maps for Pinned {
 
     /// To this CPU's.
     #[inline(always)]
-    fn count(&self, slot: u32, counter: Counter) {
+    fn count(&self, slot: u32, counter: usize) {
         let Some(counts) = COUNTERS.get_ptr_mut(slot) else { return };
         // What is compared with the bound has to be what the place is made of, or the verifier sees none.
-        let index = core::hint::black_box(counter.index());
+        let index = core::hint::black_box(counter);
         // SAFETY: this CPU's own entry; each counter is one program's, and none preempts itself.
         if let Some(count) = unsafe { (*counts).get_mut(index) } {
             *count += 1;

@@ -7,6 +7,7 @@ use carp_common::verdict::{self, Ask, Verdict};
 use carp_common::wire::eth::{self, Ethernet};
 use carp_common::wire::ip::{self, Ipv6};
 use carp_common::wire::ndp::{self, Advertisement, Solicitation};
+use core::mem::offset_of;
 use core::net::Ipv6Addr;
 
 use crate::world::{Judged, Maps, Packet};
@@ -19,7 +20,7 @@ const ANSWER: usize = ICMP + size_of::<Advertisement>();
 /// frame's own has been, and a forger can do sums.
 #[inline(always)]
 pub fn solicited(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let header = *packet.load::<Ipv6>(IP)?;
+    let header = packet.load::<Ipv6>(IP)?;
     if header.version() != 6 || header.next_header != ip::ICMPV6 || header.hop_limit != ip::UNROUTED {
         return None;
     }
@@ -27,22 +28,25 @@ pub fn solicited(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     if question.kind != ndp::SOLICITATION || question.code != 0 {
         return None;
     }
-    let target = Ipv6Addr::from_octets(question.target);
+    let target = Ipv6Addr::from_octets(packet.address(ICMP + offset_of!(Solicitation, target))?);
     let vip = maps.vip_at(packet.link(), target.into())?;
     let verdict = verdict::vip(Ask::Solicitation, maps.serves(vip.slot));
     if let Verdict::Answer(_) = verdict
-        && answer(packet, target, header.source, vip).is_none()
+        && answer(packet, vip).is_none()
     {
         // No room for the answer in the frame. The window is open: the kernel may answer.
-        return Some(Judged { slot: vip.slot, verdict: Verdict::Pass });
+        return Some(Judged::new(vip.slot, Verdict::Pass));
     }
-    Some(Judged { slot: vip.slot, verdict })
+    Some(Judged::new(vip.slot, verdict))
 }
 
-/// In place. A probe by a node that has no address yet is answered to all nodes (section 7.2.4).
-#[inline(always)]
-fn answer(packet: &mut impl Packet, vip: Ipv6Addr, source: [u8; 16], entry: Vip) -> Option<()> {
+/// In place. A probe by a node that has no address yet is answered to all nodes (section 7.2.4). A
+/// function of its own, for its stack.
+#[inline(never)]
+fn answer(packet: &mut impl Packet, entry: Vip) -> Option<()> {
     let mac = virtual_mac(entry.vhid()?);
+    let vip = Ipv6Addr::from_octets(packet.load::<Solicitation>(ICMP)?.target);
+    let source = packet.load::<Ipv6>(IP)?.source;
     let asker = Mac(packet.load::<Ethernet>(0)?.source);
     let is_probe = source == [0; 16];
     let (to, destination, solicited) = match is_probe {

@@ -100,6 +100,18 @@ impl<const MORE: bool> Packet for Buffer<MORE> {
     fn reach(&mut self, _len: u32) {}
 
     #[inline(always)]
+    fn address(&self, at: usize) -> Option<[u8; 16]> {
+        let start = self.start() + at;
+        if start + size_of::<[u32; 4]>() > self.end() {
+            return None;
+        }
+        // SAFETY: inside the frame by the test above. The kernel puts what IP headers are made of at
+        // multiples of four on machines that need it (`NET_IP_ALIGN`), and its verifier refuses the
+        // program where that were not enough.
+        Some(zerocopy::transmute!(unsafe { (start as *const [u32; 4]).read() }))
+    }
+
+    #[inline(always)]
     fn copy<T: Wire>(&self, at: usize) -> Option<T> {
         self.load(at).copied()
     }
@@ -209,6 +221,18 @@ impl Packet for Skb {
             // it fails, for want of memory, the loads find nothing.
             let _out_of_reach = unsafe { bpf_skb_pull_data(self.skb(), len) };
         }
+    }
+
+    #[inline(always)]
+    fn address(&self, at: usize) -> Option<[u8; 16]> {
+        let start = self.context.data() + at;
+        if start + size_of::<[u32; 4]>() > self.context.data_end() {
+            return None;
+        }
+        // SAFETY: inside the frame by the test above. The kernel puts what IP headers are made of at
+        // multiples of four on machines that need it (`NET_IP_ALIGN`), and its verifier refuses the
+        // program where that were not enough.
+        Some(zerocopy::transmute!(unsafe { (start as *const [u32; 4]).read() }))
     }
 
     #[inline(always)]

@@ -4,9 +4,10 @@
 
 use carp_common::id::Mac;
 use carp_common::verdict::{self, Ask, Verdict};
-use carp_common::wire::eth::{self, Ethernet};
+use carp_common::wire::eth::Ethernet;
 use carp_common::wire::ip::{Ipv4, Ipv6};
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::mem::offset_of;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::world::{Judged, Maps, Packet};
 
@@ -23,28 +24,43 @@ pub fn virtual_mac(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged>
     if let Verdict::Rewrite(_) = verdict {
         packet.readdress(host.mac())?;
     }
-    Some(Judged { slot: host.slot, verdict })
+    Some(Judged::new(host.slot, verdict))
 }
 
-/// `None` when it is no IP packet to a VIP of this link. Options, extension headers and fragments
-/// do not matter: the destination has its fixed place.
+/// `None` when it is no IPv4 packet to a VIP of this link. Options and fragments do not matter: the
+/// destination has its fixed place.
 #[inline(always)]
-pub fn packet(packet: &impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let vip = maps.vip_at(packet.link(), destination(packet)?)?;
-    Some(Judged { slot: vip.slot, verdict: verdict::vip(Ask::Packet, maps.serves(vip.slot)) })
+pub fn packet_v4(packet: &impl Packet, maps: &impl Maps) -> Option<Judged> {
+    let vip = destination_v4(packet).and_then(|address| maps.vip_at(packet.link(), address))?;
+    Some(fenced(vip.slot, maps.serves(vip.slot)))
 }
 
+/// The same for IPv6. Extension headers do not matter either.
 #[inline(always)]
-fn destination(packet: &impl Packet) -> Option<core::net::IpAddr> {
-    match packet.load::<Ethernet>(0)?.ethertype.get() {
-        eth::IPV4 => {
-            let header = packet.load::<Ipv4>(IP)?;
-            (header.version() == 4).then(|| Ipv4Addr::from_octets(header.destination).into())
-        }
-        eth::IPV6 => {
-            let header = packet.load::<Ipv6>(IP)?;
-            (header.version() == 6).then(|| Ipv6Addr::from_octets(header.destination).into())
-        }
-        _ => None,
+pub fn packet_v6(packet: &impl Packet, maps: &impl Maps) -> Option<Judged> {
+    let vip = destination_v6(packet).and_then(|address| maps.vip_at(packet.link(), address))?;
+    Some(fenced(vip.slot, maps.serves(vip.slot)))
+}
+
+/// A packet to a VIP, over whatever MAC is no virtual one.
+#[inline(always)]
+pub fn fenced(slot: u32, serves: bool) -> Judged {
+    Judged::new(slot, verdict::vip(Ask::Packet, serves))
+}
+
+/// Where an IPv4 packet goes; `None` when it is none.
+#[inline(always)]
+pub fn destination_v4(packet: &impl Packet) -> Option<IpAddr> {
+    let header = packet.load::<Ipv4>(IP)?;
+    (header.version() == 4).then(|| Ipv4Addr::from_octets(header.destination).into())
+}
+
+/// Where an IPv6 packet goes; `None` when it is none.
+#[inline(always)]
+pub fn destination_v6(packet: &impl Packet) -> Option<IpAddr> {
+    let header = packet.load::<Ipv6>(IP)?;
+    if header.version() != 6 {
+        return None;
     }
+    Some(Ipv6Addr::from_octets(packet.address(IP + offset_of!(Ipv6, destination))?).into())
 }

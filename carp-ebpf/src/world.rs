@@ -4,11 +4,12 @@
 use carp_common::admission::Auth;
 use carp_common::auth::Scratch;
 use carp_common::id::{IfIndex, Mac, Vhid};
-use carp_common::map::{Captured, Counter, Decision, Host, Sample, Vip, VipKey, Window};
+use carp_common::map::{Captured, Decision, Host, Sample, Vip, VipKey, Window};
 use carp_common::time::Instant;
-use carp_common::verdict::Verdict;
+use carp_common::verdict::{Fate, Verdict};
 use carp_common::wire::{Bytes, Heard, Refusal, Wire};
 use core::net::IpAddr;
+use core::num::NonZeroU64;
 
 use crate::advert;
 
@@ -30,6 +31,13 @@ pub trait Packet: Bytes {
     /// Brings as many of the first `len` bytes as there are into one piece.
     fn reach(&mut self, len: u32);
 
+    /// The 16 bytes at this offset from the frame's begin, which is that of a header of IP or of what is
+    /// in it, or an address there: as [`Bytes::load`], but as fast as the kernel's own code reads them.
+    #[inline(always)]
+    fn address(&self, at: usize) -> Option<[u8; 16]> {
+        self.load(at).copied()
+    }
+
     /// A copy of what lies at this offset, wherever in memory; `None` when the frame ends before it.
     fn copy<T: Wire>(&self, at: usize) -> Option<T>;
 
@@ -47,6 +55,10 @@ pub trait Packet: Bytes {
 pub trait Maps {
     /// Nanoseconds of `CLOCK_MONOTONIC`, the daemon's clock too.
     fn now(&self) -> Instant;
+
+    /// A moment that is not after now, and as a rule no more than [`LATELY`](carp_common::map::LATELY) before.
+    /// Costs little.
+    fn lately(&self) -> Instant;
 
     /// The virtual host with this vhid on this link; an entry that is as good as none is none.
     fn host(&self, link: IfIndex, vhid: Vhid) -> Option<Host>;
@@ -79,8 +91,8 @@ pub trait Maps {
     /// As [`Maps::capture`], a refused one.
     fn sample(&self, fill: impl FnOnce(&mut Sample)) -> Option<()>;
 
-    /// Adds one to a counter of a virtual host.
-    fn count(&self, slot: u32, counter: Counter);
+    /// Adds one to a counter of a virtual host, by its place in [`Counts`](carp_common::map::Counts).
+    fn count(&self, slot: u32, counter: usize);
 
     /// Whether the log of decisions is on.
     fn is_logging(&self) -> bool;
@@ -88,23 +100,35 @@ pub trait Maps {
     /// Puts a decision into it, written in place by `fill`, which gets a zeroed record.
     fn log(&self, fill: impl FnOnce(&mut Decision));
 
-    /// The VIP with this address on this link. An IPv4 address in IPv6's clothes is none, although the
-    /// map's keys look like it: no such packet is to be on a wire (RFC 4291 section 2.5.5.2).
+    /// The VIP with this address on this link. A group is none, and not looked up: most of what is for
+    /// everybody. An IPv4 address in IPv6's clothes is none, although the map's keys look like it: no such
+    /// packet is to be on a wire (RFC 4291 section 2.5.5.2).
     #[inline(always)]
     fn vip_at(&self, link: IfIndex, address: IpAddr) -> Option<Vip> {
         match address {
-            IpAddr::V6(ip) if ip.to_bits() >> 32 == 0xffff => None,
+            IpAddr::V4(ip) if ip.octets()[0] >> 4 == 0xe => None,
+            IpAddr::V6(ip) if ip.octets()[0] == 0xff || is_mapped(ip.octets()) => None,
             IpAddr::V4(_) | IpAddr::V6(_) => self.vip(&VipKey::new(link, address)),
         }
     }
 
     /// Whether this slot's window is open; that of a slot that cannot be never is.
+    ///
+    /// The exact time costs half as much as all the rest of a drop, and is not asked for when the
+    /// window is closed for some time to come. Should the rule of [`Maps::lately`] not hold for once,
+    /// it opens that much later: the safe side.
     #[inline(always)]
     fn serves(&self, slot: u32) -> bool {
-        let Some(window) = self.window(slot).filter(|window| !window.is_shut()) else { return false };
-        let now = self.now();
-        window.is_leased(now) || (window.is_armed(now) && window.is_open(self.heard(slot), now))
+        let Some(window) = self.window(slot) else { return false };
+        let heard = if window.dead == 0 { Instant::ZERO } else { self.heard(slot) };
+        !window.is_surely_closed(heard, self.lately()) && window.is_open(heard, self.now())
     }
+}
+
+/// Byte by byte, as it lies in the frame: at most of them the first one tells.
+#[inline(always)]
+const fn is_mapped(address: [u8; 16]) -> bool {
+    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
 }
 
 /// Where an advert is worked on: the kernel's stack is too small.
@@ -129,27 +153,56 @@ pub enum Room {
     Taken(Heard),
 }
 
-/// What a stage makes of a frame, and whose it is: the slot of a virtual host.
-pub(crate) struct Judged {
-    pub(crate) slot: u32,
-    pub(crate) verdict: Verdict,
+/// What a stage makes of a frame, and whose it is: the slot of a virtual host. All in one word: where
+/// several stages' results come together the compiler makes half undefined ones of two, and the verifier
+/// refuses them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Judged(NonZeroU64);
+
+impl Judged {
+    /// The slot in the upper half, then what is counted, counted from one, and the fate.
+    #[inline(always)]
+    pub(crate) fn new(slot: u32, verdict: Verdict) -> Self {
+        let counted = verdict.counter().map_or(0, |counter| counter.index() as u64 + 1);
+        Self(NonZeroU64::MIN | u64::from(slot) << 32 | counted << 8 | (verdict.fate() as u64) << 1)
+    }
+
+    #[inline(always)]
+    const fn slot(self) -> u32 {
+        (self.0.get() >> 32) as u32
+    }
+
+    /// The place of its counter in [`Counts`](carp_common::map::Counts); `None` when it is not counted.
+    #[inline(always)]
+    pub(crate) const fn counter(self) -> Option<usize> {
+        ((self.0.get() >> 8 & 0xff) as usize).checked_sub(1)
+    }
+
+    #[inline(always)]
+    const fn fate(self) -> Fate {
+        match self.0.get() >> 1 & 3 {
+            0 => Fate::Passes,
+            1 => Fate::GoesBack,
+            _ => Fate::Ends,
+        }
+    }
 }
 
 /// Counts what was decided, and logs what was answered or dropped.
 #[inline(always)]
-pub(crate) fn counted(Judged { slot, verdict }: Judged, packet: &impl Packet, maps: &impl Maps) -> Verdict {
-    if let Some(counter) = verdict.counter() {
-        maps.count(slot, counter);
-        if let Verdict::Answer(_) | Verdict::Drop(_) = verdict
-            && maps.is_logging()
-        {
-            log(slot, counter.index(), packet, maps);
+pub(crate) fn counted(judged: Option<Judged>, packet: &impl Packet, maps: &impl Maps) -> Fate {
+    let Some(judged) = judged else { return Fate::Passes };
+    let fate = judged.fate();
+    if let Some(counter) = judged.counter() {
+        maps.count(judged.slot(), counter);
+        if fate != Fate::Passes && maps.is_logging() {
+            log(judged.slot(), counter, packet, maps);
         }
     }
-    verdict
+    fate
 }
 
-/// A function of its own, as every stage would have it.
+/// A function of its own, for its stack.
 #[inline(never)]
 fn log(slot: u32, counter: usize, packet: &impl Packet, maps: &impl Maps) {
     maps.log(|decision| {

@@ -7,6 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// IP protocol and next header of CARP, and of VRRP.
 pub const CARP: u8 = 112;
+/// A number that is no protocol's.
+pub const RESERVED: u8 = 255;
 /// Protocol of ICMP.
 pub const ICMP: u8 = 1;
 /// Next header of ICMPv6.

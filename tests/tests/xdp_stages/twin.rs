@@ -4,10 +4,10 @@ use crate::harness::{Action, Hook, ONE_BUFFER};
 use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::{
-    Captured, Counter, Counts, Decision, Host, HostKey, RING_BYTES, SAMPLE_EVERY, Sample, Vip, VipKey, Window,
+    Captured, Counts, Decision, Host, HostKey, RING_BYTES, SAMPLE_EVERY, Sample, Vip, VipKey, Window,
 };
-use carp_common::time::Instant;
-use carp_common::verdict::Verdict;
+use carp_common::time::{Instant, Span};
+use carp_common::verdict::Fate;
 use carp_common::wire::{Bytes, Refusal, Wire};
 use carp_ebpf::world::{Desk, Maps, Packet};
 use carp_ebpf::{egress, ingress};
@@ -40,11 +40,11 @@ impl Twin {
         self.now = now;
         let first = if hook.is_xdp() { ONE_BUFFER } else { usize::MAX };
         let mut frame = Slice { link, bytes: frame.to_vec(), first };
-        let verdict = match hook {
+        let fate = match hook {
             Hook::Xdp | Hook::OneBuffer | Hook::Tc => ingress::decide(&mut frame, self),
             Hook::Egress => egress::decide(&mut frame, self),
         };
-        (Action::of(verdict), frame.bytes)
+        (Action::of(fate), frame.bytes)
     }
 
     pub fn set_host(&mut self, key: HostKey, host: Option<Host>) {
@@ -88,6 +88,10 @@ impl Twin {
 impl Maps for Twin {
     fn now(&self) -> Instant {
         self.now
+    }
+
+    fn lately(&self) -> Instant {
+        self.now - Span::millis(3)
     }
 
     fn host(&self, link: IfIndex, vhid: Vhid) -> Option<Host> {
@@ -147,8 +151,8 @@ impl Maps for Twin {
         self.decisions.borrow_mut().push(Decision { at: 0, ..decision });
     }
 
-    fn count(&self, slot: u32, counter: Counter) {
-        self.counts.borrow_mut().entry(slot).or_default()[counter.index()] += 1;
+    fn count(&self, slot: u32, counter: usize) {
+        self.counts.borrow_mut().entry(slot).or_default()[counter] += 1;
     }
 }
 
@@ -207,11 +211,11 @@ impl Packet for Slice {
 }
 
 impl Action {
-    fn of(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Pass | Verdict::Serve(_) | Verdict::Rewrite(_) => Self::Pass,
-            Verdict::Answer(_) => Self::Back,
-            Verdict::Drop(_) => Self::Drop,
+    fn of(fate: Fate) -> Self {
+        match fate {
+            Fate::Passes => Self::Pass,
+            Fate::GoesBack => Self::Back,
+            Fate::Ends => Self::Drop,
         }
     }
 }
