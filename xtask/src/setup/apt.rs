@@ -21,7 +21,7 @@ enum Sign {
     File(&'static str),
 }
 
-const PACKAGES: [Package; 20] = [
+const PACKAGES: [Package; 21] = [
     Package { name: "git", sign: Sign::Program("git"), scope: Scope::Build },
     Package { name: "gcc", sign: Sign::Program("cc"), scope: Scope::Build },
     Package { name: "libc6-dev", sign: Sign::File("/usr/include/stdio.h"), scope: Scope::Build },
@@ -31,6 +31,7 @@ const PACKAGES: [Package; 20] = [
     Package { name: "bpftool", sign: Sign::Program("bpftool"), scope: Scope::Test },
     Package { name: "tcpdump", sign: Sign::Program("tcpdump"), scope: Scope::Test },
     Package { name: "tshark", sign: Sign::Program("tshark"), scope: Scope::Test },
+    Package { name: "keepalived", sign: Sign::Program("keepalived"), scope: Scope::Test },
     Package { name: "ucarp", sign: Sign::Program("ucarp"), scope: Scope::Test },
     Package { name: "qemu-system-x86", sign: Sign::Program("qemu-system-x86_64"), scope: Scope::Vm },
     Package { name: "busybox-static", sign: Sign::Program("busybox"), scope: Scope::Vm },
