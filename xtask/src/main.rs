@@ -33,7 +33,7 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Install what is missing: distribution packages, BPF compiler, BPF linker
+    /// Install what is missing: distribution packages, BPF compiler, BPF linker, kernels for virtual machines
     Setup,
     /// Build the XDP and tc programs into target/bpf/carp-ebpf.o
     BuildEbpf,

@@ -6,7 +6,7 @@ mod linker;
 
 use anyhow::Result;
 
-use crate::bpf;
+use crate::{bpf, vmtest};
 
 pub use debian::{Debian, lock};
 pub use linker::find as find_linker;
@@ -36,10 +36,15 @@ impl Scope {
     }
 }
 
-/// `cargo xtask setup`: install everything, one line per item.
+/// `cargo xtask setup`: install everything that `cargo xtask test` needs, one line per item.
 pub fn verb() -> Result<()> {
-    apt::components(Report::Everything)?;
-    work(Scope::Test, Report::Everything)
+    let report = Report::Everything;
+    apt::components(report)?;
+    work(Scope::Vm, report)?;
+    for (kernel, is_new) in vmtest::kernels_of_step()? {
+        report.item(&format!("kernel {kernel}"), is_new);
+    }
+    Ok(())
 }
 
 /// Installs what `scope` misses; silent when that is nothing.

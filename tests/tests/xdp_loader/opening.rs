@@ -6,7 +6,9 @@ use aya::programs::{Xdp, XdpMode};
 use carp_common::map::{Counter, Window};
 use carp_common::time::Instant;
 use carp_tests::lab::kernel::has_tcx;
-use carp_user::io::bpf::{Attached, Counters, Datapath, Error, Mode, OBJECT, PROGRAM, Standing, read_pinned};
+use carp_user::io::bpf::{
+    Attached, Counters, Datapath, Error, Mode, OBJECT, Standing, program_of_this_kernel, read_pinned,
+};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// Those that carpd keeps, as far as they are about programs.
@@ -97,8 +99,8 @@ fn an_error_half_way_leaves_everything_as_it_was() {
 #[test]
 fn a_foreign_program_is_named_with_who_holds_it_and_left_alone() {
     within(2, || {
-        let mut foreign = aya::Ebpf::load(OBJECT).unwrap();
-        let xdp: &mut Xdp = foreign.program_mut(PROGRAM).unwrap().try_into().unwrap();
+        let (program, mut foreign) = (program_of_this_kernel(), aya::Ebpf::load(OBJECT).unwrap());
+        let xdp: &mut Xdp = foreign.program_mut(program).unwrap().try_into().unwrap();
         xdp.load().unwrap();
         let ours = format!("held by process {} (", std::process::id());
         for (mode, name) in [(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")] {
@@ -106,7 +108,7 @@ fn a_foreign_program_is_named_with_who_holds_it_and_left_alone() {
             let id = program_on("a1").unwrap();
             let error = refused(id);
             assert!(
-                error.starts_with(&format!("a1 already has a {name} XDP program, carp (id {id})")),
+                error.starts_with(&format!("a1 already has a {name} XDP program, {program} (id {id})")),
                 "{error}"
             );
             assert!(error.contains(&format!(", its link {ours}")), "{error}");
@@ -132,8 +134,8 @@ fn a_foreign_program_is_named_with_the_capabilities_that_carpd_keeps() {
         let place = Instance::new();
         std::fs::create_dir_all(place.folder()).unwrap();
         let pin = place.folder().join("foreign");
-        let mut foreign = aya::Ebpf::load(OBJECT).unwrap();
-        let xdp: &mut Xdp = foreign.program_mut(PROGRAM).unwrap().try_into().unwrap();
+        let (program, mut foreign) = (program_of_this_kernel(), aya::Ebpf::load(OBJECT).unwrap());
+        let xdp: &mut Xdp = foreign.program_mut(program).unwrap().try_into().unwrap();
         xdp.load().unwrap();
         let link = xdp.attach("a1", XdpMode::Skb).and_then(|link| xdp.take_link(link)).unwrap();
         drop(FdLink::try_from(link).unwrap().pin(&pin).unwrap());
@@ -144,7 +146,7 @@ fn a_foreign_program_is_named_with_the_capabilities_that_carpd_keeps() {
         set_capabilities(None, sets).unwrap();
         let error = refused(id);
         assert!(
-            error.contains(&format!("carp (id {id}), its link pinned as {}: ", pin.display())),
+            error.contains(&format!("{program} (id {id}), its link pinned as {}: ", pin.display())),
             "{error}"
         );
         assert!(error.contains(&format!("(rm {})", pin.display())), "{error}");

@@ -5,7 +5,7 @@ use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, loaded_links, t
 use carp_common::map::Window;
 use carp_tests::lab::age_build;
 use carp_tests::lab::kernel::has_tcx;
-use carp_user::io::bpf::{Attached, INGRESS_PROGRAM, Mode, OBJECT, PROGRAM, read_pinned};
+use carp_user::io::bpf::{Attached, INGRESS_PROGRAM, Mode, OBJECT, program_of_this_kernel, read_pinned};
 
 const WINDOW: Window = Window { serve_until: 1 << 40, ..Window::CLOSED };
 
@@ -20,7 +20,7 @@ fn at_ingress(name: &str) -> Vec<(u32, Option<u32>)> {
 fn tcx_leaves_the_xdp_slot_to_another_and_is_gone_on_with_like_xdp() {
     within(1, || {
         let mut foreign = aya::Ebpf::load(OBJECT).unwrap();
-        let xdp: &mut Xdp = foreign.program_mut(PROGRAM).unwrap().try_into().unwrap();
+        let xdp: &mut Xdp = foreign.program_mut(program_of_this_kernel()).unwrap().try_into().unwrap();
         xdp.load().unwrap();
         xdp.attach("a0", XdpMode::Driver).unwrap();
         let theirs = program_on("a0");

@@ -21,7 +21,7 @@ enum Sign {
     File(&'static str),
 }
 
-const PACKAGES: [Package; 21] = [
+const PACKAGES: [Package; 22] = [
     Package { name: "git", sign: Sign::Program("git"), scope: Scope::Build },
     Package { name: "gcc", sign: Sign::Program("cc"), scope: Scope::Build },
     Package { name: "libc6-dev", sign: Sign::File("/usr/include/stdio.h"), scope: Scope::Build },
@@ -42,6 +42,11 @@ const PACKAGES: [Package; 21] = [
     Package { name: "zstd", sign: Sign::Program("zstd"), scope: Scope::Vm },
     Package { name: "lz4", sign: Sign::Program("lz4"), scope: Scope::Vm },
     Package { name: "xz-utils", sign: Sign::Program("xz"), scope: Scope::Vm },
+    Package {
+        name: "debian-archive-keyring",
+        sign: Sign::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
+        scope: Scope::Vm,
+    },
     Package { name: "g++", sign: Sign::Program("c++"), scope: Scope::Fuzz },
 ];
 

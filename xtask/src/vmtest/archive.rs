@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::Series;
-use crate::command::{cache_dir, capture, is_root, run};
+use crate::command::{cache_dir, capture, is_root, run, which};
 
 /// Small suites only (0.5 MB each, a full one has 10): between them they have all series that we want.
 const SUITES: [(Repository, &str); 5] = [
@@ -20,6 +20,9 @@ const SUITES: [(Repository, &str); 5] = [
     (Repository::Main, "bookworm-backports"),
     (Repository::Main, "trixie-backports"),
 ];
+/// What to do without a network.
+const ONLINE: &str = "Kernels come from Debian's mirrors: run this again with a network (behind a proxy with http_proxy set). A \
+    kernel that has been fetched once is kept and works offline.";
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// How old the lists may be.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
@@ -57,8 +60,11 @@ impl Archive {
     /// Refreshes the lists when they are old and reads them; old ones do when there is no network.
     ///
     /// # Errors
-    /// No mirror of Debian in the system's sources, or no lists at all.
+    /// No apt, no mirror of Debian in the system's sources, or no lists at all.
     pub fn open() -> Result<Self> {
+        if which("apt-get").is_none() || which("dpkg-deb").is_none() {
+            bail!("kernels are fetched and unpacked by apt and dpkg, which this machine does not have");
+        }
         let folder = cache_dir()?.join("kernels/apt");
         let config = configure(&folder)?;
         let stamp = folder.join("updated");
@@ -73,7 +79,7 @@ impl Archive {
         let available = capture(apt("apt-cache", &config).arg("dumpavail"))?;
         let packages: Vec<_> = available.split("\n\n").filter_map(Package::read).collect();
         if packages.is_empty() {
-            bail!("apt knows no kernel; is there a network?");
+            bail!("apt has no list of kernels. {ONLINE}");
         }
         Ok(Self { config, packages })
     }
@@ -86,14 +92,14 @@ impl Archive {
         Some([image].into_iter().chain(parts).cloned().collect())
     }
 
-    /// Fetches packages into a folder; apt checks their signatures.
+    /// Fetches packages into a folder; apt checks size and hash of each against the signed list.
     ///
     /// # Errors
     /// Whatever apt says.
     pub fn download(&self, packages: &[Package], into: &Path) -> Result<()> {
         let names = packages.iter().map(|package| format!("{}={}", package.name, package.version));
         let mut apt = apt("apt-get", &self.config);
-        capture(apt.current_dir(into).args(["-q", "download"]).args(names)).map(drop)
+        capture(apt.current_dir(into).args(["-q", "download"]).args(names)).context(ONLINE).map(drop)
     }
 
     /// Of a superseded kernel the modules leave the archive at once, while the image that needs them stays.
@@ -170,11 +176,14 @@ fn configure(folder: &Path) -> Result<PathBuf> {
         fs::create_dir_all(folder.join(name)).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     File::create(folder.join("status"))?; // as if nothing were installed
-    let (mirror, sources) = (mirror()?, folder.join("kernels.sources"));
+    let sources = folder.join("kernels.sources");
+    let main = mirror("/debian")
+        .context("the system's apt sources name no mirror of Debian, which has the kernels")?;
+    let security = mirror("/debian-security").unwrap_or_else(|| format!("{main}-security"));
     let stanzas = SUITES.map(|(repository, suite)| {
         let address = match repository {
-            Repository::Main => mirror.clone(),
-            Repository::Security => format!("{mirror}-security"),
+            Repository::Main => &main,
+            Repository::Security => &security,
         };
         format!(
             "Types: deb\nURIs: {address}\nSuites: {suite}\nComponents: main\nArchitectures: amd64\nSigned-By: {KEYS}\n"
@@ -206,20 +215,20 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
 Acquire::Check-Valid-Until "false";
 Acquire::Retries "3";
+APT::Update::Error-Mode "any";
 APT::Architecture "amd64";
 APT::Sandbox::User "{user}";
 "#
     )
 }
 
-/// The mirror of Debian that the system uses.
-fn mirror() -> Result<String> {
+/// The mirror that the system uses for an archive whose address ends so.
+fn mirror(end: &str) -> Option<String> {
     let mut ask = Command::new("apt-get");
     ask.args(["indextargets", "--no-release-info", "--format", "$(REPO_URI)", "Created-By: Packages"]);
-    let addresses = capture(&mut ask)?;
+    let addresses = capture(&mut ask).unwrap_or_default();
     let mut addresses = addresses.lines().map(|line| line.trim_end_matches('/'));
-    let found = addresses.find(|address| address.ends_with("/debian"));
-    found.map(ToOwned::to_owned).context("no mirror of Debian in the system's apt sources")
+    addresses.find(|address| address.ends_with(end)).map(ToOwned::to_owned)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::payload::{self, Payload};
-use super::{Job, modules};
+use super::{Job, Task, modules};
 
 /// Lines of the guest that are for us begin so.
 pub const MARK: &str = "VMTEST-";
@@ -17,7 +17,7 @@ const LIMIT: u32 = 900;
 ///
 /// # Errors
 /// A kernel without modules; a full disk.
-pub fn write(payload: &Payload, job: &Job, arguments: &[String], file: &Path) -> Result<()> {
+pub fn write(payload: &Payload, job: &Job, file: &Path) -> Result<()> {
     let mut cpio = payload.common.clone();
     for folder in ["/proc", "/sys", "/dev", "/run", "/tmp", "/root"] {
         cpio.folder(folder)?;
@@ -25,8 +25,8 @@ pub fn write(payload: &Payload, job: &Job, arguments: &[String], file: &Path) ->
     cpio.device("/dev/console", 5, 1)?;
     cpio.device("/dev/null", 1, 3)?;
     modules::add(&mut cpio, &job.kernel.tree)?;
-    payload.add(&mut cpio, &job.target)?;
-    cpio.file("/init", 0o755, init(&job.target, arguments).as_bytes())?;
+    payload.add(&mut cpio, &job.task.target)?;
+    cpio.file("/init", 0o755, init(&job.task).as_bytes())?;
     fs::write(file, cpio.finish()?)?;
     Ok(())
 }
@@ -34,7 +34,8 @@ pub fn write(payload: &Payload, job: &Job, arguments: &[String], file: &Path) ->
 /// The kernel's own messages go to the first serial line, and what is said here to the second: a warning of the
 /// kernel's must not cut a line of ours in two. Nothing raises the limit on locked memory, against which kernels before
 /// 5.11 count BPF: that is the product's task.
-fn init(target: &str, arguments: &[String]) -> String {
+fn init(task: &Task) -> String {
+    let Task { target, arguments } = task;
     let arguments: String =
         arguments.iter().map(|word| format!(" '{}'", word.replace('\'', r"'\''"))).collect();
     let test = format!("$B timeout -s KILL {LIMIT} {}/{target} --test-threads=1{arguments}", payload::FOLDER);
@@ -68,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_script_runs_the_target_with_its_arguments() {
-        let script = init("xdp_a", &["it's".to_owned()]);
+        let script = init(&Task { target: "xdp_a".to_owned(), arguments: vec!["it's".to_owned()] });
         assert!(script.contains("/payload/xdp_a --test-threads=1 'it'\\''s'\n"));
         assert!(script.contains("echo VMTEST-BEGIN") && !script.contains('@'));
     }

@@ -22,6 +22,8 @@ pub struct Kernel {
     pub version: String,
     /// The unpacked packages, and `vmlinux`.
     pub tree: PathBuf,
+    /// It was not in the cache before.
+    pub is_new: bool,
 }
 
 /// Of a kept kernel: the name of the link to it.
@@ -56,7 +58,8 @@ impl Kernel {
             archive.select(series).with_context(|| format!("Debian has no kernel {series} now"))?;
         let image = packages.first().context("a kernel of no packages")?;
         let tree = cache()?.join(format!("{}_{}", image.name, image.version));
-        if !tree.exists() {
+        let is_new = !tree.exists();
+        if is_new {
             eprintln!("fetching {} {} ...", image.name, image.version);
             unpack(archive, &packages, &tree)?;
         }
@@ -64,13 +67,13 @@ impl Kernel {
         fs::remove_file(&link).ok(); // not there the first time
         symlink(tree.file_name().unwrap_or_default(), &link)?;
         forget_superseded()?;
-        Self::at(tree, series)
+        Ok(Self { is_new, ..Self::at(tree, series)? })
     }
 
     fn at(tree: PathBuf, series: &Series) -> Result<Self> {
         let name = tree.file_name().and_then(OsStr::to_str).unwrap_or_default();
         let (_, version) = name.split_once('_').with_context(|| format!("{name} has no version"))?;
-        Ok(Self { series: series.clone(), version: version.to_owned(), tree })
+        Ok(Self { series: series.clone(), version: version.to_owned(), tree, is_new: false })
     }
 }
 

@@ -32,7 +32,7 @@ impl Payload {
     ///
     /// # Errors
     /// Something does not compile, or a tool is not installed.
-    pub fn collect(targets: &[String], work: &Path) -> Result<Self> {
+    pub fn collect(targets: &[&str], work: &Path) -> Result<Self> {
         let folder = work.join("stripped");
         fs::create_dir_all(&folder)?;
         let mut common = Cpio::default();
@@ -85,7 +85,7 @@ fn programs() -> Result<BTreeMap<String, PathBuf>> {
 }
 
 /// Optimised, too: an emulated processor takes a third of the time for them.
-fn tests(targets: &[String]) -> Result<BTreeMap<String, PathBuf>> {
+fn tests(targets: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let mut tests = cargo();
     tests.args(["test", "--release", "--workspace", "--locked", "--no-run"]);
     for name in targets {

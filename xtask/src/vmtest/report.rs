@@ -1,26 +1,29 @@
 //! The results as a table (kernel × test), as JSON, and as a part of `docs/kernels.md`.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use crate::command::root;
 use crate::test::Tally;
 
 /// How a test target ended on one kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ran {
     /// The target.
     pub name: String,
     /// Its tests.
+    #[serde(flatten)]
     pub tally: Tally,
     /// Names of tests that failed, or why the target has no result.
     pub failures: Vec<String>,
 }
 
 /// The results of one kernel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// `6.1`, or `newest`.
     pub series: String,
@@ -29,12 +32,73 @@ pub struct Column {
     /// `uname -r`; none when it never started.
     pub release: Option<String>,
     /// By test target.
+    #[serde(rename = "targets")]
     pub ran: Vec<Ran>,
 }
 
+/// The last result of each target on each kernel, as kept in a file.
+#[derive(Serialize, Deserialize)]
+pub struct Results {
+    schema: u32,
+    /// By kernel.
+    pub kernels: Vec<Column>,
+}
+
+const SCHEMA: u32 = 1;
 const DOCUMENT: &str = "docs/kernels.md";
 const BEGIN: &str = "<!-- written by `cargo xtask vmtest --write` -->\n";
 const END: &str = "<!-- end -->\n";
+
+impl Results {
+    /// Those of the file; none when there is no file, or one of another form.
+    pub fn read(file: &Path) -> Self {
+        let read = fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        read.filter(|results: &Self| results.schema == SCHEMA).unwrap_or_else(|| Self::of(Vec::new()))
+    }
+
+    /// Of these kernels.
+    pub fn of(kernels: Vec<Column>) -> Self {
+        Self { schema: SCHEMA, kernels }
+    }
+
+    /// Takes over what has just been found. What was found on an older kernel of the series goes.
+    pub fn renew(&mut self, fresh: Column) {
+        let Some(column) = self.kernels.iter_mut().find(|column| column.series == fresh.series) else {
+            self.kernels.push(fresh);
+            return;
+        };
+        if column.version == fresh.version {
+            column.release = fresh.release.or(column.release.take());
+            column.ran.retain(|ran| fresh.ran.iter().all(|newer| newer.name != ran.name));
+            column.ran.extend(fresh.ran);
+        } else {
+            *column = fresh;
+        }
+    }
+
+    /// Writes them into the file.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Puts the table of these kernels into the document, in place of the last one.
+    ///
+    /// # Errors
+    /// The document has no place for it.
+    pub fn write_document(&self, series: &[&str]) -> Result<()> {
+        let column = |series: &&str| self.kernels.iter().find(|column| column.series == *series).cloned();
+        let columns: Vec<Column> = series.iter().filter_map(column).collect();
+        let file = root().join(DOCUMENT);
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {DOCUMENT}"))?;
+        let text = with_table(&text, &table(&columns))
+            .with_context(|| format!("{DOCUMENT} has no `{}`", BEGIN.trim()))?;
+        fs::write(&file, text).with_context(|| format!("cannot write {DOCUMENT}"))
+    }
+}
 
 /// The sum of everything.
 pub fn total(columns: &[Column]) -> Tally {
@@ -45,58 +109,18 @@ pub fn total(columns: &[Column]) -> Tally {
 
 /// The table in Markdown, which reads as plain text too, and below it what failed.
 pub fn table(columns: &[Column]) -> String {
-    let mut names: Vec<&str> =
-        columns.iter().flat_map(|column| &column.ran).map(|ran| ran.name.as_str()).collect();
     // What loads programs first, then the labs.
-    names.sort_by_key(|name| (name.starts_with("lab_"), *name));
-    names.dedup();
+    let names: BTreeSet<(bool, &str)> = columns
+        .iter()
+        .flat_map(|column| &column.ran)
+        .map(|ran| (ran.name.starts_with("lab_"), ran.name.as_str()))
+        .collect();
     let mut rows = vec![["passed".to_owned()].into_iter().chain(columns.iter().map(Column::title)).collect()];
-    rows.extend(names.iter().map(|name| {
+    rows.extend(names.into_iter().map(|(_, name)| {
         let cells = columns.iter().map(|column| column.cell(name));
         [format!("`{name}`")].into_iter().chain(cells).collect::<Vec<_>>()
     }));
     format!("{}{}", aligned(&rows), failures(columns))
-}
-
-/// The same for programs.
-pub fn json(columns: &[Column]) -> Value {
-    let targets = |column: &Column| -> Vec<Value> {
-        let ran = column.ran.iter();
-        ran.map(|ran| {
-            json!({
-                "name": ran.name,
-                "passed": ran.tally.passed,
-                "failed": ran.tally.failed,
-                "skipped": ran.tally.skipped,
-                "failures": ran.failures,
-            })
-        })
-        .collect()
-    };
-    let kernels: Vec<Value> = columns
-        .iter()
-        .map(|column| {
-            json!({
-                "series": column.series,
-                "version": column.version,
-                "release": column.release,
-                "targets": targets(column),
-            })
-        })
-        .collect();
-    json!({ "schema": 1, "kernels": kernels })
-}
-
-/// Puts the table into the document, in place of the last one.
-///
-/// # Errors
-/// The document has no place for it.
-pub fn write_document(columns: &[Column]) -> Result<()> {
-    let file = root().join(DOCUMENT);
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {DOCUMENT}"))?;
-    let text = with_table(&text, &table(columns))
-        .with_context(|| format!("{DOCUMENT} has no `{}`", BEGIN.trim()))?;
-    fs::write(&file, text).with_context(|| format!("cannot write {DOCUMENT}"))
 }
 
 impl Column {
@@ -187,7 +211,26 @@ Failed:
 ";
         assert_eq!(table(&columns()), expected);
         assert_eq!(total(&columns()).to_string(), "27 passed, 1 failed, 0 skipped");
-        assert_eq!(json(&columns())["kernels"][0]["targets"][0]["failures"][0], "it moves");
+    }
+
+    #[test]
+    fn a_result_takes_the_place_of_the_last_one_and_a_newer_kernel_begins_anew() {
+        let mut results = Results::of(columns());
+        let mut fresh = columns();
+        fresh[0].ran = vec![ran("lab_b", 4, &[])];
+        fresh[1].version = "7.4.1-1".to_owned();
+        fresh[1].ran = vec![ran("lab_b", 4, &[])];
+        fresh.iter().cloned().for_each(|column| results.renew(column));
+        assert_eq!(results.kernels[0].ran, [ran("xdp_a", 12, &[]), ran("lab_b", 4, &[])]);
+        assert_eq!(results.kernels[1], fresh[1]);
+    }
+
+    #[test]
+    fn results_come_out_of_their_file_as_they_went_in() {
+        let results = Results::of(columns());
+        let text = serde_json::to_string(&results).unwrap();
+        assert_eq!(serde_json::from_str::<Results>(&text).unwrap().kernels, columns());
+        assert!(text.contains(r#""targets":[{"name":"lab_b","passed":3,"failed":1"#));
     }
 
     #[test]
