@@ -96,12 +96,13 @@ impl Auth {
         Span::nanos(self.patience)
     }
 
-    /// Judges an advert for this virtual host, cheap things first.
+    /// Judges an advert for this virtual host, cheap things first; `is_signed` is asked of one key after the
+    /// other, as [`Auth::is_signed`].
     ///
     /// # Errors
     /// `Loop`, `BadVhid` for a family without VIPs, `BadAuth`, `NotForUs`.
     #[inline(always)]
-    pub fn admit(&self, heard: &Heard, scratch: &mut Scratch) -> Result<Addressee, Refusal> {
+    pub fn admit(&self, heard: &Heard, is_signed: impl Fn(u32) -> bool) -> Result<Addressee, Refusal> {
         if self.is_ours(heard.source) {
             return Err(Refusal::Loop);
         }
@@ -109,7 +110,12 @@ impl Auth {
         if self.families & family == 0 {
             return Err(Refusal::BadVhid);
         }
-        if !self.verify(heard, scratch) {
+        let is_key = |key: u32| (key as usize) < MAX_DIGESTS && key < self.digests;
+        let mut key = 0;
+        while is_key(key) && !is_signed(key) {
+            key += 1;
+        }
+        if !is_key(key) {
             return Err(Refusal::BadAuth);
         }
         let to_group = match heard.destination {
@@ -124,18 +130,13 @@ impl Auth {
         }
     }
 
-    /// A function of its own in BPF, with a stack frame of its own.
-    #[inline(never)]
-    fn verify(&self, heard: &Heard, scratch: &mut Scratch) -> bool {
+    /// Whether an advert is signed with one of the keys.
+    #[inline(always)]
+    pub fn is_signed(&self, key: u32, heard: &Heard, scratch: &mut Scratch) -> bool {
         let counter = heard.advert.counter.to_be_bytes();
-        let mut at = 0;
-        while at < MAX_DIGESTS && at < self.digests as usize {
-            if self.accept[at].verify_in(scratch, counter, &heard.advert.digest) {
-                return true;
-            }
-            at += 1;
-        }
-        false
+        self.accept
+            .get(key as usize)
+            .is_some_and(|accept| accept.verify_in(scratch, counter, &heard.advert.digest))
     }
 
     #[inline(always)]

@@ -3,7 +3,6 @@
 //! shows it. What does not is dropped, and now and then one of them is shown to the daemon, which
 //! warns. VRRP and what is not understood pass.
 
-use carp_common::admission::Auth;
 use carp_common::map::{CAPTURE_LEN, Captured, Counter};
 use carp_common::time::{Instant, Span};
 use carp_common::verdict::{self, Verdict};
@@ -11,7 +10,7 @@ use carp_common::wire::eth;
 use carp_common::wire::ip::{self, Ipv4, Ipv6};
 use carp_common::wire::{Heard, Refusal};
 
-use crate::world::{Desk, Judged, Maps, Packet, Room};
+use crate::world::{Judged, Maps, Packet, Room};
 
 const IP: usize = 14;
 /// How much of the frame is looked at, and copied.
@@ -41,8 +40,10 @@ pub fn heard(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Opti
     let host = maps.host(packet.link(), Heard::peek_vhid(packet)?)?;
     // One moment for all that follows from this advert.
     let (slot, at) = (host.slot, maps.now());
-    let judged = maps.judge(slot, |auth, desk| {
-        let heard = admit(packet, auth, desk)?;
+    let judged = maps.judge(slot, |auth, room| {
+        read(packet, room)?;
+        let Room::Taken(heard) = room else { return Err(Refusal::BadLen) };
+        auth.admit(heard, |key| maps.is_signed(slot, auth, key, heard))?;
         follow(heard, auth.patience(), slot, at, maps);
         Ok(())
     });
@@ -51,15 +52,6 @@ pub fn heard(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Opti
         Some(Ok(())) | None => hand_over(packet, at, maps),
     };
     Some(Judged::new(slot, verdict))
-}
-
-/// The advert, when it is one for this virtual host.
-#[inline(always)]
-fn admit<'a>(packet: &impl Packet, auth: &Auth, desk: &'a mut Desk) -> Result<&'a Heard, Refusal> {
-    read(packet, &mut desk.room)?;
-    let Room::Taken(heard) = &desk.room else { return Err(Refusal::BadLen) };
-    auth.admit(heard, &mut desk.scratch)?;
-    Ok(heard)
 }
 
 /// A function of its own, for its stack.
@@ -112,25 +104,31 @@ fn fill(packet: &impl Packet, at: Instant, record: &mut Captured) {
 }
 
 /// The Ethernet header, which is there; then whole chunks as far as they go, then the last bytes.
-/// (Offset zero stays out of the loops: of "address < end" the verifier learns nothing there.)
+/// (Offset zero stays out of the loop: of "address < end" the verifier learns nothing there.)
 #[inline(always)]
 pub(crate) fn copy<const LEN: usize>(packet: &impl Packet, frame: &mut [u8; LEN]) {
+    copy_piece::<IP>(packet, frame, 0);
     let mut at = IP;
-    if let (Some(to), Some(header)) = (frame.first_chunk_mut(), packet.load::<[u8; IP]>(0)) {
-        *to = *header;
-    }
     while at + CHUNK <= LEN {
-        let Some(chunk) = packet.load::<[u8; CHUNK]>(at) else { break };
-        if let Some(to) = frame.get_mut(at..at + CHUNK) {
-            to.copy_from_slice(chunk);
+        let end = copy_piece::<CHUNK>(packet, frame, at);
+        if end == at {
+            break;
         }
-        at += CHUNK;
+        at = end;
     }
-    let mut rest = 0;
-    while rest < CHUNK {
-        if let (Some(to), Some(byte)) = (frame.get_mut(at + rest), packet.load::<u8>(at + rest)) {
-            *to = *byte;
+    at = copy_piece::<4>(packet, frame, at);
+    at = copy_piece::<2>(packet, frame, at);
+    copy_piece::<1>(packet, frame, at);
+}
+
+/// So many bytes at this place, if there are as many; where the next ones are.
+#[inline(always)]
+fn copy_piece<const BYTES: usize>(packet: &impl Packet, frame: &mut [u8], at: usize) -> usize {
+    match (frame.get_mut(at..at + BYTES), packet.load::<[u8; BYTES]>(at)) {
+        (Some(to), Some(from)) => {
+            to.copy_from_slice(from);
+            at + BYTES
         }
-        rest += 1;
+        (_, _) => at,
     }
 }

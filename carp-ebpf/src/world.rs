@@ -79,7 +79,10 @@ pub trait Maps {
     fn set_heard(&self, slot: u32, at: Instant);
 
     /// Judges an advert for this slot; `None` when there is nothing to judge it by.
-    fn judge<T>(&self, slot: u32, judge: impl FnOnce(&Auth, &mut Desk) -> T) -> Option<T>;
+    fn judge<T>(&self, slot: u32, judge: impl FnOnce(&Auth, &mut Room) -> T) -> Option<T>;
+
+    /// Whether it is signed with one of its keys: [`Auth::is_signed`].
+    fn is_signed(&self, slot: u32, auth: &Auth, key: u32, heard: &Heard) -> bool;
 
     /// Puts an advert into the ring buffer, written in place by `fill`, which gets a zeroed record.
     /// `None` when the ring is full.

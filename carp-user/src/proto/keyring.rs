@@ -56,7 +56,8 @@ impl Keyring {
     /// # Errors
     /// Those of [`Auth::admit`].
     pub fn admit(&mut self, heard: &Heard) -> Result<Addressee, Refusal> {
-        let admitted = self.auth.admit(heard, &mut Scratch::new());
+        let is_signed = |key| self.auth.is_signed(key, heard, &mut Scratch::new());
+        let admitted = self.auth.admit(heard, is_signed);
         if let Ok(_) | Err(Refusal::NotForUs) = admitted {
             self.counter.hear(heard.advert.counter);
         }

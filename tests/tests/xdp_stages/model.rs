@@ -48,7 +48,8 @@ impl Maps {
         let Some(auth) = self.auth.get(&slot).filter(|auth| auth.is_known()) else {
             return Some(Verdict::Serve(Counter::Advert));
         };
-        let judged = Heard::parse(frame)?.and_then(|heard| auth.admit(&heard, &mut Scratch::new()));
+        let judged = Heard::parse(frame)?
+            .and_then(|heard| auth.admit(&heard, |key| auth.is_signed(key, &heard, &mut Scratch::new())));
         Some(match judged {
             Ok(_) => Verdict::Serve(Counter::Advert),
             Err(refusal) => verdict::refused(refusal, Heard::may_be_vrrp(frame)),

@@ -2,14 +2,15 @@
 
 use crate::harness::{Action, Hook, ONE_BUFFER};
 use carp_common::admission::Auth;
+use carp_common::auth::Scratch;
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::{
     Captured, Counts, Decision, Host, HostKey, RING_BYTES, SAMPLE_EVERY, Sample, Vip, VipKey, Window,
 };
 use carp_common::time::{Instant, Span};
 use carp_common::verdict::Fate;
-use carp_common::wire::{Bytes, Refusal, Wire};
-use carp_ebpf::world::{Desk, Maps, Packet};
+use carp_common::wire::{Bytes, Heard, Refusal, Wire};
+use carp_ebpf::world::{Maps, Packet, Room};
 use carp_ebpf::{egress, ingress};
 use carp_user::io::bpf::Standing;
 use std::cell::RefCell;
@@ -119,9 +120,13 @@ impl Maps for Twin {
         self.heard.borrow_mut().insert(slot, at);
     }
 
-    fn judge<T>(&self, slot: u32, judge: impl FnOnce(&Auth, &mut Desk) -> T) -> Option<T> {
+    fn judge<T>(&self, slot: u32, judge: impl FnOnce(&Auth, &mut Room) -> T) -> Option<T> {
         let auth = self.auth.get(&slot).filter(|auth| auth.is_known())?;
-        Some(judge(auth, &mut Desk::default()))
+        Some(judge(auth, &mut Room::Empty))
+    }
+
+    fn is_signed(&self, _slot: u32, auth: &Auth, key: u32, heard: &Heard) -> bool {
+        auth.is_signed(key, heard, &mut Scratch::new())
     }
 
     fn capture(&self, fill: impl FnOnce(&mut Captured)) -> Option<()> {
