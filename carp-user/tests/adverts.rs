@@ -44,7 +44,7 @@ fn adverts(
         while !todo.is_empty() {
             let Action::Advertise { host, family, frame, .. } = todo.remove(0) else { continue };
             let advert = Heard::parse(frame.bytes()).expect("protocol 112").expect("well-formed");
-            if !advert.is_announcement() {
+            if let (false, Some(family)) = (advert.is_announcement(), family) {
                 heard.push((now.since(start).as_millis(), family, advert.source));
             }
             todo.extend(node.handle(Event::Sent { host, family, at: now, ok: true }, now));

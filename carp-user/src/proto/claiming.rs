@@ -85,7 +85,8 @@ impl Host {
         let frame = outgoing::to_ours(&self.setup, link, &mut self.keys, family, pace, demote);
         if let Some(frame) = frame {
             self.intent = Intent::Asked;
-            actions.push(Action::Advertise { host: self.id, link: self.setup.link, family, frame });
+            let (link, family) = (self.setup.link, Some(family));
+            actions.push(Action::Advertise { host: self.id, link, family, frame });
         }
     }
 

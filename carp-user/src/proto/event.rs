@@ -104,8 +104,8 @@ pub enum Event<'a> {
     Sent {
         /// The virtual host that advertised.
         host: HostId,
-        /// In this family.
-        family: Family,
+        /// In this family; none when it greeted.
+        family: Option<Family>,
         /// Read *before* the send, so that a lease never starts late.
         at: Instant,
         /// Whether the kernel took it.
@@ -179,8 +179,8 @@ pub enum Action {
         host: HostId,
         /// Link to send on.
         link: IfIndex,
-        /// Family of the frame.
-        family: Family,
+        /// Family that it is advertised in; none for a greeting, which tells the others nothing.
+        family: Option<Family>,
         /// The whole frame.
         frame: Frame,
     },

@@ -117,12 +117,20 @@ impl Host {
         families.any(|family| outgoing::source(&link, family).is_none()).then_some(Reason::NoSource)
     }
 
-    /// What became of an advert.
-    pub fn sent(&mut self, family: Family, at: Instant, ok: bool, now: Instant, actions: &mut Vec<Action>) {
+    /// What became of an advert in this family, or of a greeting, which tells nobody of a master or a claim.
+    pub fn sent(
+        &mut self,
+        family: Option<Family>,
+        at: Instant,
+        ok: bool,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         // Who was greeted, but by a frame that did not go out, need not be one that does not answer.
         if !ok {
             self.peers.forget_greetings();
         }
+        let Some(family) = family else { return };
         if self.election.role() != Role::Master {
             return self.intent.sent(ok, now);
         }
@@ -334,7 +342,8 @@ impl Host {
         let pace = self.election.effective();
         for family in self.families.list() {
             if let Some(frame) = self.frame_to_group(family, pace) {
-                actions.push(Action::Advertise { host: self.id, link: self.setup.link, family, frame });
+                let (link, family) = (self.setup.link, Some(family));
+                actions.push(Action::Advertise { host: self.id, link, family, frame });
             }
         }
         if self.tenure.repeat() {
@@ -363,8 +372,7 @@ impl Host {
     /// Asks a master whether it confirms; what becomes of it is reported like an advert.
     pub(super) fn greet(&mut self, node: IpAddr, actions: &mut Vec<Action>) {
         if let Some(frame) = self.frame_to_node(node, Pace::GREETING) {
-            let (link, family) = (self.setup.link, Family::of(node));
-            actions.push(Action::Advertise { host: self.id, link, family, frame });
+            actions.push(Action::Advertise { host: self.id, link: self.setup.link, family: None, frame });
         }
     }
 

@@ -285,3 +285,19 @@ fn without_an_address_to_advertise_from_it_does_not_run() {
     wire.tell(0, Event::Link { link: LINK, state });
     assert_eq!(wire.role(0), Role::Init, "item 13: nothing is sent from no address");
 }
+
+#[test]
+fn a_greeting_goes_out_like_an_advert_and_is_reported_as_none() {
+    let mut master = Wire::new(vec![setup(0, false)]);
+    master.run(Span::secs(4));
+    let advert = master.last_advert(0);
+    let mut wire = Wire::new(vec![setup(0, false), setup(100, false)]);
+    wire.kill(0);
+    let actions = wire.tell(1, Event::Frame { link: LINK, at: wire.now, frame: &advert });
+    let said = |action: &Action| {
+        let Action::Advertise { family, frame, .. } = action else { return None };
+        Some((*family, Heard::parse(frame.bytes())?.ok()?.advert.pace))
+    };
+    let said: Vec<_> = actions.iter().filter_map(said).collect();
+    assert_eq!(said, [(None, Pace::GREETING)]);
+}

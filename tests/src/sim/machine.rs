@@ -113,8 +113,8 @@ pub enum Todo {
         host: HostId,
         /// Link to send on.
         link: IfIndex,
-        /// Its family.
-        family: Family,
+        /// Its family; none of a greeting.
+        family: Option<Family>,
         /// The bytes.
         frame: Frame,
         /// What the clock read.

@@ -148,7 +148,7 @@ impl Peer {
             for action in self.node.handle(Event::Tick, self.now) {
                 if let Action::Advertise { host, family, frame, .. } = action {
                     self.node.handle(Event::Sent { host, family, at: self.now, ok: true }, self.now);
-                    advert = advert.or_else(|| (family == Family::V4).then(|| frame.bytes().to_vec()));
+                    advert = advert.or_else(|| (family == Some(Family::V4)).then(|| frame.bytes().to_vec()));
                 }
             }
             if let Some(advert) = advert {
