@@ -35,8 +35,11 @@ fn items_100_101_only_the_master_answers_and_a_demoted_one_is_silent_from_that_i
         duo.pair.client.ip("neighbour flush dev eth0")?;
         answered(&duo.pair.client, vip)?;
     }
-    let spoken: Vec<_> = from_gw1.since(begun).into_iter().filter(is_answer).collect();
-    assert!(spoken.len() >= 2, "ARP and NDP: {spoken:02x?}");
+    // The capture's thread may see it a moment later than the client.
+    let spoken = clock::wait_for("an answer by ARP and one by NDP", PATIENCE, || {
+        let spoken: Vec<_> = from_gw1.since(begun).into_iter().filter(is_answer).collect();
+        (spoken.len() >= 2).then_some(spoken)
+    })?;
     assert!(spoken.iter().all(|(_, frame)| frame[6..12] == VIRTUAL_MAC.0), "{spoken:02x?}");
     silent(&from_gw2, begun);
     demote(&duo.gw1)?;
