@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use carp_common::time::{Instant, Span};
+use carp_tests::lab::adverts::STAMPS;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
@@ -206,9 +207,8 @@ fn lease_then_backup(duo: &Duo, fault: Instant) -> Result<()> {
         assert!(serves >= EARLIEST, "{new}: served {serves} after the last advert");
         assert!(serves <= DEAD + SLACK, "{new}: served {serves} after the last advert");
         let first = duo.adverts.first_after(new, fault, PATIENCE)?.at.since(last);
-        // The capture's stamps are of another clock, converted: a millisecond is theirs.
         assert!(
-            first + Span::millis(1) >= DEAD && first <= DEAD + SLACK,
+            first + STAMPS >= DEAD && first <= DEAD + SLACK,
             "{new}: advertised {first} after the last advert"
         );
     }

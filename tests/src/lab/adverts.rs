@@ -14,6 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+/// By how much a difference between two of its stamps may be too small: a loaded kernel stamps a frame at
+/// one port late, and they are of another clock than the daemon's, converted.
+pub const STAMPS: Span = Span::millis(5);
+
 /// An advertisement that came into the switch.
 #[derive(Clone, Debug)]
 pub struct Seen {
