@@ -3,8 +3,8 @@
 //! answers it, or the fence drops it.
 //!
 //! Answered is what there is no doubt about: to our virtual MAC or the link's own, from one host,
-//! whole, in one buffer, without options, extension headers or fragments. Checksums are carried over, not verified:
-//! the answer to a damaged request is damaged in the same way.
+//! whole, in one buffer, without options, extension headers or fragments. Checksums are carried over,
+//! not verified: the answer to a damaged request is damaged in the same way.
 
 use carp_common::id::{Mac, virtual_mac};
 use carp_common::map::Vip;
@@ -12,7 +12,7 @@ use carp_common::verdict::{self, Ask};
 use carp_common::wire::eth::Ethernet;
 use carp_common::wire::icmp::{self, Head};
 use carp_common::wire::ip::{self, Ipv4, Ipv6};
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::vip;
 use crate::world::{Judged, Maps, Packet};
@@ -24,20 +24,26 @@ const V6: usize = IP + size_of::<Ipv6>();
 /// An ICMP packet: `None` when neither its destination is a VIP of this link nor its MAC a virtual one.
 #[inline(always)]
 pub fn asked_v4(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let vip = vip::destination_v4(packet).and_then(|address| maps.vip_at(packet.link(), address));
-    let Some(vip) = vip else { return vip::virtual_mac(packet, maps) };
-    let serves = maps.serves(vip.slot);
-    let asked = if serves && vip.answers_ping() { answer_v4(packet, maps, vip) } else { None };
-    asked.or_else(|| vip::virtual_mac(packet, maps)).or_else(|| Some(vip::fenced(vip.slot, serves)))
+    asked(packet, maps, vip::destination_v4(packet), answer_v4)
 }
 
 /// An ICMPv6 packet, likewise.
 #[inline(always)]
 pub fn asked_v6(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let vip = vip::destination_v6(packet).and_then(|address| maps.vip_at(packet.link(), address));
+    asked(packet, maps, vip::destination_v6(packet), answer_v6)
+}
+
+#[inline(always)]
+fn asked<P: Packet, M: Maps>(
+    packet: &mut P,
+    maps: &M,
+    destination: Option<IpAddr>,
+    answer: impl FnOnce(&mut P, &M, Vip) -> Option<Judged>,
+) -> Option<Judged> {
+    let vip = destination.and_then(|address| maps.vip_at(packet.link(), address));
     let Some(vip) = vip else { return vip::virtual_mac(packet, maps) };
     let serves = maps.serves(vip.slot);
-    let asked = if serves && vip.answers_ping() { answer_v6(packet, maps, vip) } else { None };
+    let asked = if serves && vip.answers_ping() { answer(packet, maps, vip) } else { None };
     asked.or_else(|| vip::virtual_mac(packet, maps)).or_else(|| Some(vip::fenced(vip.slot, serves)))
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::{bpf, vmtest};
 
-pub use debian::{Debian, lock};
+pub use debian::{Debian, lock, workplace};
 pub use linker::find as find_linker;
 
 /// How much of it a verb needs.

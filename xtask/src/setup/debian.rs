@@ -89,14 +89,20 @@ pub fn lock() -> Result<File> {
     Ok(file)
 }
 
-fn fetch() -> Result<Debian> {
-    let work = cache_dir()?.join("unpacking");
+/// An empty folder below this one in which packages are unpacked, with `debs` and `root` in it.
+pub fn workplace(cache: &Path) -> Result<(PathBuf, PathBuf, PathBuf)> {
+    let work = cache.join("unpacking");
     if work.exists() {
         fs::remove_dir_all(&work)?; // from a run that was cut short: we hold the lock
     }
     let (debs, root) = (work.join("debs"), work.join("root"));
     fs::create_dir_all(&debs)?;
     fs::create_dir_all(&root)?;
+    Ok((work, debs, root))
+}
+
+fn fetch() -> Result<Debian> {
+    let (work, debs, root) = workplace(&cache_dir()?)?;
     // Old lists know an older compiler, which may be one that the linker cannot read.
     if is_root()
         && let Err(error) = apt::update_lists()

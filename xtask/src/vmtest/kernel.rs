@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use super::Series;
 use super::archive::{Archive, Package};
 use crate::command::{cache_dir, capture};
+use crate::setup;
 
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
@@ -118,13 +119,7 @@ fn link(series: &Series) -> Result<PathBuf> {
 
 /// Makes `tree`; it is complete when it has its name.
 fn unpack(archive: &Archive, packages: &[Package], tree: &Path) -> Result<()> {
-    let work = cache()?.join("unpacking");
-    if work.exists() {
-        fs::remove_dir_all(&work)?; // from a run that was cut short: we hold the lock
-    }
-    let (debs, root) = (work.join("debs"), work.join("root"));
-    fs::create_dir_all(&debs)?;
-    fs::create_dir_all(&root)?;
+    let (work, debs, root) = setup::workplace(&cache()?)?;
     archive.download(packages, &debs)?;
     for deb in files_below(&debs)? {
         capture(Command::new("dpkg-deb").arg("--extract").arg(deb).arg(&root))?;
