@@ -26,13 +26,22 @@ const COUNTED: u64 = 99;
 enum Place {
     Carp,
     CarpVirtualMac,
+    CarpTcx,
+    CarpGeneric,
     Ingress,
     Prerouting,
     Stack,
 }
 
-const PLACES: [Place; 5] =
-    [Place::Carp, Place::CarpVirtualMac, Place::Ingress, Place::Prerouting, Place::Stack];
+const PLACES: [Place; 7] = [
+    Place::Carp,
+    Place::CarpVirtualMac,
+    Place::CarpTcx,
+    Place::CarpGeneric,
+    Place::Ingress,
+    Place::Prerouting,
+    Place::Stack,
+];
 
 pub fn measure(effort: &Effort) -> Result<Vec<Row>> {
     let road = Road::new()?;
@@ -65,6 +74,8 @@ impl Place {
         match self {
             Self::Carp => "carp, to the VIP",
             Self::CarpVirtualMac => "carp, to the virtual MAC",
+            Self::CarpTcx => "carp at tc, to the VIP",
+            Self::CarpGeneric => "carp behind the driver, to the VIP",
             Self::Ingress => "nftables, ingress",
             Self::Prerouting => "nftables, prerouting",
             Self::Stack => "the kernel, no address and no route",
@@ -75,8 +86,10 @@ impl Place {
         let to = if self == Self::CarpVirtualMac { lan_virtual_mac() } else { LAN_MAC };
         let burst = || receiving.burst(&frames::udp(to, VIP), frames);
         let (burst, counted) = match self {
-            Self::Carp => by_carp(road, "vip-fenced", burst)?,
-            Self::CarpVirtualMac => by_carp(road, "vmac-fenced", burst)?,
+            Self::Carp => by_carp(road, "native", "vip-fenced", burst)?,
+            Self::CarpVirtualMac => by_carp(road, "native", "vmac-fenced", burst)?,
+            Self::CarpTcx => by_carp(road, "tcx", "vip-fenced", burst)?,
+            Self::CarpGeneric => by_carp(road, "generic", "vip-fenced", burst)?,
             Self::Ingress => by_nftables(road, "netdev", "hook ingress device \"lan0\" priority 0", burst)?,
             Self::Prerouting => by_nftables(road, "ip", "hook prerouting priority raw", burst)?,
             Self::Stack => by_stack(road, burst)?,
@@ -92,8 +105,13 @@ impl Place {
 }
 
 /// By the daemon of a backup, whose master may be silent for twelve minutes.
-fn by_carp(road: &Road, counter: &str, burst: impl FnOnce() -> Result<Burst>) -> Result<(Burst, u64)> {
-    let mut config = Config::gateway().with_xdp("native");
+fn by_carp(
+    road: &Road,
+    mode: &'static str,
+    counter: &str,
+    burst: impl FnOnce() -> Result<Burst>,
+) -> Result<(Burst, u64)> {
+    let mut config = Config::gateway().with_xdp(mode);
     config.hosts.iter_mut().for_each(|host| host.base = 254);
     let mut carpd = Carpd::start(&road.lab, &road.gateway, &config)?;
     carpd.wait_role("BACKUP", PATIENCE)?;

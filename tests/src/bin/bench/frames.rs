@@ -20,6 +20,17 @@ pub fn udp(to: Mac, destination: Ipv4Addr) -> Vec<u8> {
     ethernet(to, eth::IPV4, &[header.as_bytes(), &UDP_HEADER, &[0; 18]].concat())
 }
 
+/// The same in a frame of so many bytes.
+pub fn long_udp(to: Mac, destination: Ipv4Addr, len: u16) -> Vec<u8> {
+    let datagram = len.saturating_sub(14 + 20);
+    let header = Ipv4::unrouted(SOURCE, destination, 0, UDP, datagram);
+    let [ports @ .., _, _, _, _] = UDP_HEADER;
+    let udp = [&ports[..], &datagram.to_be_bytes(), &[0, 0]].concat();
+    let mut frame = ethernet(to, eth::IPV4, &[header.as_bytes(), &udp].concat());
+    frame.resize(len.into(), 0);
+    frame
+}
+
 /// One that leaves towards the source of the others.
 pub fn leaving(from: Ipv4Addr) -> Vec<u8> {
     let header = Ipv4::unrouted(from, SOURCE, 0, UDP, UDP_LEN);

@@ -15,6 +15,7 @@ mod road;
 mod scale;
 mod size;
 mod stages;
+mod streams;
 mod switching;
 
 use anyhow::{Context, Result};
@@ -81,6 +82,10 @@ struct Effort {
     repeat: u32,
     /// Sent in one burst.
     frames: u32,
+    /// How long TCP goes on at a time.
+    stream: Span,
+    /// Turns in one run, where two sides are measured in turn.
+    rounds: usize,
     /// How long forged adverts go on.
     flood: Span,
     /// Links with as many virtual hosts, at most.
@@ -93,8 +98,26 @@ impl Effort {
     fn new(args: &Datapath) -> Self {
         let (runs, flood) = (args.runs.max(1), Span::secs(args.seconds));
         match args.brief {
-            false => Self { runs, flood, repeat: 200_000, frames: 1_000_000, links: 16, hosts: 255 },
-            true => Self { runs, flood, repeat: 100, frames: 10_000, links: 2, hosts: 3 },
+            false => Self {
+                runs,
+                flood,
+                repeat: 200_000,
+                frames: 1_000_000,
+                stream: Span::millis(100),
+                rounds: 8,
+                links: 16,
+                hosts: 255,
+            },
+            true => Self {
+                runs,
+                flood,
+                repeat: 100,
+                frames: 10_000,
+                stream: Span::millis(20),
+                rounds: 1,
+                links: 2,
+                hosts: 3,
+            },
         }
     }
 }
@@ -142,7 +165,7 @@ impl Part {
             Self::Stages => "Stages: one frame through the programs, again and again",
             Self::Dropping => "Dropping: frames without an skb, for each second of the receiving CPU",
             Self::Forwarding => {
-                "Forwarding: frames without an skb through a gateway, for each second of its CPU"
+                "Forwarding: TCP through a gateway, and frames without an skb for each second of its CPU"
             }
             Self::Flood => "Flood: forged adverts at the backup of a valid master",
             Self::Scale => "Scale: from one address to sixteen thousand, a frame to any of them",

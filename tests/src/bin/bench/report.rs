@@ -29,6 +29,8 @@ pub enum Unit {
     Times,
     /// Million frames a second.
     Mpps,
+    /// Thousand million bits a second.
+    Gbps,
     /// Hundredths.
     Percent,
     /// Milliseconds.
@@ -146,6 +148,7 @@ impl Unit {
             Self::Nanos => "ns",
             Self::Times => "x",
             Self::Mpps => "Mpps",
+            Self::Gbps => "Gbps",
             Self::Percent => "%",
             Self::Millis => "ms",
             Self::Count => "",
@@ -155,7 +158,7 @@ impl Unit {
     const fn decimals(self) -> usize {
         match self {
             Self::Nanos | Self::Count => 0,
-            Self::Times | Self::Mpps | Self::Percent | Self::Millis => 2,
+            Self::Times | Self::Mpps | Self::Gbps | Self::Percent | Self::Millis => 2,
         }
     }
 }

@@ -91,6 +91,11 @@ impl Road {
         nft
     }
 
+    /// Makes these words all the rules of the gateway's firewall; none is no firewall.
+    pub fn firewall(&self, rules: &str) -> Result<()> {
+        run_with_input(&mut self.nft("--file -"), &format!("flush ruleset\n{rules}"))
+    }
+
     /// The number of one of the gateway's links.
     pub fn index(&self, link: &str) -> Option<IfIndex> {
         self.gateway.ifindex(link).ok().map(IfIndex)
