@@ -127,7 +127,7 @@ impl Shells {
 fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield>, Option<Rings>)> {
     let mode = match config.node.xdp {
         XdpMode::Off => return Ok((None, None)),
-        XdpMode::Auto => Mode::auto(),
+        XdpMode::Auto => Mode::Auto,
         XdpMode::Native => Mode::Native,
         XdpMode::Generic => Mode::Generic,
         XdpMode::Tcx => Mode::Tcx,

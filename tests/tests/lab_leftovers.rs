@@ -5,7 +5,7 @@ use carp_common::time::Span;
 use carp_tests::lab::carpd::{Carpd, product};
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::PATIENCE;
-use carp_tests::lab::kernel::{generic_xdp_delivers, has_tcx};
+use carp_tests::lab::kernel::has_tcx;
 use carp_tests::lab::machine::{State, difference_since};
 use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::pair::Pair;
@@ -115,7 +115,7 @@ fn what_a_killed_daemon_left_is_listed_and_removed_by_cleanup_but_not_while_it_r
         let (code, text) = cleanup(pair.gw1(), &["cleanup", &instance, "--dry-run"])?;
         println!("{text}");
         assert_eq!(code, Some(0), "{text}");
-        let coming = if generic_xdp_delivers() { "/link-lan0" } else { "/clsact_in-lan0" };
+        let coming = if has_tcx() { "/ingress-lan0" } else { "/clsact_in-lan0" };
         let leaving = if has_tcx() { "/egress-wan0" } else { "/clsact-wan0" };
         let of_datapath = ["00:00:5e:00:01:02 on wan0", "/WINDOWS", coming, leaving];
         let always = ["10.77.1.1 on lan0", "fd77:2::1 on wan0", "/marks", "/lock", "/control.sock"];

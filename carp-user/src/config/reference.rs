@@ -86,9 +86,9 @@ pub const NODE: &[Key] = &[
         unit: "",
         default: r#""auto""#,
         example: r#""generic""#,
-        meaning: "How the datapath is attached: in the driver (`native`), behind it (`generic`), the first that works \
-                  (`auto`; before Linux 5.13 at tc), at tc where another's program has the XDP slot (`tcx`), or not at all (`off`: slower, \
-                  without the fence, announcing the link's own MAC).",
+        meaning: "How the datapath is attached: in the driver (`native`), behind it (`generic`: copies large \
+                  packets), at tc (`tcx`: also where another's program has the XDP slot), in the driver or else at tc \
+                  (`auto`), or not at all (`off`: without the fence, announcing the link's own MAC).",
     },
     Key {
         name: "interfaces",

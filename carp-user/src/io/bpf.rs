@@ -118,8 +118,9 @@ impl Datapath {
         load::raise_memlock();
         pins::mount_bpffs()?;
         let was_there = pins.exist()?;
-        let mut survey = Survey::take(&pins, ports)?;
-        let opened = Self::build(&pins, &mut survey, ports, fill);
+        let ports = attach::decide(&pins, ports)?;
+        let mut survey = Survey::take(&pins, &ports)?;
+        let opened = Self::build(&pins, &mut survey, &ports, fill);
         if opened.is_err() {
             // There may be nothing to remove, if that was what failed.
             let _undone = if was_there { pins.forget_new() } else { pins.remove() };
@@ -269,17 +270,22 @@ impl Datapath {
         coming.remove_left(pins)?;
         // New links first: they may fail, replacing a program does not.
         let mut undo = Undo::new(pins);
-        survey.attach_new(pins, program(&mut ebpf)?, &mut undo)?;
+        let refused = survey.attach_new(pins, program(&mut ebpf)?, &mut undo)?;
         // What leaves goes first: it may bring the qdisc that both share, and takes it away then.
         leaving.attach_new(pins, tc_program(&mut ebpf, Way::Out)?, &mut undo)?;
         coming.attach_new(pins, tc_program(&mut ebpf, Way::In)?, &mut undo)?;
+        if !refused.is_empty() {
+            load::also_at_tc(&mut ebpf)?;
+            let late = tc::Survey::take(Way::In, pins, &refused)?;
+            late.attach_new(pins, tc_program(&mut ebpf, Way::In)?, &mut undo)?;
+        }
         fill(&mut datapath)?;
         survey.replace(program(&mut ebpf)?)?;
         leaving.replace(tc_program(&mut ebpf, Way::Out)?)?;
         coming.replace(tc_program(&mut ebpf, Way::In)?)?;
         pins.settle()?;
         undo.forget();
-        Ok((Self { modes: attach::modes(ports)?, ..datapath }, rings))
+        Ok((Self { modes: attach::modes(&[ports, &refused].concat())?, ..datapath }, rings))
     }
 
     fn with_maps(pins: &Pins, maps: &mut Maps<'_>) -> Result<(Self, Rings), Error> {

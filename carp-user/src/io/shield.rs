@@ -148,11 +148,18 @@ fn describe(
 
 /// An occupied interface is most often another carpd's: then its name helps more than a program's id.
 fn name_rival(error: super::bpf::Error) -> Error {
-    let super::bpf::Error::Occupied { name, program, .. } = &error else { return error.into() };
-    let Some(instance) = super::bpf::instance_of(program.id) else { return error.into() };
-    let interface = name.clone();
+    let Some((interface, instance)) = rival(&error) else { return error.into() };
     match instance::Other::running(&instance) {
         Some(other) => other.of(&interface).into(),
         None => instance::Error::Orphan { interface, instance }.into(),
     }
+}
+
+/// The interface, and the instance that has it.
+fn rival(error: &super::bpf::Error) -> Option<(String, String)> {
+    if let super::bpf::Error::Rival { name, instance } = error {
+        return Some((name.clone(), instance.clone()));
+    }
+    let super::bpf::Error::Occupied { name, program, .. } = error else { return None };
+    Some((name.clone(), super::bpf::instance_of(program.id)?))
 }

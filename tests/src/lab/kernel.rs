@@ -12,7 +12,7 @@ pub fn renames_live() -> bool {
     is_since(6, 2)
 }
 
-/// A frame to which generic XDP has given the link's own MAC counts as the link's; before, `auto` is tc.
+/// A frame to which generic XDP has given the link's own MAC counts as the link's.
 pub fn generic_xdp_delivers() -> bool {
     is_since(5, 13)
 }

@@ -101,7 +101,7 @@ fn an_interface_that_is_no_longer_configured_is_let_go() {
     within(2, || {
         let instance = Instance::new();
         left_behind(&instance);
-        let (datapath, _rings) = open(&instance, &[port("a1", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = open(&instance, &[port("a1", Mode::Generic)]).unwrap();
         assert_eq!(program_on("a0"), None);
         assert!(!Leaving::is_on("a0") && Leaving::is_on("a1"));
         assert!(instance.pins().contains(&"link-a1".to_owned()));
@@ -119,7 +119,7 @@ fn an_interface_that_was_made_anew_is_attached_anew() {
         ip("link del a0");
         ip("link add a0 index 77 type veth peer name b0");
         assert_ne!(index("a0"), old);
-        let (datapath, _rings) = open(&instance, &[port("a0", Mode::Auto)]).unwrap();
+        let (datapath, _rings) = open(&instance, &[port("a0", Mode::Generic)]).unwrap();
         assert!(program_on("a0").is_some() && Leaving::is_on("a0"));
         datapath.close().unwrap();
     });

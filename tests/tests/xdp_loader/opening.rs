@@ -56,7 +56,7 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
 }
 
 #[test]
-fn auto_takes_the_driver_where_it_can_and_native_says_why_it_cannot() {
+fn auto_takes_the_driver_where_it_can_and_else_tc_and_native_says_why_it_cannot() {
     within(1, || {
         ip("link add d0 type bridge");
         ip("link set d0 up");
@@ -68,17 +68,24 @@ fn auto_takes_the_driver_where_it_can_and_native_says_why_it_cannot() {
                 && error.contains("xdp = \"generic\", \"tcx\" or \"off\"")
         );
         // A bridge has no native XDP, and a veth's does not rewrite well; a tap's driver has it.
-        let mut expected = vec![("d0", Attached::Generic), ("a0", Attached::Generic)];
+        let mut expected = vec![("d0", Attached::Tcx), ("a0", Attached::Tcx)];
         if std::path::Path::new("/dev/net/tun").exists() {
             ip("tuntap add dev t0 mode tap");
             expected.push(("t0", Attached::Native));
         }
         let ports: Vec<_> = expected.iter().map(|(name, _)| port(name, Mode::Auto)).collect();
         let (datapath, _rings) = open(&instance, &ports).unwrap();
-        for (port, (name, attached)) in ports.iter().zip(expected) {
-            assert_eq!(datapath.mode_of(port.link), Some(attached), "{name}");
+        for (port, (name, attached)) in ports.iter().zip(&expected) {
+            assert_eq!(datapath.mode_of(port.link), Some(*attached), "{name}");
         }
+        // Where it was refused once it is not tried again.
+        let pins = instance.pins();
+        drop(datapath);
+        let (datapath, _rings) = open(&instance, &ports).unwrap();
+        assert_eq!(instance.pins(), pins);
+        assert!(ports.iter().zip(expected).all(|(port, (_, at))| datapath.mode_of(port.link) == Some(at)));
         datapath.close().unwrap();
+        assert!(instance.pins().is_empty() && !Leaving::is_on("d0"));
     });
 }
 
@@ -170,13 +177,20 @@ fn refused(program: u32) -> String {
 fn two_instances_live_side_by_side_and_do_not_share_an_interface() {
     within(2, || {
         let (one, two) = (Instance::new(), Instance::new());
-        let (first, _rings) = open(&one, &[port("a0", Mode::Auto)]).unwrap();
+        let (first, _rings) = open(&one, &[port("a0", Mode::Generic)]).unwrap();
         let error = open(&two, &[port("a0", Mode::Auto)]).err().unwrap();
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
+        first.close().unwrap();
+        let (first, _rings) = open(&one, &[port("a0", Mode::Auto)]).unwrap();
+        for mode in [Mode::Auto, Mode::Tcx, Mode::Generic] {
+            let error = open(&two, &[port("a0", mode)]).err().unwrap();
+            assert!(matches!(&error, Error::Rival { instance, .. } if *instance == one.name), "{error}");
+            assert!(two.pins().is_empty());
+        }
         let (second, _rings) = open(&two, &[port("a1", Mode::Auto)]).unwrap();
         first.close().unwrap();
         assert_eq!(two.pins().len(), 14);
-        assert!(program_on("a1").is_some());
+        assert!(Leaving::is_on("a1"));
         second.close().unwrap();
         assert!(!two.folder().exists());
     });

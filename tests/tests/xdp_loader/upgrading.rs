@@ -20,7 +20,7 @@ const STARTS: u32 = 20;
 /// Starts the loader over a datapath that serves, or not, as often as [`STARTS`], each time after
 /// `before`, while a neighbour asks. The kernel of `a0` has the VIP too, and would answer.
 fn restarts(instance: &Instance, window: Window, before: impl Fn(&Path)) -> Answers {
-    let port = port("a0", Mode::Auto);
+    let port = port("a0", Mode::Generic);
     let ports = std::slice::from_ref(&port);
     let (mut datapath, adverts) = open(instance, ports).unwrap();
     configure(&mut datapath, port.link, VHID, VIP.into()).unwrap();
@@ -90,7 +90,7 @@ fn over_another_version_the_fence_has_no_gap_and_what_that_version_knew_is_forgo
             assert_eq!((answers.virtual_mac, answers.other_mac), (0, 0), "{answers:?}");
             ip("address del 10.9.0.1/24 dev a0");
         }
-        let (datapath, _adverts) = open(&instance, &[port("a0", Mode::Auto)]).unwrap();
+        let (datapath, _adverts) = open(&instance, &[port("a0", Mode::Generic)]).unwrap();
         datapath.close().unwrap();
     });
 }
@@ -99,7 +99,7 @@ fn over_another_version_the_fence_has_no_gap_and_what_that_version_knew_is_forgo
 fn the_maps_of_another_version_are_freed_and_its_own_pins_removed() {
     within(1, || {
         let instance = Instance::new();
-        let port = port("a0", Mode::Auto);
+        let port = port("a0", Mode::Generic);
         let ports = std::slice::from_ref(&port);
         let (mut datapath, adverts) = open(&instance, ports).unwrap();
         configure(&mut datapath, port.link, VHID, VIP.into()).unwrap();
@@ -132,11 +132,11 @@ fn a_start_that_fails_leaves_an_earlier_daemons_datapath_as_it_was() {
     within(1, || {
         ip("link add d0 type bridge");
         let instance = Instance::new();
-        let ports = [port("a0", Mode::Auto)];
+        let ports = [port("a0", Mode::Generic)];
         drop(open(&instance, &ports).unwrap());
         say(&instance.folder(), "abi", "0");
         let (pins, objects) = (instance.pins(), Objects::on("a0"));
-        let more = [port("a0", Mode::Auto), port("d0", Mode::Native)];
+        let more = [port("a0", Mode::Generic), port("d0", Mode::Native)];
         let error = open(&instance, &more).err().unwrap();
         assert!(matches!(error, Error::Attach { .. }), "{error}");
         assert_eq!((instance.pins(), Objects::on("a0")), (pins, objects));

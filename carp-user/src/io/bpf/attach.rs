@@ -12,7 +12,31 @@ use super::holder::Foreign;
 use super::pins::{PinnedLink, Pins};
 use super::port::generic_delivers;
 use super::slot::{self, Occupant};
+use super::tc::Way;
 use super::{Attached, Error, Mode, Port};
+
+/// The ports, with what [`Mode::Auto`] is, as far as that can be told without trying: the driver where our
+/// program is there already, else tc at a veth and where it was tc before. Whatever is not at tc by choice
+/// shares its slot with nobody.
+///
+/// # Errors
+/// [`Error::Occupied`]; those of listing.
+pub(super) fn decide(pins: &Pins, ports: &[Port]) -> Result<Vec<Port>, Error> {
+    let (ours, at_tc, occupants) = (pins.links()?, pins.tc(Way::In)?, slot::occupants()?);
+    let decide = |port: &Port| {
+        if port.mode == Mode::Tcx {
+            return Ok(port.clone());
+        }
+        let occupant = on(&occupants, port.link);
+        refuse_foreign(port, occupant, ours.iter().any(|pin| is_on(pin, port.link, occupant)))?;
+        let is_in_driver = occupant.is_some_and(|occupant| occupant.attached == Attached::Native);
+        let was_at_tc = at_tc.iter().any(|pin| pin.name == port.name && pin.ifindex == port.link.0);
+        let is_to_be = port.mode == Mode::Auto && !is_in_driver;
+        let mode = if is_to_be && (was_at_tc || slot::is_veth(port.link)?) { Mode::Tcx } else { port.mode };
+        Ok(Port { mode, ..port.clone() })
+    };
+    ports.iter().map(decide).collect()
+}
 
 /// What is there before anything is changed: per port, the pinned link to go on with.
 pub(super) struct Survey<'a> {
@@ -22,19 +46,17 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Looks, and refuses when somebody else's program is in the way. Changes nothing.
+    /// Looks, at ports of which somebody has made sure by [`decide`] that nobody else is there. Changes nothing.
     ///
     /// # Errors
-    /// [`Error::Occupied`]; those of listing.
+    /// Those of listing.
     pub(super) fn take(pins: &Pins, ports: &'a [Port]) -> Result<Self, Error> {
         let mut left = pins.links()?;
         let occupants = slot::occupants()?;
         let mut surveyed = Vec::new();
         for port in ports.iter().filter(|port| port.mode != Mode::Tcx) {
-            let occupant =
-                occupants.iter().find(|(link, _)| *link == port.link).map(|(_, occupant)| *occupant);
+            let occupant = on(&occupants, port.link);
             let ours = left.iter().position(|pin| is_on(pin, port.link, occupant));
-            refuse_foreign(port, occupant, ours.is_some())?;
             let fits = ours.filter(|at| {
                 let is_named_so = left.get(*at).is_some_and(|pin| pin.name == port.name);
                 is_named_so && occupant.is_some_and(|o| port.mode.is_met_by(o.attached))
@@ -58,7 +80,8 @@ impl<'a> Survey<'a> {
         self.left.drain(..).try_for_each(|pin| pins.remove_link(&pin.path))
     }
 
-    /// Attaches where there is nothing yet.
+    /// Attaches where there is nothing yet. Gives the ports of [`Mode::Auto`] whose driver refuses, as ports at
+    /// tc.
     ///
     /// # Errors
     /// Those of attaching; what was made is in `undo`.
@@ -67,13 +90,20 @@ impl<'a> Survey<'a> {
         pins: &Pins,
         program: &mut Xdp,
         undo: &mut Undo<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Port>, Error> {
+        let mut refused = Vec::new();
         for (port, _) in self.ports.iter().filter(|(_, pin)| pin.is_none()) {
             let path = pins.link(&port.name);
-            attach_new(program, port, &path)?;
-            undo.made(path);
+            match attach_new(program, port, &path) {
+                Ok(()) => undo.made(path),
+                Err(error) if port.mode == Mode::Auto => {
+                    tracing::info!(interface = port.name, %error, "going to tc");
+                    refused.push(Port { mode: Mode::Tcx, ..(*port).clone() });
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Puts the program in place of an earlier daemon's.
@@ -91,7 +121,7 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// How each port is attached now.
+/// How each port is attached now. One that is named twice is at tc.
 ///
 /// # Errors
 /// Those of listing.
@@ -136,6 +166,10 @@ impl Drop for Undo<'_> {
     }
 }
 
+fn on(occupants: &[(IfIndex, Occupant)], link: IfIndex) -> Option<Occupant> {
+    occupants.iter().find(|(there, _)| *there == link).map(|(_, occupant)| *occupant)
+}
+
 /// By interface *and* program: the same number in another network namespace is another interface.
 fn is_on(pin: &PinnedLink, link: IfIndex, occupant: Option<Occupant>) -> bool {
     pin.ifindex == link.0 && occupant.is_some_and(|occupant| occupant.program == pin.program)
@@ -162,7 +196,7 @@ fn attach_new(program: &mut Xdp, port: &Port, path: &Path) -> Result<(), Error> 
     let link = match port.mode {
         Mode::Native => {
             if slot::is_veth(port.link)? {
-                tracing::warn!(interface = port.name, "{VETH}: use xdp = \"generic\" or \"auto\"");
+                tracing::warn!(interface = port.name, "{VETH}: use xdp = \"auto\" or \"tcx\"");
             }
             attach_in(program, port, NATIVE)?
         }
@@ -172,17 +206,7 @@ fn attach_new(program: &mut Xdp, port: &Port, path: &Path) -> Result<(), Error> 
             }
             attach_in(program, port, GENERIC)?
         }
-        Mode::Auto if slot::is_veth(port.link)? => {
-            tracing::debug!(interface = port.name, "generic XDP: {VETH}");
-            attach_in(program, port, GENERIC)?
-        }
-        Mode::Auto => match attach_in(program, port, NATIVE) {
-            Ok(link) => link,
-            Err(error) => {
-                tracing::info!(interface = port.name, %error, "trying generic XDP");
-                attach_in(program, port, GENERIC)?
-            }
-        },
+        Mode::Auto => attach_in(program, port, NATIVE)?,
         // Its program is at tc.
         Mode::Tcx => return Ok(()),
     };

@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
+use carp_common::id::IfIndex;
+
 use super::tc::Way;
 use super::{Error, Port};
 use crate::io::netlink::{CREATE, Request, Requests};
@@ -61,6 +63,12 @@ pub(super) fn remove(way: Way, mark: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether our filter is at a link.
+pub(super) fn is_there(way: Way, link: IfIndex) -> bool {
+    let request = filter(way, RTM_GETTFILTER, 0, link.0);
+    Requests::open().and_then(|mut requests| requests.ask(request)).is_ok()
+}
+
 /// The interface's number and whether we added the qdisc.
 pub(super) fn read(mark: &Path) -> Option<(u32, bool)> {
     let text = fs::read_link(mark).ok()?;
@@ -74,6 +82,7 @@ const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
 const RTM_NEWTFILTER: u16 = 44;
 const RTM_DELTFILTER: u16 = 45;
+const RTM_GETTFILTER: u16 = 46;
 const NLM_F_CREATE: u16 = 0x400;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;

@@ -53,6 +53,14 @@ pub enum Error {
         /// The program, and whose it is.
         program: Box<Foreign>,
     },
+    /// Another instance of ours is on the link.
+    #[error("{name} has the datapath of carpd instance {instance}: an interface takes one")]
+    Rival {
+        /// The link.
+        name: String,
+        /// Of the other.
+        instance: String,
+    },
     /// The kernel or the driver does not take the program.
     #[error("{name} takes no {mode} XDP program: {reason}; set {choices}")]
     Attach {

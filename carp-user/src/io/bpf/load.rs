@@ -39,6 +39,16 @@ pub(super) fn load(pins: &Pins, ports: &[Port]) -> Result<Ebpf, Error> {
     Ok(ebpf)
 }
 
+/// Loads the program at tc too, where none of the ports was known to need it.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn also_at_tc(ebpf: &mut Ebpf) -> Result<(), Error> {
+    let program = tc_program(ebpf, Way::In)?;
+    // It has a descriptor once it is loaded.
+    if program.fd().is_ok() { Ok(()) } else { program.load().map_err(|error| Error::load(&error)) }
+}
+
 /// The XDP program for the kernel that runs.
 ///
 /// # Errors

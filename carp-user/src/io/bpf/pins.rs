@@ -20,8 +20,11 @@ use crate::io::readers::GROUP;
 /// Where the BPF file system belongs.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
 
+/// No program has this id.
+pub(super) const NO_PROGRAM: u32 = 0;
+
 /// The folder of one instance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pins {
     root: PathBuf,
 }
@@ -35,7 +38,7 @@ pub(super) struct PinnedLink {
     pub(super) path: PathBuf,
     /// Interface that it is attached to; 0 when that is gone.
     pub(super) ifindex: u32,
-    /// Program that it holds.
+    /// Program that it holds; [`NO_PROGRAM`] when that is not known, as of a filter.
     pub(super) program: u32,
 }
 
@@ -328,7 +331,7 @@ fn stripped<'a>(path: &'a Path, prefix: &str) -> Option<&'a str> {
 fn read_mark(path: PathBuf, way: Way) -> Option<PinnedLink> {
     let name = stripped(&path, clsact_prefix(way))?.to_owned();
     let (ifindex, _) = clsact::read(&path)?;
-    Some(PinnedLink { name, path, ifindex, program: 0 })
+    Some(PinnedLink { name, path, ifindex, program: NO_PROGRAM })
 }
 
 /// The kernel tells a link's interface and program in the descriptor's fdinfo. Whoever may not open
@@ -344,7 +347,7 @@ fn read_link_pin(path: PathBuf, prefix: &str) -> Option<PinnedLink> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (index_of(&name), None),
         Err(_) => (None, None),
     };
-    Some(PinnedLink { name, path, ifindex: ifindex.unwrap_or(0), program: program.unwrap_or(0) })
+    Some(PinnedLink { name, path, ifindex: ifindex.unwrap_or(0), program: program.unwrap_or(NO_PROGRAM) })
 }
 
 fn index_of(name: &str) -> Option<u32> {

@@ -17,7 +17,8 @@ pub struct Port {
 /// How the program is to be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// In the driver, else behind it.
+    /// In the driver, else at tc: behind the driver every large packet, and each with little room in front,
+    /// would be copied first, which costs a quarter to half of what TCP carries (docs/benchmarks.md).
     Auto,
     /// In the driver or not at all.
     Native,
@@ -56,18 +57,11 @@ pub(super) fn generic_delivers() -> bool {
 }
 
 impl Mode {
-    /// The first that works on the kernel that runs. A program at tc says itself whose a frame is.
-    pub fn auto() -> Self {
-        if generic_delivers() { Self::Auto } else { Self::Tcx }
-    }
-
     /// Whether a program that is attached so may stay.
     pub(super) fn is_met_by(self, attached: Attached) -> bool {
         match (self, attached) {
             (Self::Auto | Self::Native, Attached::Native) | (Self::Generic, Attached::Generic) => true,
-            // Auto prefers the driver, but where it was refused once it need not be tried again.
-            (Self::Auto, Attached::Generic) => true,
-            (Self::Native, Attached::Generic) | (Self::Generic, Attached::Native) => false,
+            (Self::Auto | Self::Native, Attached::Generic) | (Self::Generic, Attached::Native) => false,
             (Self::Tcx, Attached::Tcx) => true,
             (Self::Tcx, Attached::Native | Attached::Generic) => false,
             (Self::Auto | Self::Native | Self::Generic, Attached::Tcx) => false,

@@ -11,7 +11,8 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::util::KernelVersion;
 
 use super::attach::Undo;
-use super::pins::{PinnedLink, Pins};
+use super::pins::{NO_PROGRAM, PinnedLink, Pins};
+use super::read::pinned_instances;
 use super::{EGRESS_PROGRAM, Error, INGRESS_PROGRAM, Mode, Port, clsact, sys};
 
 /// Which frames a program is for.
@@ -39,10 +40,10 @@ enum Hook {
 }
 
 impl<'a> Survey<'a> {
-    /// Looks, and changes nothing. Others may have programs there too: nobody is in the way.
+    /// Looks, and changes nothing. Others may have programs there too, but not another instance of ours.
     ///
     /// # Errors
-    /// Those of listing.
+    /// [`Error::Rival`]; those of listing.
     pub(super) fn take(way: Way, pins: &Pins, ports: &'a [Port]) -> Result<Self, Error> {
         let hook = Hook::of_this_kernel();
         let mut left = pins.tc(way)?;
@@ -60,7 +61,10 @@ impl<'a> Survey<'a> {
             at.map(|at| left.swap_remove(at))
         };
         let wanted = ports.iter().filter(|port| way == Way::Out || port.mode == Mode::Tcx);
-        let ports = wanted.map(|port| (port, find(port))).collect();
+        let ports: Vec<_> = wanted.map(|port| (port, find(port))).collect();
+        for (port, _) in ports.iter().filter(|(_, pin)| pin.is_none()) {
+            refuse_rival(way, hook, pins, port)?;
+        }
         Ok(Self { way, hook, ports, left })
     }
 
@@ -152,6 +156,24 @@ impl Hook {
     fn of_this_kernel() -> Self {
         let has_tcx = KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(6, 6, 0));
         if has_tcx { Self::Tcx } else { Self::Clsact }
+    }
+}
+
+/// By its pins, and by what is at the link of this network namespace: another's may have the same number.
+fn refuse_rival(way: Way, hook: Hook, ours: &Pins, port: &Port) -> Result<(), Error> {
+    let there = match hook {
+        Hook::Tcx => sys::tcx(way, port.link).unwrap_or_default(),
+        Hook::Clsact if clsact::is_there(way, port.link) => vec![NO_PROGRAM],
+        Hook::Clsact => Vec::new(),
+    };
+    let is_there = |pin: &PinnedLink| pin.ifindex == port.link.0 && there.contains(&pin.program);
+    let has_it = |name: &String| {
+        let pins = Pins::of(name).ok().filter(|pins| pins != ours);
+        pins.is_some_and(|pins| pins.tc(way).unwrap_or_default().iter().any(is_there))
+    };
+    match pinned_instances().into_iter().find(has_it) {
+        Some(instance) => Err(Error::Rival { name: port.name.clone(), instance }),
+        None => Ok(()),
     }
 }
 
