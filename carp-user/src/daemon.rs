@@ -28,6 +28,8 @@ pub struct Daemon {
     shells: Shells,
     alarm: Alarm,
     serving: BTreeSet<HostId>,
+    /// Whether the applier has yet to hear of a change of that.
+    unpublished: bool,
 }
 
 /// The signals that a daemon obeys. One that comes while nobody waits is kept for who does next.
@@ -74,7 +76,8 @@ impl Daemon {
         let (shells, setup) = Shells::open(&config, clock::seed()?)?;
         let hosts = setup.hosts.clone();
         let node = Node::new(setup, clock::now());
-        let mut daemon = Self { config, hosts, node, shells, alarm, serving: BTreeSet::new() };
+        let mut daemon =
+            Self { config, hosts, node, shells, alarm, serving: BTreeSet::new(), unpublished: false };
         let links: Vec<_> = daemon.shells.links.snapshot().collect();
         for (link, facts) in links {
             daemon.link(link, facts);
@@ -181,13 +184,17 @@ impl Daemon {
         }
     }
 
-    /// Tells the node, and does what it says, until nothing is left to do.
+    /// Tells the node, and does what it says, until nothing is left to do. The applier hears of it once at the
+    /// end, not of each of thousands of virtual hosts: a change is all of the addresses.
     fn tell(&mut self, event: Event<'_>) {
         let mut actions: VecDeque<Action> = self.node.handle(event, clock::now()).into();
         while let Some(action) = actions.pop_front() {
             if let Some(outcome) = self.dispatch(action) {
                 actions.extend(self.node.handle(outcome, clock::now()));
             }
+        }
+        if std::mem::take(&mut self.unpublished) {
+            self.publish();
         }
     }
 
@@ -229,7 +236,7 @@ impl Daemon {
         } else {
             self.serving.remove(&host);
         }
-        self.publish();
+        self.unpublished = true;
         tracing::info!(virtual_host = self.label(host), serving, "serving");
     }
 
