@@ -1,14 +1,40 @@
 //! Whether a well-formed advert is one for a virtual host: what needs its addresses and keys. XDP
-//! asks here, and the daemon behind it asks the same again.
+//! asks here, and the daemon behind it asks the same again. What needs memory of other adverts is in
+//! [`crate::sender`].
 
-use crate::auth::{Midstate, Scratch};
+use crate::auth::{Midstate, Scratch, StrictKey};
 use crate::time::Span;
-use crate::wire::{Heard, Refusal};
+use crate::wire::ip::mapped;
+use crate::wire::{Refusal, Sighting};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Most digests that one virtual host accepts. Policy: a configuration that needs more is refused.
 pub const MAX_DIGESTS: usize = 4;
+
+/// Most strict keys of one virtual host: the one in use, and the next.
+pub const MAX_KEYS: usize = 2;
+
+/// How adverts are signed, and which are accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// As CARP does it, with every other implementation.
+    #[default]
+    Carp,
+    /// As CARP does it and strictly, in one frame; what is signed either way is accepted.
+    Migrate,
+    /// Strictly, and nothing else is accepted: for groups whose members are all ours.
+    Strict,
+}
+
+/// How one advert is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// As CARP does it.
+    Carp,
+    /// Strictly.
+    Strict,
+}
 
 /// What adverts of a virtual host are judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -19,16 +45,20 @@ pub struct Auth {
     digests: u32,
     /// [`Auth::V4`], [`Auth::V6`].
     families: u32,
-    /// The link's own address, source of our adverts; all zero: none.
-    source_v6: [u8; 16],
-    /// The link's own IPv4 address, likewise.
-    source_v4: [u8; 4],
-    /// Makes the size a multiple of eight.
-    reserved: u32,
     /// Nanoseconds after which a master that returns from silence may be another one by now
     /// ([`Window::hear`](crate::map::Window::hear)): the longest lease of our own base.
     patience: u64,
-    /// By which variant and key an advert may be signed.
+    /// The link's own IPv4 address, source of our adverts, as in [`Sighting`]; all zero: none.
+    own_v4: [u8; 16],
+    /// The link's own IPv6 address, likewise.
+    own_v6: [u8; 16],
+    /// [`Mode`] by its index.
+    mode: u32,
+    /// How many of `strict` are in use.
+    keys: u32,
+    /// By which key an advert may be signed strictly.
+    strict: [StrictKey; MAX_KEYS],
+    /// By which variant and key an advert may be signed as CARP does it.
     accept: [Midstate; MAX_DIGESTS],
 }
 
@@ -41,6 +71,35 @@ pub enum Addressee {
     Ours,
     /// This node alone.
     Us,
+    /// Another node alone.
+    Another,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Carp, Self::Migrate, Self::Strict];
+
+    /// Its name in configuration and output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Carp => "carp",
+            Self::Migrate => "migrate",
+            Self::Strict => "strict",
+        }
+    }
+
+    /// The mode of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// Whether adverts of this node carry a strict MAC, and so a counter that only grows.
+    pub const fn signs_strictly(self) -> bool {
+        match self {
+            Self::Carp => false,
+            Self::Migrate | Self::Strict => true,
+        }
+    }
 }
 
 impl Auth {
@@ -51,10 +110,12 @@ impl Auth {
     pub const NONE: Self = Self {
         digests: 0,
         families: 0,
-        source_v6: [0; 16],
-        source_v4: [0; 4],
-        reserved: 0,
         patience: 0,
+        own_v4: [0; 16],
+        own_v6: [0; 16],
+        mode: 0,
+        keys: 0,
+        strict: [StrictKey::NONE; MAX_KEYS],
         accept: [Midstate::NONE; MAX_DIGESTS],
     };
 
@@ -64,30 +125,24 @@ impl Auth {
         let (v4, v6) = (vips.iter().any(IpAddr::is_ipv4), vips.iter().any(IpAddr::is_ipv6));
         let families = if v4 { Self::V4 } else { 0 } | if v6 { Self::V6 } else { 0 };
         let mut auth = Self { families, patience: patience.as_nanos(), ..Self::NONE };
-        for midstate in accept {
-            let used = auth.digests as usize;
-            if auth.accept.iter().take(used).any(|known| *known == midstate) {
-                continue;
-            }
-            let Some(free) = auth.accept.get_mut(used) else { break };
-            *free = midstate;
-            auth.digests += 1;
-        }
+        accept.into_iter().for_each(|midstate| add(&mut auth.accept, &mut auth.digests, midstate));
         auth
+    }
+
+    /// In this mode, with these strict keys; each once, those beyond [`MAX_KEYS`] not at all.
+    #[must_use]
+    pub fn with_mode(mut self, mode: Mode, keys: impl IntoIterator<Item = StrictKey>) -> Self {
+        self.mode = mode as u32;
+        keys.into_iter().for_each(|key| add(&mut self.strict, &mut self.keys, key));
+        self
     }
 
     /// On a link with these addresses of its own.
     #[must_use]
     pub fn at(mut self, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Self {
-        self.source_v4 = v4.map_or([0; 4], |ip| ip.octets());
-        self.source_v6 = v6.map_or([0; 16], |ip| ip.octets());
+        self.own_v4 = v4.map_or([0; 16], |ip| mapped(ip.into()));
+        self.own_v6 = v6.map_or([0; 16], |ip| ip.octets());
         self
-    }
-
-    /// Whether there is anything to judge by.
-    #[inline(always)]
-    pub const fn is_known(&self) -> bool {
-        self.digests != 0
     }
 
     /// The longest lease.
@@ -96,56 +151,113 @@ impl Auth {
         Span::nanos(self.patience)
     }
 
+    /// Whether a sender's counter has to grow, and it has to prove that it lives.
+    #[inline(always)]
+    pub const fn is_strict(&self) -> bool {
+        self.mode == Mode::Strict as u32
+    }
+
+    /// Whether there is anything to judge by.
+    #[inline(always)]
+    pub const fn is_known(&self) -> bool {
+        self.digests != 0
+    }
+
+    /// Judges an advert for this virtual host, and tells whom it is for.
+    ///
+    /// # Errors
+    /// Those of [`Auth::authenticate`].
+    pub fn admit(&self, seen: &Sighting) -> Result<Addressee, Refusal> {
+        self.authenticate(seen, |scheme, key| self.is_signed(scheme, key, seen, &mut Scratch::new()))?;
+        Ok(self.addressee(seen))
+    }
+
     /// Judges an advert for this virtual host, cheap things first; `is_signed` is asked of one key after the
     /// other, as [`Auth::is_signed`].
     ///
     /// # Errors
-    /// `Loop`, `BadVhid` for a family without VIPs, `BadAuth`, `NotForUs`.
+    /// `Loop`, `BadVhid` for a family without VIPs, `BadMode`, `BadAuth`.
     #[inline(always)]
-    pub fn admit(&self, heard: &Heard, is_signed: impl Fn(u32) -> bool) -> Result<Addressee, Refusal> {
-        if self.is_ours(heard.source) {
+    pub fn authenticate(
+        &self,
+        seen: &Sighting,
+        is_signed: impl Fn(Scheme, u32) -> bool,
+    ) -> Result<(), Refusal> {
+        if self.is_ours(&seen.said.source) {
             return Err(Refusal::Loop);
         }
-        let family = if heard.source.is_ipv4() { Self::V4 } else { Self::V6 };
+        let family = if seen.is_v4() { Self::V4 } else { Self::V6 };
         if self.families & family == 0 {
             return Err(Refusal::BadVhid);
         }
-        let is_key = |key: u32| (key as usize) < MAX_DIGESTS && key < self.digests;
+        let strictly = self.keys != 0 && (seen.is_strict() || (self.is_strict() && seen.has_mac()));
+        if !strictly && self.is_strict() {
+            return Err(Refusal::BadMode);
+        }
+        let (scheme, most, keys) = match strictly {
+            true => (Scheme::Strict, MAX_KEYS, self.keys),
+            false => (Scheme::Carp, MAX_DIGESTS, self.digests),
+        };
+        let is_key = |key: u32| (key as usize) < most && key < keys;
         let mut key = 0;
-        while is_key(key) && !is_signed(key) {
+        while is_key(key) && !is_signed(scheme, key) {
             key += 1;
         }
-        if !is_key(key) {
-            return Err(Refusal::BadAuth);
+        match is_key(key) {
+            true => Ok(()),
+            // Nobody else's digest says that it is strict.
+            false if seen.is_strict() && !strictly => Err(Refusal::BadMode),
+            false => Err(Refusal::BadAuth),
         }
-        let to_group = match heard.destination {
-            IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
-            IpAddr::V6(ip) => ip.is_multicast(),
-        };
-        match (to_group, self.is_ours(heard.destination)) {
-            (true, _) if heard.is_announcement() => Ok(Addressee::Ours),
-            (true, _) => Ok(Addressee::Group),
-            (false, true) => Ok(Addressee::Us),
-            (false, false) => Err(Refusal::NotForUs),
+    }
+
+    /// Whether an advert has a strict MAC, and that is right.
+    pub fn is_signed_strictly(&self, seen: &Sighting) -> bool {
+        seen.has_mac()
+            && (0..self.keys).any(|key| self.is_signed(Scheme::Strict, key, seen, &mut Scratch::new()))
+    }
+
+    /// Whom an advert is for.
+    #[inline(always)]
+    pub fn addressee(&self, seen: &Sighting) -> Addressee {
+        match (seen.is_to_group(), self.is_ours(&seen.said.destination)) {
+            (true, _) if seen.is_announcement() => Addressee::Ours,
+            (true, _) => Addressee::Group,
+            (false, true) => Addressee::Us,
+            (false, false) => Addressee::Another,
         }
     }
 
     /// Whether an advert is signed with one of the keys.
     #[inline(always)]
-    pub fn is_signed(&self, key: u32, heard: &Heard, scratch: &mut Scratch) -> bool {
-        let counter = heard.advert.counter.to_be_bytes();
-        self.accept
-            .get(key as usize)
-            .is_some_and(|accept| accept.verify_in(scratch, counter, &heard.advert.digest))
+    pub fn is_signed(&self, scheme: Scheme, key: u32, seen: &Sighting, scratch: &mut Scratch) -> bool {
+        match scheme {
+            Scheme::Carp => self
+                .accept
+                .get(key as usize)
+                .is_some_and(|accept| accept.verify_in(scratch, seen.said.counter, &seen.digest)),
+            Scheme::Strict => {
+                self.strict.get(key as usize).is_some_and(|strict| strict.verify_in(scratch, seen))
+            }
+        }
     }
 
     #[inline(always)]
-    fn is_ours(&self, ip: IpAddr) -> bool {
-        match ip {
-            IpAddr::V4(ip) => !ip.is_unspecified() && ip.octets() == self.source_v4,
-            IpAddr::V6(ip) => !ip.is_unspecified() && ip.octets() == self.source_v6,
-        }
+    fn is_ours(&self, address: &[u8; 16]) -> bool {
+        *address != [0; 16] && (*address == self.own_v4 || *address == self.own_v6)
     }
 }
 
-const _: () = assert!(size_of::<Auth>() == 40 + MAX_DIGESTS * 192);
+/// Adds what is not yet there, while there is room.
+fn add<T: PartialEq, const N: usize>(list: &mut [T; N], used: &mut u32, new: T) {
+    let count = *used as usize;
+    if list.iter().take(count).any(|known| *known == new) {
+        return;
+    }
+    if let Some(free) = list.get_mut(count) {
+        *free = new;
+        *used += 1;
+    }
+}
+
+const _: () = assert!(size_of::<Auth>() == 56 + MAX_KEYS * 72 + MAX_DIGESTS * 192);

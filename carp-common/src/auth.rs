@@ -2,20 +2,26 @@
 //! advertisement to the next is computed once: per packet there are two or three SHA-1
 //! compressions. The same code runs in XDP; in the tests the `hmac` and `sha1` crates check it.
 
+mod midstate;
+mod scratch;
+mod sha1;
+mod sha256;
+mod strict;
+
+pub use midstate::Midstate;
+pub use scratch::Scratch;
+pub use strict::StrictKey;
+
 use crate::id::{Mac, Vhid};
 use core::cmp::Ordering;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use scratch::Hasher;
 
 /// Bytes in a CARP key; a shorter password is padded with zeros.
 pub const KEY_LEN: usize = 20;
 /// Bytes in the digest.
 pub const DIGEST_LEN: usize = 20;
-
-const BLOCK: usize = 64;
-/// Bits in the outer message: the key block and the inner digest.
-const OUTER_BITS: u32 = 8 * (64 + 20);
 
 /// The shared secret of a virtual host: raw password bytes, no derivation. Its `Debug` is blind.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,47 +46,8 @@ pub enum Variant {
     Fb05,
 }
 
-/// A keyed digest with everything but the counter already absorbed. 192 bytes; fits a BPF map.
-#[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct Midstate {
-    inner: [u32; 5],
-    outer: [u32; 5],
-    /// The rest of the inner message with its padding: one block, or two.
-    tail: [u8; 2 * BLOCK],
-    /// Where in `tail` the counter goes, 0..64.
-    counter_at: u32,
-    /// Blocks of `tail` in use, 1 or 2; 0 in an absent map entry.
-    blocks: u32,
-    /// Makes the size a multiple of eight.
-    reserved: [u32; 4],
-}
-
-/// Where a digest is worked out. A value of its own because in BPF it has to lie in a map: a stack
-/// is too small, and older kernels refuse a place in it that is known at run time only.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-pub struct Scratch {
-    /// The rest of the inner message, with the counter.
-    tail: [u8; 2 * BLOCK],
-    /// The block at work.
-    words: [u32; 16],
-    /// The hash so far.
-    state: [u32; 5],
-}
-
-impl Scratch {
-    /// Nothing in it yet.
-    pub const fn new() -> Self {
-        Self { tail: [0; 2 * BLOCK], words: [0; 16], state: [0; 5] }
-    }
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// The hash of CARP's digest.
+const CARP: ([u32; 8], fn(&mut Scratch)) = (sha1::START, sha1::compress);
 
 impl Key {
     /// The zero-padded password, or `None` when it has more than 20 bytes. Tools allow 19: a
@@ -135,95 +102,22 @@ impl Variant {
 }
 
 impl Midstate {
-    /// No digest at all.
-    pub const NONE: Self = Self {
-        inner: [0; 5],
-        outer: [0; 5],
-        tail: [0; 2 * BLOCK],
-        counter_at: 0,
-        blocks: 0,
-        reserved: [0; 4],
-    };
-
     /// The digest of `vhid` with `vips`, in list order, under `key`. `lladdr` is OpenBSD's hand-set
     /// link-layer address of a leader; the other variants ignore it.
     pub fn new(key: &Key, variant: Variant, lladdr: Option<Mac>, vhid: Vhid, vips: &[IpAddr]) -> Self {
-        let mut inner = Sha1::keyed(key, 0x36);
-        let outer = Sha1::keyed(key, 0x5c).scratch.state;
+        let mut inner = Hasher::keyed(CARP, key, 0x36);
+        let outer = Hasher::keyed(CARP, key, 0x5c);
         inner.absorb(&[0x02, 0x01]);
         if let (Variant::OpenbsdOrig | Variant::OpenbsdNov6ll, Some(Mac(mac))) = (variant, lladdr) {
             inner.absorb(&mac);
         }
         inner.absorb(&[vhid.get()]);
         absorb_vips(&mut inner, variant, vips);
-        inner.into_midstate(outer)
-    }
-
-    /// The digest to send with, or to expect for, this counter.
-    pub fn digest(&self, counter: [u8; 8]) -> [u8; DIGEST_LEN] {
-        let mut scratch = Scratch::new();
-        self.digest_in(&mut scratch, counter);
-        let mut digest = [0; DIGEST_LEN];
-        for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(scratch.state) {
-            *bytes = word.to_be_bytes();
-        }
-        digest
-    }
-
-    /// Whether `digest` is right for this counter, in constant time.
-    pub fn verify(&self, counter: [u8; 8], digest: &[u8; DIGEST_LEN]) -> bool {
-        self.verify_in(&mut Scratch::new(), counter, digest)
-    }
-
-    /// As [`Midstate::verify`].
-    #[inline(always)]
-    pub fn verify_in(&self, scratch: &mut Scratch, counter: [u8; 8], digest: &[u8; DIGEST_LEN]) -> bool {
-        self.digest_in(scratch, counter);
-        let mut difference = 0;
-        for (ours, theirs) in scratch.state.iter().zip(digest.as_chunks::<4>().0) {
-            difference |= ours ^ u32::from_be_bytes(*theirs);
-        }
-        core::hint::black_box(difference) == 0
-    }
-
-    /// Leaves the digest in the scratch's state.
-    #[inline(always)]
-    fn digest_in(&self, scratch: &mut Scratch, counter: [u8; 8]) {
-        scratch.tail = self.tail;
-        // Masked so that the verifier sees the bound; 64 + 8 is inside the tail.
-        let at = (self.counter_at & 63) as usize;
-        let mut i = 0;
-        while i < 8 {
-            scratch.tail[at + i] = counter[i];
-            i += 1;
-        }
-        scratch.state = self.inner;
-        let mut block = 0;
-        while block < 2 && block < self.blocks as usize {
-            let mut i = 0;
-            while i < 16 {
-                let byte = |at: usize| scratch.tail[block * BLOCK + 4 * i + at];
-                scratch.words[i] = u32::from_be_bytes([byte(0), byte(1), byte(2), byte(3)]);
-                i += 1;
-            }
-            compress(scratch);
-            block += 1;
-        }
-        // Outer message: 64 bytes of key block, 20 bytes of inner digest.
-        let [a, b, c, d, e] = scratch.state;
-        scratch.words = [a, b, c, d, e, 0x8000_0000, 0, 0, 0, 0, 0, 0, 0, 0, 0, OUTER_BITS];
-        scratch.state = self.outer;
-        compress(scratch);
+        Self::of(&inner, &outer)
     }
 }
 
-impl fmt::Debug for Midstate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Midstate(…)")
-    }
-}
-
-fn absorb_vips(hash: &mut Sha1, variant: Variant, vips: &[IpAddr]) {
+fn absorb_vips(hash: &mut Hasher, variant: Variant, vips: &[IpAddr]) {
     let v4 = || vips.iter().filter_map(|vip| if let IpAddr::V4(ip) = vip { Some(ip.octets()) } else { None });
     let v6 = || {
         vips.iter().filter_map(|vip| match vip {
@@ -294,7 +188,7 @@ pub fn fingerprint(key: &Key) -> [u8; 4] {
 /// What the nodes of a virtual host must agree on, to be compared at a glance: vhid, VIPs in whatever
 /// order, key (item 115). A keyed digest of what no advert says, of which a fifth is shown.
 pub fn common_digest(key: &Key, vhid: Vhid, vips: &[IpAddr]) -> [u8; 4] {
-    let mut inner = Sha1::keyed(key, 0x36);
+    let mut inner = Hasher::keyed(CARP, key, 0x36);
     inner.absorb(b"what nodes agree on");
     inner.absorb(&[vhid.get()]);
     let mapped = |vip: &IpAddr| match vip {
@@ -302,97 +196,6 @@ pub fn common_digest(key: &Key, vhid: Vhid, vips: &[IpAddr]) -> [u8; 4] {
         IpAddr::V6(ip) => ip.octets(),
     };
     ascending(|| vips.iter().map(mapped), 1, |ip| inner.absorb(ip));
-    let [a, b, c, d, ..] = inner.into_midstate(Sha1::keyed(key, 0x5c).scratch.state).digest([0; 8]);
+    let [a, b, c, d, ..] = Midstate::of(&inner, &Hasher::keyed(CARP, key, 0x5c)).digest([0; 8]);
     [a, b, c, d]
-}
-
-/// SHA-1 (FIPS 180-4) over a message that comes in parts.
-struct Sha1 {
-    scratch: Scratch,
-    block: [u8; BLOCK],
-    fill: usize,
-    bytes: u64,
-}
-
-impl Sha1 {
-    /// Started with the key block of HMAC (RFC 2104): the key, zero-padded, xor `pad`.
-    fn keyed(key: &Key, pad: u8) -> Self {
-        let state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
-        let scratch = Scratch { state, ..Scratch::new() };
-        let mut hash = Self { scratch, block: [0; BLOCK], fill: 0, bytes: 0 };
-        let mut block = [pad; BLOCK];
-        for (byte, key) in block.iter_mut().zip(key.0) {
-            *byte ^= key;
-        }
-        hash.absorb(&block);
-        hash
-    }
-
-    fn absorb(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.block[self.fill] = *byte;
-            self.fill += 1;
-            self.bytes += 1;
-            if self.fill == BLOCK {
-                for (word, bytes) in self.scratch.words.iter_mut().zip(self.block.as_chunks::<4>().0) {
-                    *word = u32::from_be_bytes(*bytes);
-                }
-                compress(&mut self.scratch);
-                self.fill = 0;
-            }
-        }
-    }
-
-    /// Leaves room for the counter and pads as if it had been absorbed.
-    fn into_midstate(self, outer: [u32; 5]) -> Midstate {
-        let mut tail = [0; 2 * BLOCK];
-        let end = self.fill + 8;
-        for (to, from) in tail.iter_mut().zip(self.block).take(self.fill) {
-            *to = from;
-        }
-        tail[end] = 0x80;
-        let blocks = if end + 1 + 8 <= BLOCK { 1 } else { 2 };
-        let bits = ((self.bytes + 8) * 8).to_be_bytes();
-        for (to, from) in tail.iter_mut().skip(blocks * BLOCK - 8).zip(bits) {
-            *to = from;
-        }
-        let number = |value: usize| u32::try_from(value).unwrap_or(0);
-        let (counter_at, blocks) = (number(self.fill), number(blocks));
-        Midstate { inner: self.scratch.state, outer, tail, counter_at, blocks, reserved: [0; 4] }
-    }
-}
-
-/// One SHA-1 compression (FIPS 180-4 section 6.1.3, the 16-word schedule). Indices are masked so
-/// that the BPF verifier sees their bounds.
-#[inline(never)]
-fn compress(scratch: &mut Scratch) {
-    let Scratch { words, state, .. } = scratch;
-    let [mut a, mut b, mut c, mut d, mut e] = *state;
-    let mut round = 0;
-    while round < 80 {
-        let word = if round < 16 {
-            words[round & 15]
-        } else {
-            let mixed = words[(round + 13) & 15]
-                ^ words[(round + 8) & 15]
-                ^ words[(round + 2) & 15]
-                ^ words[round & 15];
-            let word = mixed.rotate_left(1);
-            words[round & 15] = word;
-            word
-        };
-        let (mix, constant) = match round {
-            0..20 => ((b & c) | (!b & d), 0x5a82_7999),
-            20..40 => (b ^ c ^ d, 0x6ed9_eba1),
-            40..60 => ((b & c) | (b & d) | (c & d), 0x8f1b_bcdc),
-            _ => (b ^ c ^ d, 0xca62_c1d6_u32),
-        };
-        let next =
-            a.rotate_left(5).wrapping_add(mix).wrapping_add(e).wrapping_add(constant).wrapping_add(word);
-        (e, d, c, b, a) = (d, c, b.rotate_left(30), a, next);
-        round += 1;
-    }
-    for (sum, word) in state.iter_mut().zip([a, b, c, d, e]) {
-        *sum = sum.wrapping_add(word);
-    }
 }

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod id;
 pub mod map;
 pub mod pace;
+pub mod sender;
 pub mod time;
 pub mod verdict;
 pub mod wire;

@@ -112,7 +112,9 @@ pub const fn virtual_mac(serves: bool) -> Verdict {
 pub const fn refused(refusal: Refusal, may_be_vrrp: bool) -> Verdict {
     let counter = Counter::Refused(refusal);
     match refusal {
-        Refusal::Vrrp | Refusal::Fragment | Refusal::BadVersion => Verdict::Serve(counter),
+        Refusal::Vrrp | Refusal::Fragment | Refusal::BadVersion | Refusal::Unproven => {
+            Verdict::Serve(counter)
+        }
         Refusal::BadSum | Refusal::BadAuth if may_be_vrrp => Verdict::Serve(counter),
         Refusal::BadLen
         | Refusal::BadTtl
@@ -121,7 +123,9 @@ pub const fn refused(refusal: Refusal, may_be_vrrp: bool) -> Verdict {
         | Refusal::BadVhid
         | Refusal::BadAuth
         | Refusal::Loop
-        | Refusal::NotForUs => Verdict::Drop(counter),
+        | Refusal::NotForUs
+        | Refusal::BadMode
+        | Refusal::Replay => Verdict::Drop(counter),
     }
 }
 

@@ -1,16 +1,18 @@
-//! Adverts: judged here, as far as that needs no memory of other adverts. What holds goes to the
+//! Adverts: judged here, with what strict authentication remembers of their senders. What holds goes to the
 //! daemon, and moves an armed backup's window; the frame itself passes, so that a capture on the node
 //! shows it. What does not is dropped, and now and then one of them is shown to the daemon, which
 //! warns. VRRP and what is not understood pass.
 
-use carp_common::map::{CAPTURE_LEN, Captured, Counter};
+use carp_common::admission::{Addressee, Auth};
+use carp_common::map::{CAPTURE_LEN, Captured, Counter, HostKey, SenderKey};
 use carp_common::time::{Instant, Span};
 use carp_common::verdict::{self, Verdict};
 use carp_common::wire::eth;
 use carp_common::wire::ip::{self, Ipv4, Ipv6};
-use carp_common::wire::{Heard, Refusal};
+use carp_common::wire::sighting::{may_be_vrrp, peek_vhid};
+use carp_common::wire::{Refusal, Said, Sighting};
 
-use crate::world::{Judged, Maps, Packet, Room};
+use crate::world::{Judged, Maps, Packet};
 
 const IP: usize = 14;
 /// How much of the frame is looked at, and copied.
@@ -37,41 +39,82 @@ pub fn heard(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Opti
     }
     packet.reach(CAPTURED);
     let packet = &*packet;
-    let host = maps.host(packet.link(), Heard::peek_vhid(packet)?)?;
+    let vhid = peek_vhid(packet)?;
+    let host = maps.host(packet.link(), vhid)?;
     // One moment for all that follows from this advert.
-    let (slot, at) = (host.slot, maps.now());
-    let judged = maps.judge(slot, |auth, room| {
-        read(packet, room)?;
-        let Room::Taken(heard) = room else { return Err(Refusal::BadLen) };
-        auth.admit(heard, |key| maps.is_signed(slot, auth, key, heard))?;
-        follow(heard, auth.patience(), slot, at, maps);
-        Ok(())
-    });
+    let arrival = Arrival { host: HostKey::new(packet.link(), vhid), slot: host.slot, at: maps.now() };
+    let Arrival { slot, at, .. } = arrival;
+    let judged = maps.judge(
+        slot,
+        |seen| read(packet, seen),
+        |auth, seen| {
+            let addressee = auth.addressee(seen);
+            if addressee == Addressee::Another {
+                return Err(Refusal::NotForUs);
+            }
+            if auth.is_strict() {
+                let recalled = recall(&seen.said, addressee, auth, &arrival, maps);
+                if recalled == Err(Refusal::Unproven) && !seen.said.pace().is_word() {
+                    // Whoever it is moves nothing. But it may be a master: what is armed ends.
+                    follow(&seen.said.source, Span::ZERO, slot, at, maps);
+                }
+                recalled?;
+            }
+            if !seen.said.pace().is_word() {
+                follow(&seen.said.source, auth.patience(), slot, at, maps);
+            }
+            Ok(())
+        },
+    );
     let verdict = match judged {
+        // The daemon asks the sender for a sign of life.
+        Some(Err(Refusal::Unproven)) => {
+            hand_over(packet, at, maps);
+            Verdict::Serve(Counter::Refused(Refusal::Unproven))
+        }
         Some(Err(refusal)) => refuse(packet, slot, refusal, at, maps),
         Some(Ok(())) | None => hand_over(packet, at, maps),
     };
     Some(Judged::new(slot, verdict))
 }
 
-/// A function of its own, for its stack.
+/// An advert's virtual host and moment.
+struct Arrival {
+    host: HostKey,
+    slot: u32,
+    at: Instant,
+}
+
+/// A function of its own, as the next ones, for its stack. (What it hands back fits a register: else the
+/// register holds a pointer into the stack, which the verifier does not let go.)
 #[inline(never)]
-fn read(packet: &impl Packet, room: &mut Room) -> Result<(), Refusal> {
+fn read(packet: &impl Packet, seen: &mut Sighting) -> Result<(), Refusal> {
     // It has been found to be one of protocol 112.
-    *room = Room::Taken(Heard::read(packet).unwrap_or(Err(Refusal::BadLen))?);
-    Ok(())
+    seen.take(packet).unwrap_or(Err(Refusal::BadLen))
+}
+
+/// Strict authentication: what is known of the sender says whether this is news, and whether it counts.
+#[inline(never)]
+fn recall(
+    said: &Said,
+    addressee: Addressee,
+    auth: &Auth,
+    Arrival { host, slot, at }: &Arrival,
+    maps: &impl Maps,
+) -> Result<(), Refusal> {
+    let key = SenderKey { host: *host, source: said.source };
+    let known = maps.sender(&key).unwrap_or_default();
+    let sender = known.hear(said, addressee, maps.challenge(*slot), auth.patience(), *at)?;
+    maps.remember(&key, sender).ok_or(Refusal::Unproven)?;
+    sender.admit(said, addressee)
 }
 
 /// Moves the window of an armed backup, or ends it: see [`Window::hear`](carp_common::map::Window::hear).
-/// A function of its own, for its stack.
 #[inline(never)]
-fn follow(heard: &Heard, patience: Span, slot: u32, at: Instant, maps: &impl Maps) {
-    if heard.advert.pace.is_word() {
-        return;
-    }
+fn follow(source: &[u8; 16], patience: Span, slot: u32, at: Instant, maps: &impl Maps) {
     let Some(window) = maps.arming(slot) else { return };
     let before = maps.heard(slot);
-    let after = window.hear(before, heard.source, patience, at);
+    let after = window.hear(before, *source, patience, at);
     if after != before {
         maps.set_heard(slot, after);
     }
@@ -92,7 +135,7 @@ fn refuse(packet: &impl Packet, slot: u32, refusal: Refusal, at: Instant, maps: 
             fill(packet, at, &mut sample.captured);
         });
     }
-    verdict::refused(refusal, Heard::may_be_vrrp(packet))
+    verdict::refused(refusal, may_be_vrrp(packet))
 }
 
 #[inline(always)]

@@ -4,20 +4,22 @@
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
-use carp_common::admission::Auth;
+use carp_common::admission::{Auth, Scheme};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    Captured, Counts, DECISIONS_BYTES, Decision, Host, HostKey, MAX_HOSTS, MAX_VIPS, RING_BYTES,
-    SAMPLE_EVERY, Sample, Sampled, TRACE_LOST, TRACE_UNTIL, Vip, VipKey, Window,
+    Captured, Counts, DECISIONS_BYTES, Decision, Host, HostKey, MAX_HOSTS, MAX_SENDERS, MAX_VIPS, RING_BYTES,
+    SAMPLE_EVERY, Sample, Sampled, SenderKey, TRACE_LOST, TRACE_UNTIL, Vip, VipKey, Window,
 };
+use carp_common::sender::{Challenge, Sender};
 use carp_common::time::Instant;
-use carp_common::wire::{Heard, Refusal};
-use carp_ebpf::world::{Desk, Maps, Room};
+use carp_common::wire::{Refusal, Sighting};
+use carp_ebpf::world::{Desk, Maps};
 use core::cell::UnsafeCell;
 use zerocopy::FromBytes;
 
 const HOST_ENTRIES: usize = MAX_HOSTS as usize;
 const VIP_ENTRIES: usize = MAX_VIPS as usize;
+const SENDER_ENTRIES: usize = MAX_SENDERS as usize;
 
 #[btf_map]
 static HOSTS: HashMap<HostKey, Host, HOST_ENTRIES> = HashMap::new();
@@ -38,10 +40,13 @@ static REFUSED: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
 /// When samples were taken, by slot.
 #[btf_map]
 static SAMPLED: Array<Sampled, HOST_ENTRIES> = Array::new();
-/// A [`Desk`], each CPU's own. For the kernel it is so many words: the type information of Rust's enums
-/// is not for it.
+/// Each CPU's own.
 #[btf_map]
-static DESK: PerCpuArray<[u64; size_of::<Desk>().div_ceil(8)], 1> = PerCpuArray::new();
+static DESK: PerCpuArray<Desk, 1> = PerCpuArray::new();
+#[btf_map]
+static SENDERS: HashMap<SenderKey, Sender, SENDER_ENTRIES> = HashMap::new();
+#[btf_map]
+static CHALLENGES: Array<u64, HOST_ENTRIES> = Array::new();
 #[btf_map]
 static TRACE: Array<u64, 2> = Array::new();
 #[btf_map]
@@ -69,21 +74,19 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 /// The maps below, pinned by the daemon.
 pub struct Pinned;
 
-/// [`Auth::is_signed`] for the advert on the desk: 1 or 0. A global function, as BPF has it: the verifier goes
-/// through it once, whatever leads here with whichever key, which takes it a fraction of the time. Before
-/// Linux 5.12 such functions take nothing but numbers.
+/// [`Auth::is_signed`] for the advert on the desk: strictly or as CARP does it, 1 or 0. A global function, as
+/// BPF has it: the verifier goes through it once, whatever leads here with whichever key, which takes it
+/// a fraction of the time. Before Linux 5.12 such functions take nothing but numbers.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn carp_is_signed(slot: u32, key: u32) -> u32 {
+extern "C" fn carp_is_signed(slot: u32, strictly: u32, key: u32) -> u32 {
+    let scheme = if strictly == 0 { Scheme::Carp } else { Scheme::Strict };
     let (Some(auth), Some(desk)) = (AUTH.get_ptr(slot), DESK.get_ptr_mut(0)) else { return 0 };
-    let desk = desk.cast::<Desk>();
-    // SAFETY: as in `judge`; whoever calls this has no part of the desk but the room, which nobody writes
-    // now. A scratch is whatever is in it.
-    let (auth, room, scratch) = unsafe { (&*auth, &(*desk).room, &mut (*desk).scratch) };
-    let Room::Taken(heard) = room else { return 0 };
+    // SAFETY: as in `judge`. Whoever calls this looks at no scratch.
+    let (auth, seen, scratch) = unsafe { (&*auth, &(*desk).seen, &mut (*desk).scratch) };
     // As in `count`, for the verifier.
     let key = core::hint::black_box(key);
-    u32::from(auth.is_signed(key, heard, scratch))
+    u32::from(auth.is_signed(scheme, key, seen, scratch))
 }
 
 impl Maps for Pinned {
@@ -173,34 +176,66 @@ impl Maps for Pinned {
     }
 
     #[inline(always)]
-    fn judge<T>(&self, slot: u32, judge: impl FnOnce(&Auth, &mut Room) -> T) -> Option<T> {
-        // SAFETY: entries of arrays are never freed while the program runs. The daemon may write this
-        // one at this moment: then this one advert may be refused.
-        let auth = unsafe { &*AUTH.get_ptr(slot)? };
+    fn judge(
+        &self,
+        slot: u32,
+        read: impl FnOnce(&mut Sighting) -> Result<(), Refusal>,
+        judge: impl FnOnce(&Auth, &Sighting) -> Result<(), Refusal>,
+    ) -> Option<Result<(), Refusal>> {
+        // SAFETY: entries of arrays are never freed while the program runs. The daemon may write the first
+        // at this moment: then this one advert may be refused. The other is this CPU's own, and this
+        // program never preempts itself.
+        let (auth, seen) = unsafe { (&*AUTH.get_ptr(slot)?, &mut (*DESK.get_ptr_mut(0)?).seen) };
         if !auth.is_known() {
             return None;
         }
-        let desk = DESK.get_ptr_mut(0)?.cast::<Desk>();
-        // SAFETY: this CPU's own, and this program never preempts itself; large enough and aligned to
-        // 8. It is written before it is read.
-        let room = unsafe {
-            (&raw mut (*desk).room).write(Room::Empty);
-            &mut (*desk).room
-        };
-        Some(judge(auth, room))
+        let is_signed = |scheme, key| carp_is_signed(slot, u32::from(scheme == Scheme::Strict), key) != 0;
+        let judged = read(seen).and_then(|()| auth.authenticate(seen, is_signed));
+        Some(judged.and_then(|()| judge(auth, seen)))
     }
 
-    /// Of the advert on the desk, which it is.
     #[inline(always)]
-    fn is_signed(&self, slot: u32, _auth: &Auth, key: u32, _heard: &Heard) -> bool {
-        carp_is_signed(slot, key) != 0
+    fn sender(&self, key: &SenderKey) -> Option<Sender> {
+        // SAFETY: copied at once. Of an entry that is removed at this moment one may read another's: its
+        // virtual host is gone.
+        unsafe { SENDERS.get(key) }.copied()
+    }
+
+    /// No lock and no atomic instruction that hands something back, which kernels before 5.12 do not
+    /// have. Two CPUs may so write what each heard of one sender at the same moment, and the older one
+    /// last; it looks once more before it does, so that this moment is nanoseconds. That is no hole:
+    /// - Nobody but the sender can bring it about: two of its adverts, both never heard before, have to
+    ///   arrive at once on two CPUs. What was heard before is refused before anything is written.
+    /// - What can then be sent again is the newer of the two, once, and only until the sender's next
+    ///   advert. It moves an armed window by one dead time at most.
+    /// - The daemon, which has the role, does not take it: its memory is one thread's.
+    #[inline(always)]
+    fn remember(&self, key: &SenderKey, sender: Sender) -> Option<()> {
+        match SENDERS.get_ptr_mut(key) {
+            // SAFETY: as above; words, each written whole.
+            Some(known) => unsafe {
+                if (&raw const (*known).counter).read_volatile() <= sender.counter {
+                    known.write_volatile(sender);
+                }
+            },
+            None => SENDERS.insert(key, sender, 0).ok()?,
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn challenge(&self, slot: u32) -> Challenge {
+        // SAFETY: as for a window's words.
+        Challenge(CHALLENGES.get_ptr(slot).map_or(0, |counter| unsafe { counter.read_volatile() }))
     }
 
     #[inline(always)]
     fn is_sample_due(&self, slot: u32, refusal: Refusal, at: Instant) -> bool {
         let Some(last) = SAMPLED.get_ptr_mut(slot) else { return false };
         // SAFETY: as above; of two CPUs that come at the same time both may take a sample.
-        let Some(last) = (unsafe { (*last).get_mut(refusal.index()) }) else { return false };
+        let Some(last) = (unsafe { (*last).get_mut(core::hint::black_box(refusal.index())) }) else {
+            return false;
+        };
         if *last != 0 && at.since(Instant::from_nanos(*last)) < SAMPLE_EVERY {
             return false;
         }

@@ -258,10 +258,10 @@ impl Packet for Skb {
         if refused == 0 { Some(()) } else { None }
     }
 
-    /// The kernel has noted by now that it is somebody else's.
+    /// The kernel has noted by now that it is somebody else's, and does not look at the MAC again. That stays:
+    /// to write to a packet of TCP's means to copy its headers first, as TCP holds them too.
     #[inline(always)]
-    fn readdress(&mut self, link_mac: Mac) -> Option<()> {
-        self.store(0, link_mac.0)?;
+    fn readdress(&mut self, _link_mac: Mac) -> Option<()> {
         // SAFETY: the context is the kernel's own; addresses are read anew after the call.
         let refused = unsafe { bpf_skb_change_type(self.skb(), PACKET_HOST) };
         if refused == 0 { Some(()) } else { None }

@@ -4,12 +4,14 @@
 use carp_common::admission::Auth;
 use carp_common::auth::Scratch;
 use carp_common::id::{IfIndex, Mac, Vhid};
-use carp_common::map::{Captured, Decision, Host, Sample, Vip, VipKey, Window};
+use carp_common::map::{Captured, Decision, Host, Sample, SenderKey, Vip, VipKey, Window};
+use carp_common::sender::{Challenge, Sender};
 use carp_common::time::Instant;
 use carp_common::verdict::{Fate, Verdict};
-use carp_common::wire::{Bytes, Heard, Refusal, Wire};
+use carp_common::wire::{Bytes, Refusal, Sighting, Wire};
 use core::net::IpAddr;
 use core::num::NonZeroU64;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::advert;
 
@@ -78,11 +80,23 @@ pub trait Maps {
     /// Changes that.
     fn set_heard(&self, slot: u32, at: Instant);
 
-    /// Judges an advert for this slot; `None` when there is nothing to judge it by.
-    fn judge<T>(&self, slot: u32, judge: impl FnOnce(&Auth, &mut Room) -> T) -> Option<T>;
+    /// Has an advert for this slot read, authenticates it ([`Auth::authenticate`]) and has it judged; `None`
+    /// when there is nothing to judge it by.
+    fn judge(
+        &self,
+        slot: u32,
+        read: impl FnOnce(&mut Sighting) -> Result<(), Refusal>,
+        judge: impl FnOnce(&Auth, &Sighting) -> Result<(), Refusal>,
+    ) -> Option<Result<(), Refusal>>;
 
-    /// Whether it is signed with one of its keys: [`Auth::is_signed`].
-    fn is_signed(&self, slot: u32, auth: &Auth, key: u32, heard: &Heard) -> bool;
+    /// What strict authentication knows of a sender.
+    fn sender(&self, key: &SenderKey) -> Option<Sender>;
+
+    /// Knows this of it from now on; `None` when there is no room for a new one.
+    fn remember(&self, key: &SenderKey, sender: Sender) -> Option<()>;
+
+    /// Whose answers count for this slot.
+    fn challenge(&self, slot: u32) -> Challenge;
 
     /// Puts an advert into the ring buffer, written in place by `fill`, which gets a zeroed record.
     /// `None` when the ring is full.
@@ -135,25 +149,13 @@ const fn is_mapped(address: [u8; 16]) -> bool {
 }
 
 /// Where an advert is worked on: the kernel's stack is too small.
-#[derive(Default)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Desk {
-    /// The advert.
-    pub room: Room,
     /// For its digest.
     pub scratch: Scratch,
-}
-
-/// Room for an advert. An `Option` has its tag somewhere in it, and the kernel refuses type information
-/// of that kind.
-#[derive(Default)]
-#[repr(u32)]
-pub enum Room {
-    /// Not read yet.
-    #[default]
-    Empty,
-    /// Well-formed.
-    Taken(Heard),
+    /// The advert.
+    pub seen: Sighting,
 }
 
 /// What a stage makes of a frame, and whose it is: the slot of a virtual host. All in one word: where

@@ -3,6 +3,7 @@
 use crate::io::bpf::{BUILD, Counters};
 use crate::proto::event::Command;
 use crate::proto::status::{HostStatus, NodeStatus};
+use carp_common::admission::Mode;
 use carp_common::map::{ABI, Counter};
 use carp_common::time::{Instant, Span};
 use serde::{Deserialize, Serialize};
@@ -135,6 +136,18 @@ pub struct Host {
     /// Of vhid, VIPs and key: nodes that should share this virtual host must show the same.
     #[serde(default)]
     pub digest: String,
+    /// How adverts are signed: `carp`, `migrate` or `strict`.
+    #[serde(default)]
+    pub auth: String,
+    /// While migrating: addresses of peers heard in the last ten minutes that sign strictly ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_peers: Option<usize>,
+    /// ... and of those that do not yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_peers: Vec<String>,
+    /// Adverts that were accepted and look forged, by why; strict authentication would refuse them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub suspicious: BTreeMap<String, u64>,
     /// What the pinned map says of its window, where the asker may read that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<MapWindow>,
@@ -241,6 +254,10 @@ impl Host {
             accepted: host.accepted,
             sent: host.sent,
             send_errors: host.send_errors,
+            auth: host.auth.mode.name().to_owned(),
+            strict_peers: (host.auth.mode == Mode::Migrate).then_some(host.auth.strict_peers),
+            other_peers: host.auth.other_peers.iter().map(ToString::to_string).collect(),
+            suspicious: named(&host.auth.suspicious),
             refused: named(&host.refused),
             datapath: BTreeMap::new(),
             digest: host.digest.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -208,20 +208,28 @@ impl Daemon {
                     tracing::warn!(%error, "the datapath does not take a window");
                 }
             }
-            Action::Advertise { host, link, family, frame } => {
+            Action::Advertise { host, link, errand, frame } => {
                 let at = clock::now();
                 let sent = self.shells.sender.send(link, &frame);
                 if let Err(error) = &sent {
                     tracing::debug!(%error, "an advert was not sent");
                 }
-                return Some(Event::Sent { host, family, at, ok: sent.is_ok() });
+                return Some(Event::Sent { host, errand, at, ok: sent.is_ok() });
             }
             Action::Send { link, frame } => {
                 if let Err(error) = self.shells.sender.send(link, &frame) {
                     tracing::debug!(%error, "a frame was not sent");
                 }
             }
+            Action::Challenge { host, challenge } => {
+                if let Some(shield) = &mut self.shells.shield
+                    && let Err(error) = shield.set_challenge(host, challenge)
+                {
+                    tracing::warn!(%error, "the datapath does not take a challenge");
+                }
+            }
             Action::Changed(transition) => self.log(&transition),
+            Action::Tell { host, news } => tracing::info!(virtual_host = self.label(host), "{news}"),
             Action::Serving { host, serving } => self.set_serving(host, serving),
             Action::Warn { host, warning } => {
                 tracing::warn!(virtual_host = self.label(host), "{warning}");

@@ -7,6 +7,7 @@ use crate::io::advert::Sender;
 use crate::io::bpf::{self, Mode, Port, Rings};
 use crate::io::control::{self, Call};
 use crate::io::ear::{Ear, RefusedEar};
+use crate::io::epoch;
 use crate::io::fdb::VirtualMacs;
 use crate::io::group::Membership;
 use crate::io::instance::Instance;
@@ -58,10 +59,13 @@ impl Shells {
             config.hosts.iter().flat_map(|host| &host.addresses).map(|vip| vip.ip).collect();
         let links = Links::open(&names, vips)?;
         let mut setup = config.setup(|name| links.index(name), seed)?;
+        let instance = Instance::take(&config.node.name)?;
+        if setup.hosts.iter().any(|host| host.mode.signs_strictly()) {
+            setup.epoch = epoch::next(&instance)?;
+        }
         for host in &setup.hosts {
             host.vips.iter().try_for_each(|vip| links.admits(host.link, *vip))?;
         }
-        let instance = Instance::take(&config.node.name)?;
         let mut marks = Marks::enter(&instance, &setup)?;
         let left = marks.left(&instance);
         let sender = Sender::open()?;

@@ -1,11 +1,12 @@
 //! Which adverts a master sends, by the families of its VIPs and of its link (conformance 13, 14).
 
+use carp_common::admission::Mode;
 use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
-use carp_user::proto::event::{Action, Event, Family, Flavour, HostSetup, LinkState, Setup};
+use carp_user::proto::event::{Action, Errand, Event, Family, Flavour, HostSetup, LinkState, Setup};
 use carp_user::proto::node::Node;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -27,14 +28,16 @@ fn adverts(
         pace: Pace { base: 1, skew: 0 },
         preempt: true,
         flavour: Flavour::Freebsd,
+        mode: Mode::Carp,
         key: Key([7; 20]),
+        next_key: None,
         digest: Variant::Freebsd,
         accept: vec![Variant::Freebsd],
         tos: 0xe0,
         resume_until: None,
     };
     let start = Instant::ZERO + Span::secs(100);
-    let mut node = Node::new(Setup { hosts: vec![host], seed: 1 }, start);
+    let mut node = Node::new(Setup { hosts: vec![host], seed: 1, epoch: 0 }, start);
     let mac = Mac([2, 0, 0, 0, 0, 1]);
     let state = LinkState { up: true, mac, source_v4, source_v6, shielded: true, router: false };
     let mut heard = Vec::new();
@@ -42,12 +45,12 @@ fn adverts(
     let mut todo = node.handle(Event::Link { link: LINK, state }, now);
     loop {
         while !todo.is_empty() {
-            let Action::Advertise { host, family, frame, .. } = todo.remove(0) else { continue };
+            let Action::Advertise { host, errand, frame, .. } = todo.remove(0) else { continue };
             let advert = Heard::parse(frame.bytes()).expect("protocol 112").expect("well-formed");
-            if let (false, Some(family)) = (advert.is_announcement(), family) {
+            if let (false, Errand::Advert(family)) = (advert.is_announcement(), errand) {
                 heard.push((now.since(start).as_millis(), family, advert.source));
             }
-            todo.extend(node.handle(Event::Sent { host, family, at: now, ok: true }, now));
+            todo.extend(node.handle(Event::Sent { host, errand, at: now, ok: true }, now));
         }
         now = match node.deadline() {
             Some(next) if next <= start + Span::secs(10) => next,

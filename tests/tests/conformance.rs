@@ -36,7 +36,7 @@ fn every_test_that_the_list_names_exists() {
 #[test]
 fn every_item_that_is_due_has_its_line_and_those_without_a_test_a_reason() {
     let list = list();
-    for item in 1..=108 {
+    for item in (1..=110).chain([112, 113, 115, 116]) {
         let line = list.lines().find(|line| line.starts_with(&format!("| {item} |")));
         let cells: Vec<&str> = line.expect("every item has a line").split('|').map(str::trim).collect();
         assert!(cells[3] != "none" || cells[4].len() > 20, "item {item} has neither test nor reason");

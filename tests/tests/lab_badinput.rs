@@ -30,8 +30,11 @@ fn no_such_interface_is_answered_with_those_that_exist_and_nothing_is_left() -> 
 #[test]
 fn a_second_daemon_of_the_same_name_is_told_the_pid_of_the_first() -> Result<()> {
     let pair = Pair::new(Purpose::Test)?;
-    let mut first = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway())?;
+    let mut first = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway().with_auth("strict"))?;
+    let epoch = format!("/var/lib/carp/{}/epoch", first.instance());
+    let counted = fs::read_to_string(&epoch)?;
     let (code, said) = first.refusal()?;
+    assert_eq!(fs::read_to_string(&epoch)?, counted, "who has the name counts its starts alone");
     let pid = first.process()?.id().to_string();
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&pid), "pid {pid} is not in: {said}");

@@ -91,7 +91,7 @@ fn leaves_nothing(config: &Config, life: impl FnOnce(&mut Carpd) -> Result<()>) 
 fn what_a_killed_daemon_left_is_listed_and_removed_by_cleanup_but_not_while_it_runs() -> Result<()> {
     for xdp in ["auto", "off"] {
         let pair = Pair::new(Purpose::Test)?;
-        let config = Config::gateway().with_xdp(xdp);
+        let config = Config::gateway().with_xdp(xdp).with_auth("migrate");
         let mut carpd = Carpd::configure(&pair.lab, pair.gw1(), &config)?;
         let instance = carpd.instance().to_owned();
         let before = State::of(pair.gw1(), &instance)?;
@@ -128,6 +128,8 @@ fn what_a_killed_daemon_left_is_listed_and_removed_by_cleanup_but_not_while_it_r
         assert!(difference.is_empty(), "left behind:\n{difference}");
         let (code, text) = cleanup(pair.gw1(), &["cleanup", &instance])?;
         assert!(code == Some(0) && text.contains("nothing"), "{text}");
+        let epoch = fs::read_to_string(format!("/var/lib/carp/{instance}/epoch"))?;
+        assert_eq!(epoch, "1\n", "the number of its starts stays");
     }
     Ok(())
 }

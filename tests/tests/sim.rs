@@ -23,6 +23,51 @@ fn three_hundred_fixed_seeds_break_no_rule() {
 }
 
 #[test]
+fn strict_a_masters_greeting_does_not_prolong_its_lease() {
+    are_clean(&[1293, 2831, 3085, 3261]);
+}
+
+#[test]
+fn strict_a_masters_advert_is_heard_though_its_greeting_overtakes_it() {
+    are_clean(&[3114]);
+}
+
+#[test]
+fn strict_an_answer_counts_that_waited_to_be_read_while_its_sender_was_greeted_again() {
+    are_clean(&[11_041, 1_018_103]);
+}
+
+#[test]
+fn strict_a_question_is_unanswered_only_since_it_left_this_node() {
+    are_clean(&[20_162_690, 20_165_063, 20_190_399, 20_228_012, 20_232_304, 20_236_365, 20_294_404]);
+}
+
+#[test]
+fn strict_a_late_confirmation_releases_nobody_from_a_newer_advert() {
+    are_clean(&[20_232_316]);
+}
+
+#[test]
+fn strict_an_advert_that_seemed_to_be_replayed_counts_once_its_sender_proves_that_it_lives() {
+    are_clean(&[20_280_844]);
+}
+
+#[test]
+fn a_claim_that_was_announced_with_another_rank_or_before_a_sleep_is_announced_anew() {
+    are_clean(&[30_138_060, 30_474_745]);
+}
+
+#[test]
+fn one_that_has_ever_confirmed_is_one_of_ours_and_a_stranger_is_looked_at_anew_after_a_silence() {
+    are_clean(&[30_119_392, 30_250_184, 40_010_487]);
+}
+
+#[test]
+fn a_claim_whose_adverts_cannot_be_sent_is_not_tried_again_and_again_at_once() {
+    are_clean(&[20_039_011, 20_072_316, 20_082_880]);
+}
+
+#[test]
 fn every_mutant_is_caught_within_two_hundred_seeds() {
     for mutant in Mutant::ALL {
         assert!(hunt::catch(mutant, 200).is_some(), "{} escapes: the oracle has grown blunt", mutant.name());
@@ -182,6 +227,14 @@ fn a_node_that_cannot_send_serves_no_longer_than_its_lease() {
 
 fn pair_at_start() -> Scenario {
     Scenario::of(2).at(Span::ZERO, Fault::Start(0)).at(Span::ZERO, Fault::Start(1))
+}
+
+/// Seeds that broke a rule once.
+fn are_clean(seeds: &[u64]) {
+    for seed in seeds {
+        let world = hunt::run(*seed, None);
+        assert!(world.failure().is_none(), "seed {seed}: {:?}", world.failure());
+    }
 }
 
 /// Played until then, no rule broken.

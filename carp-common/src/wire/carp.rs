@@ -1,6 +1,6 @@
 //! The CARPv2 header, 36 bytes (`carp-protocol` section 1.1).
 
-use super::{Bytes, Refusal, sum};
+use super::{Bytes, Refusal, Sighting, sum};
 use crate::id::Vhid;
 use crate::pace::Pace;
 use zerocopy::byteorder::network_endian::{U16, U64};
@@ -12,6 +12,10 @@ pub const LEN: usize = 36;
 pub const VERSION_TYPE: u8 = 0x21;
 /// "7 words of authentication data": always sent, never looked at.
 pub const AUTH_LEN: u8 = 7;
+
+/// The same of an advert whose digest is the strict MAC. No other implementation looks at it, and so
+/// sees a wrong digest.
+pub const STRICT_AUTH_LEN: u8 = 0x80 | AUTH_LEN;
 
 /// The header as it lies on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -66,7 +70,7 @@ impl Advert {
             counter: U64::new(self.counter),
             digest: self.digest,
         };
-        header.checksum = U16::new(sum::checksum(header.as_bytes()));
+        header.sum_up();
         header
     }
 
@@ -77,16 +81,37 @@ impl Advert {
     /// `Vrrp` for VRRPv3 and for VRRPv2 that is shorter than 36 bytes, `BadLen`, `BadVersion`,
     /// `BadSum`; `BadVhid` for vhid 0.
     pub fn parse(payload: &[u8]) -> Result<Self, Refusal> {
-        Self::read(payload, 0, payload.len())
+        let header = Carp::find(payload, 0, payload.len())?;
+        Ok(Self {
+            vhid: Vhid::new(header.vhid).ok_or(Refusal::BadVhid)?,
+            pace: Pace { base: header.base, skew: header.skew },
+            demote: header.demote,
+            counter: header.counter.get(),
+            digest: header.digest,
+        })
     }
 
-    /// As [`Advert::parse`], of the `len` bytes that begin at `at`.
+    /// What was seen, by type; `None` for vhid 0.
+    pub fn of(seen: &Sighting) -> Option<Self> {
+        let Sighting { said, digest, .. } = seen;
+        Some(Self {
+            vhid: Vhid::new(said.vhid())?,
+            pace: said.pace(),
+            demote: said.demote(),
+            counter: said.counter(),
+            digest: *digest,
+        })
+    }
+}
+
+impl Carp {
+    /// The well-formed header in the `len` bytes that begin at `at`.
     ///
     /// # Errors
-    /// The same.
+    /// Those of [`Advert::parse`].
     #[inline(always)]
-    pub fn read(bytes: &(impl Bytes + ?Sized), at: usize, len: usize) -> Result<Self, Refusal> {
-        let header = if len < LEN { None } else { bytes.load::<Carp>(at) };
+    pub fn find(bytes: &(impl Bytes + ?Sized), at: usize, len: usize) -> Result<&Self, Refusal> {
+        let header = if len < LEN { None } else { bytes.load::<Self>(at) };
         let intact = header.is_some_and(|header| sum::intact(header.as_bytes()));
         match Start::of(bytes, at, len) {
             Some(start) if start.is_vrrp3() && !intact => return Err(Refusal::Vrrp),
@@ -100,14 +125,19 @@ impl Advert {
         if !intact {
             return Err(Refusal::BadSum);
         }
-        let vhid = Vhid::new(header.vhid).ok_or(Refusal::BadVhid)?;
-        Ok(Self {
-            vhid,
-            pace: Pace { base: header.base, skew: header.skew },
-            demote: header.demote,
-            counter: header.counter.get(),
-            digest: header.digest,
-        })
+        if header.vhid == 0 { Err(Refusal::BadVhid) } else { Ok(header) }
+    }
+
+    /// The first six bytes.
+    #[inline(always)]
+    pub const fn head(&self) -> [u8; 6] {
+        [self.version_type, self.vhid, self.skew, self.auth_len, self.demote, self.base]
+    }
+
+    /// Fills in the checksum.
+    pub fn sum_up(&mut self) {
+        self.checksum = U16::ZERO;
+        self.checksum = U16::new(sum::checksum(self.as_bytes()));
     }
 }
 

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-/// The longest frame that this crate sends: an IPv6 advertisement, 14 + 40 + 36 bytes.
-pub const MAX_LEN: usize = 90;
+/// The longest frame that this crate sends: an IPv6 advertisement with an annex, 14 + 40 + 36 + 32 bytes.
+pub const MAX_LEN: usize = 122;
 
 /// A whole Ethernet frame, ready for a packet socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,14 +17,17 @@ impl Frame {
     /// frame is cut, and a debug build asserts.
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut frame = Self { len: 0, bytes: [0; MAX_LEN] };
-        for part in parts {
-            debug_assert!(frame.len + part.len() <= MAX_LEN, "a frame part does not fit");
-            for (to, from) in frame.bytes.iter_mut().skip(frame.len).zip(part.iter()) {
-                *to = *from;
-            }
-            frame.len = MAX_LEN.min(frame.len + part.len());
-        }
+        parts.iter().for_each(|part| frame.push(part));
         frame
+    }
+
+    /// One more part; see [`Frame::of`].
+    pub fn push(&mut self, part: &[u8]) {
+        debug_assert!(self.len + part.len() <= MAX_LEN, "a frame part does not fit");
+        for (to, from) in self.bytes.iter_mut().skip(self.len).zip(part) {
+            *to = *from;
+        }
+        self.len = MAX_LEN.min(self.len + part.len());
     }
 
     /// The frame's bytes, from the Ethernet header on.

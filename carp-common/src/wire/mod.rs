@@ -5,6 +5,7 @@
 //! index of its counter.
 
 pub mod advert;
+pub mod annex;
 pub mod arp;
 pub mod bytes;
 pub mod carp;
@@ -13,12 +14,14 @@ pub mod frame;
 pub mod icmp;
 pub mod ip;
 pub mod ndp;
+pub mod sighting;
 pub mod sum;
 
 pub use advert::{Envelope, Heard};
 pub use bytes::{Bytes, Wire};
 pub use carp::Advert;
 pub use frame::Frame;
+pub use sighting::{Said, Sighting};
 
 /// Why an advertisement was turned away. The names follow `netstat -s -p carp` where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,11 +49,17 @@ pub enum Refusal {
     Vrrp = 9,
     /// Addressed to one node, and that node is another one.
     NotForUs = 10,
+    /// Signed in another mode of authentication than this node's.
+    BadMode = 11,
+    /// Strict mode: authentic, and not newer than what was heard of its sender before.
+    Replay = 12,
+    /// Strict mode: authentic, but its sender was silent and has not yet proved that it lives.
+    Unproven = 13,
 }
 
 impl Refusal {
     /// Every refusal, in the order of the counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::BadLen,
         Self::BadTtl,
         Self::BadVersion,
@@ -62,6 +71,9 @@ impl Refusal {
         Self::Loop,
         Self::Vrrp,
         Self::NotForUs,
+        Self::BadMode,
+        Self::Replay,
+        Self::Unproven,
     ];
 
     /// How many there are.
@@ -87,6 +99,9 @@ impl Refusal {
             Self::Loop => "loop",
             Self::Vrrp => "vrrp",
             Self::NotForUs => "notforus",
+            Self::BadMode => "badmode",
+            Self::Replay => "replay",
+            Self::Unproven => "unproven",
         }
     }
 
@@ -104,6 +119,11 @@ impl Refusal {
             Self::Loop => "our own advertisement came back: look for a loop or a reflecting switch",
             Self::Vrrp => "a VRRP packet, not CARP; never use its number as a vhid on this segment",
             Self::NotForUs => "addressed to another node",
+            Self::BadMode => "signed in another mode: set the same `auth` on all nodes, or migrate",
+            Self::Replay => {
+                "not newer than what was heard before: recorded and sent again, or its epoch was lost"
+            }
+            Self::Unproven => "its sender was silent and is asked for a sign of life first",
         }
     }
 }

@@ -118,7 +118,7 @@ impl Vector {
 
     /// The frame that we would send with what this one says.
     pub fn resealed(&self) -> Vec<u8> {
-        let Heard { source, destination, advert } = self.heard();
+        let Heard { source, destination, advert, .. } = self.heard();
         let frame = self.frame();
         // TOS lies in byte 1 of IPv4; the traffic class in the low and high nibbles of 0 and 1.
         let class = match source {

@@ -7,5 +7,6 @@ mod encoding;
 mod mac;
 mod oracle;
 mod properties;
+mod strict;
 mod validation;
 mod vectors;

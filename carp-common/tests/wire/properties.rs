@@ -42,7 +42,7 @@ fn addresses() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
-fn lists() -> impl Strategy<Value = Vec<IpAddr>> {
+pub fn lists() -> impl Strategy<Value = Vec<IpAddr>> {
     proptest::collection::vec(addresses(), 1..24)
 }
 
@@ -75,7 +75,7 @@ proptest! {
             Envelope::V4 { source, destination, .. } => (source.into(), destination.into()),
             Envelope::V6 { source, destination, .. } => (source.into(), destination.into()),
         };
-        prop_assert_eq!(heard, Heard { source, destination, advert });
+        prop_assert_eq!((heard.source, heard.destination, heard.advert), (source, destination, advert));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 /// Remove what a killed carpd left: its VIPs, virtual MACs, programs, maps and files.
 ///
 /// Not needed when it is started again, which goes on with all of it. Refused while it runs. VIPs go
-/// first, since the datapath is what keeps them silent.
+/// first, since the datapath is what keeps them silent. The number of its starts (/var/lib/carp) stays:
+/// without it peers with strict authentication refuse what the next carpd of this name says.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is left (or it was only asked for), 1 it runs, or something could not be removed, 2 usage.\n\nExamples:\n  carpctl cleanup --dry-run\n  carpctl cleanup gw1"

@@ -1,18 +1,21 @@
-//! `carpctl decode`: takes advertisements apart and says, per digest variant, whether they verify,
-//! and why they would be refused. For the question "why do they not hear each other?".
+//! `carpctl decode`: takes advertisements apart and says how they are signed, per digest variant and of
+//! the strict MAC whether they verify, and why they would be refused. For the question "why do they not hear each other?".
 
 mod capture;
 mod dissect;
 mod input;
 mod render;
+mod strict;
 #[cfg(test)]
 mod tests;
 
 pub use dissect::{Carp, Decoded, Ethernet, Ip, Refused};
 pub use input::{Packet, Shape, packet_in_hex, packets_in_capture};
 pub use render::{json, text};
+pub use strict::Strict;
 
 use crate::config::Secret;
+use carp_common::admission::Mode;
 use carp_common::auth::{Key, Midstate, Variant};
 use carp_common::id::Mac;
 use carp_common::pace::Pace;
@@ -106,23 +109,46 @@ fn try_run(args: &Args) -> Result<bool, String> {
 }
 
 fn decode_one(packet: &Packet, belief: Option<&Belief<'_>>) -> Decoded {
-    let (mut decoded, advert) = dissect::dissect(packet);
-    let Some(advert) = advert else { return decoded };
-    decoded.notes.extend(meaning(advert.pace).map(str::to_owned));
+    let (mut decoded, heard) = dissect::dissect(packet);
+    let Some(heard) = heard else { return decoded };
+    decoded.notes.extend(meaning(heard.advert.pace).map(str::to_owned));
     let Some(belief) = belief else {
         decoded.notes.push("not verified: give --password-file and --vip".into());
         return decoded;
     };
-    let holds = |variant: Variant| matches(belief.key, variant, belief.lladdr, &advert, belief.vips);
+    let is_accepted = match dissect::mode(heard.seen()) {
+        Mode::Carp => judge_digest(&mut decoded, belief, &heard.advert),
+        Mode::Migrate | Mode::Strict if packet.shape == Shape::Carp => {
+            decoded.notes.push("not verified: a strict MAC covers the addresses, give the IP packet".into());
+            return decoded;
+        }
+        Mode::Migrate => {
+            let is_accepted = judge_digest(&mut decoded, belief, &heard.advert);
+            if !strict::judge(&mut decoded, belief, &heard) && is_accepted {
+                decoded
+                    .notes
+                    .push("CARP's digest is right: carpd refuses it with auth = \"strict\" only".into());
+            }
+            is_accepted
+        }
+        Mode::Strict => strict::judge(&mut decoded, belief, &heard),
+    };
+    decoded.verified =
+        is_accepted && decoded.strict.as_ref().is_none_or(|strict| strict.mac_ok == Some(true));
+    decoded.refused = (!is_accepted).then(|| Refusal::BadAuth.into());
+    decoded
+}
+
+/// Whether CARP's digest is right, by any variant.
+fn judge_digest(decoded: &mut Decoded, belief: &Belief<'_>, advert: &Advert) -> bool {
+    let holds = |variant: Variant| matches(belief.key, variant, belief.lladdr, advert, belief.vips);
     decoded.variants = Variant::ALL.into_iter().map(|variant| (variant.name(), holds(variant))).collect();
     let matching: Vec<Variant> = Variant::ALL.into_iter().filter(|variant| holds(*variant)).collect();
     decoded.hmac_variants_that_match = matching.iter().map(|variant| variant.name()).collect();
-    decoded.verified = !matching.is_empty();
     match matching.first() {
-        None => {
-            decoded.refused = Some(Refusal::BadAuth.into());
-            decoded.notes.extend(suspicion(belief, &advert));
-        }
+        None => decoded.notes.extend(suspicion(belief, |key, vips| {
+            ALWAYS_ACCEPTED.into_iter().any(|variant| matches(key, variant, belief.lladdr, advert, vips))
+        })),
         Some(first) if !matching.iter().any(|variant| ALWAYS_ACCEPTED.contains(variant)) => {
             let name = first.name();
             decoded
@@ -131,7 +157,7 @@ fn decode_one(packet: &Packet, belief: Option<&Belief<'_>>) -> Decoded {
         }
         Some(_) => {}
     }
-    decoded
+    !matching.is_empty()
 }
 
 /// What the intervals say that are none.
@@ -141,6 +167,7 @@ fn meaning(pace: Pace) -> Option<&'static str> {
         Pace::GREETING => Some("a greeting of carpd to its master, which others ignore"),
         Pace::CONFIRMATION => Some("a confirmation between two carpd: the old master serves no longer"),
         Pace::ANSWER => Some("the answer of a carpd that is master to a greeting, which others ignore"),
+        Pace::PROMISE => Some("the answer of a carpd that is master to its heir, which others ignore"),
         _ => None,
     }
 }
@@ -155,10 +182,7 @@ fn matches(key: &Key, variant: Variant, lladdr: Option<Mac>, advert: &Advert, vi
 }
 
 /// A near miss that explains a digest: no password at the sender, or fewer addresses.
-fn suspicion(belief: &Belief<'_>, advert: &Advert) -> Option<String> {
-    let holds = |key: &Key, vips: &[IpAddr]| {
-        ALWAYS_ACCEPTED.into_iter().any(|variant| matches(key, variant, belief.lladdr, advert, vips))
-    };
+fn suspicion(belief: &Belief<'_>, holds: impl Fn(&Key, &[IpAddr]) -> bool) -> Option<String> {
     if holds(&Key([0; 20]), belief.vips) {
         return Some("it verifies without a password: the sender has none".into());
     }

@@ -33,7 +33,18 @@ pub fn run(args: &Args, name: Option<&str>) -> Result<ExitCode> {
 /// digests differ are configured differently.
 pub fn render(view: &View) -> String {
     let status = &view.status;
-    let head = ["INTERFACE@VHID", "VIP", "STATUS", "SINCE", "LEASE", "BASE/SKEW", "DIGEST", "PEER", "REASON"];
+    let head = [
+        "INTERFACE@VHID",
+        "VIP",
+        "STATUS",
+        "SINCE",
+        "LEASE",
+        "BASE/SKEW",
+        "AUTH",
+        "DIGEST",
+        "PEER",
+        "REASON",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for host in &status.hosts {
         rows.push(match view.source {
@@ -52,9 +63,14 @@ pub fn render(view: &View) -> String {
             writeln!(text, "demoted by {}: {} ({}, {age})", demotion.amount, demotion.name, demotion.reason);
     }
     for host in &status.hosts {
-        let refused = nonzero(&host.refused);
-        if !refused.is_empty() {
-            let _ = writeln!(text, "{} refused: {refused}", host.label());
+        if let Some(strict) = host.strict_peers {
+            let _ = writeln!(text, "{} migrates: {}", host.label(), migration(strict, &host.other_peers));
+        }
+        for (what, counts) in [("refused", &host.refused), ("suspicious", &host.suspicious)] {
+            let counts = nonzero(counts);
+            if !counts.is_empty() {
+                let _ = writeln!(text, "{} {what}: {counts}", host.label());
+            }
         }
     }
     for (what, counts) in [("other adverts refused", &status.stray), ("datapath", &status.counters)] {
@@ -101,10 +117,20 @@ fn row(host: &Host) -> Vec<String> {
         span(host.since_ms),
         lease,
         pace,
+        host.auth.clone(),
         host.digest.clone(),
         host.peer.as_ref().map_or("-".to_owned(), peer),
         host.reason.clone(),
     ]
+}
+
+/// Whether the last step to strict authentication can be taken.
+fn migration(strict: usize, others: &[String]) -> String {
+    match (strict, others) {
+        (0, []) => "no peer heard yet".to_owned(),
+        (_, []) => format!("all peers heard sign strictly (addresses: {strict})"),
+        (_, others) => format!("not yet strict: {}", others.join(", ")),
+    }
 }
 
 fn peer(peer: &Peer) -> String {
@@ -122,7 +148,7 @@ fn row_of_map(host: &Host) -> Vec<String> {
     let vip = host.vips.first().cloned().unwrap_or_default();
     let unknown = || "-".to_owned();
     let (label, status, reason) = (host.label(), status.to_owned(), host.reason.clone());
-    vec![label, vip, status, unknown(), lease, unknown(), unknown(), unknown(), reason]
+    vec![label, vip, status, unknown(), lease, unknown(), unknown(), unknown(), unknown(), reason]
 }
 
 #[cfg(test)]
@@ -143,7 +169,11 @@ mod tests {
             effective_skew: 240,
             reason: "initialized".to_owned(),
             peer,
+            auth: "migrate".to_owned(),
+            strict_peers: Some(1),
+            other_peers: vec!["10.0.0.3".to_owned()],
             refused: [("badauth".to_owned(), 3), ("loop".to_owned(), 0)].into(),
+            suspicious: [("rewritten".to_owned(), 2)].into(),
             window: Some(MapWindow { open: true, left_ms: 2_344, ..MapWindow::default() }),
             ..host()
         };
@@ -156,11 +186,13 @@ mod tests {
             render(&view(status, Source::Daemon)),
             "\
 gw1 (carpd 1.2.3, pid 7)
-INTERFACE@VHID  VIP       STATUS  SINCE      LEASE  BASE/SKEW             DIGEST    PEER                           REASON
-lan0@1          10.0.0.1  MASTER  1 min 1 s  2.3 s  1/0 (demoted to 240)  1a2b3c4d  10.0.0.3 1/100 1 min 30 s ago  initialized
+INTERFACE@VHID  VIP       STATUS  SINCE      LEASE  BASE/SKEW             AUTH     DIGEST    PEER                           REASON
+lan0@1          10.0.0.1  MASTER  1 min 1 s  2.3 s  1/0 (demoted to 240)  migrate  1a2b3c4d  10.0.0.3 1/100 1 min 30 s ago  initialized
                 fd00::1
 demoted by 240: user maintenance (new memory, 3.0 s)
+lan0@1 migrates: not yet strict: 10.0.0.3
 lan0@1 refused: badauth 3
+lan0@1 suspicious: rewritten 2
 datapath: arp-answered 4
 maintenance: in maintenance: new memory
 "
@@ -176,8 +208,8 @@ maintenance: in maintenance: new memory
             render(&view(status, Source::Maps)),
             "\
 gw1 (carpd does not answer: this is from the pinned maps alone)
-INTERFACE@VHID  VIP       STATUS  SINCE  LEASE            BASE/SKEW  DIGEST  PEER  REASON
-lan0@1          10.0.0.1  FENCED  -      ended 1.5 s ago  -          -       -     carpd does not answer
+INTERFACE@VHID  VIP       STATUS  SINCE  LEASE            BASE/SKEW  AUTH  DIGEST  PEER  REASON
+lan0@1          10.0.0.1  FENCED  -      ended 1.5 s ago  -          -     -       -     carpd does not answer
                 fd00::1
 silent: carpd does not answer, and its leases have ended: the datapath is fenced
 "
@@ -189,6 +221,13 @@ silent: carpd does not answer, and its leases have ended: the datapath is fenced
         let (role, window) = ("MASTER".to_owned(), Some(MapWindow::default()));
         let host = Host { role, serving: true, lease_left_ms: 900, window, ..host() };
         assert_eq!(row(&host).get(4).map(String::as_str), Some("900 ms (datapath: closed)"));
+    }
+
+    #[test]
+    fn on_the_way_to_strict_it_says_whether_the_last_step_can_be_taken() {
+        assert_eq!(migration(0, &[]), "no peer heard yet");
+        assert_eq!(migration(2, &[]), "all peers heard sign strictly (addresses: 2)");
+        assert_eq!(migration(1, &["10.0.0.3".to_owned()]), "not yet strict: 10.0.0.3");
     }
 
     #[test]

@@ -55,6 +55,11 @@ impl<'a> Fields<'a> {
         self.string(key, value, "a string in quotes", mistakes)
     }
 
+    /// A string that may be absent: then, and when it is something else, `None`.
+    pub(super) fn optional(&self, key: &str, mistakes: &mut Vec<Mistake>) -> Option<At<&'a str>> {
+        if self.table.contains_key(key) { self.text(key, mistakes) } else { None }
+    }
+
     /// One of the strings that the reference lists; the first when absent.
     pub(super) fn choice(&self, key: &str, mistakes: &mut Vec<Mistake>) -> Option<At<&'a str>> {
         let Kind::Choice(names) = self.key(key)?.kind else { return None };

@@ -3,9 +3,9 @@
 use super::fields::{At, Fields};
 use super::mistake::{File, Mistake, Place};
 use super::node::device_problem;
-use super::{Document, HostConfig, Node, Secret, Vip, address, password, reference};
+use super::{Document, HostConfig, Node, Secret, Vip, address, password, reference, secrets};
 use crate::proto::event::Flavour;
-use carp_common::auth::Variant;
+use carp_common::auth::{StrictKey, Variant};
 use carp_common::id::Vhid;
 use carp_common::map::{MAX_HOSTS, MAX_VIPS};
 use carp_common::pace::Pace;
@@ -43,6 +43,8 @@ struct Ledger {
     vhids: BTreeMap<(String, u8), Place>,
     /// Link-local addresses with their device, the others anywhere.
     vips: BTreeMap<(Option<String>, IpAddr), Place>,
+    /// By number, what signs strictly: key and addresses, and on which device.
+    signers: BTreeMap<Vhid, Vec<(StrictKey, String, Place)>>,
 }
 
 fn read(
@@ -60,16 +62,7 @@ fn read(
     }
     let addresses = fields.list("addresses", mistakes);
     let vips = addresses.as_ref().and_then(|list| vips(list, device.as_deref(), ledger, mistakes));
-    let file = fields.text("password_file", mistakes);
-    let secret = file.as_ref().and_then(|file| {
-        let problem = match secret(Path::new(file.value)) {
-            Ok(secret) => return Some(secret),
-            Err(problem) => problem,
-        };
-        let mistake = Mistake::at(file.place.clone(), problem.to_string(), "this file");
-        mistakes.push(mistake.help(problem.help()));
-        None
-    });
+    let secrets = secrets::read(fields, &secret, mistakes);
     let base = fields.number("base", mistakes);
     let skew = fields.number("skew", mistakes).and_then(|skew| total_skew(&skew, node, mistakes));
     let preempt = fields.flag("preempt", node.is_none_or(|node| node.preempt), mistakes);
@@ -77,19 +70,25 @@ fn read(
     let digest = digest(fields, addresses.as_ref(), mistakes);
     let answer_ping = fields.flag("answer_ping", false, mistakes);
     let tos = fields.number("tos", mistakes);
-    let digest = digest?;
+    let (digest, vhid, device) = (digest?, Vhid::new(vhid?.value)?, device?);
+    let (accept, vips, secrets) = (accepted(digest), vips?, secrets?);
+    secrets.check(vhid, &vips, digest, &accept, mistakes);
+    ledger.signer(&device, vhid, secrets.strict_keys(&vips), mistakes);
     Some(HostConfig {
         interface: interface?.value.to_owned(),
-        device: device?,
-        vhid: Vhid::new(vhid?.value)?,
-        addresses: vips?,
-        password_file: file?.value.into(),
-        secret: secret?,
+        device,
+        vhid,
+        addresses: vips,
+        password_file: secrets.file,
+        secret: secrets.secret,
+        next_password_file: secrets.next_file,
+        next_secret: secrets.next,
+        auth: secrets.auth,
         pace: Pace { base: base?.value, skew: skew? },
         preempt: preempt?,
         flavour: flavour?,
         digest,
-        accept: accepted(digest),
+        accept,
         answer_ping: answer_ping?,
         tos: tos?.value,
     })
@@ -203,6 +202,32 @@ impl Ledger {
         } else {
             self.vips.insert(key, place.clone());
         }
+    }
+
+    /// A strict MAC covers number and addresses, but no link: adverts that are signed alike on two of them
+    /// could be recorded on one and sent again on the other.
+    fn signer(
+        &mut self,
+        device: &str,
+        vhid: Vhid,
+        keys: Vec<(StrictKey, Place)>,
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        let others = self.signers.entry(vhid).or_default();
+        let same = |(key, place): &(StrictKey, Place)| {
+            let other = others.iter().find(|(other, on, _)| other == key && on != device);
+            other.map(|(_, on, first)| (place.clone(), on.clone(), first.clone()))
+        };
+        if let Some((place, other, first)) = keys.iter().find_map(same) {
+            let vhid = vhid.get();
+            let what = format!("strict adverts of vhid {vhid} on {other} and {device} cannot be told apart");
+            let mistake = Mistake::at(place, what, "expected another password").and(first, "the same here");
+            mistakes.push(mistake.help(format!(
+                "give one of the two another password: with the same number, addresses and password, what is \
+                 recorded on {other} would be accepted on {device}"
+            )));
+        }
+        others.extend(keys.into_iter().map(|(key, place)| (key, device.to_owned(), place)));
     }
 
     fn check_sizes(&self, file: File, mistakes: &mut Vec<Mistake>) {

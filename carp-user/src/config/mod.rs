@@ -8,6 +8,7 @@ mod address;
 mod fields;
 mod host;
 mod node;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ pub use password::Secret;
 pub use reference::reference;
 
 use crate::proto::event::{Flavour, HostSetup, Setup};
+use carp_common::admission::Mode;
 use carp_common::auth::Variant;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::pace::Pace;
@@ -86,6 +88,12 @@ pub struct HostConfig {
     pub password_file: PathBuf,
     /// The shared secret.
     pub secret: Secret,
+    /// The file of the next secret, if there is one.
+    pub next_password_file: Option<PathBuf>,
+    /// Another secret that is accepted and not sent.
+    pub next_secret: Option<Secret>,
+    /// How adverts are signed, and which are accepted.
+    pub auth: Mode,
     /// Base, and skew with the node's added.
     pub pace: Pace,
     /// Whether a backup takes over from a worse master.
@@ -179,7 +187,7 @@ impl Config {
                 None => missing.push(host.device.clone()),
             }
         }
-        if missing.is_empty() { Ok(Setup { hosts, seed }) } else { Err(NoSuchInterface(missing)) }
+        if missing.is_empty() { Ok(Setup { hosts, seed, epoch: 0 }) } else { Err(NoSuchInterface(missing)) }
     }
 
     /// What `carpd --check` says of a good configuration.
@@ -200,7 +208,9 @@ impl HostConfig {
             pace: self.pace,
             preempt: self.preempt,
             flavour: self.flavour,
+            mode: self.auth,
             key: self.secret.key().clone(),
+            next_key: self.next_secret.as_ref().map(|secret| secret.key().clone()),
             digest: self.digest,
             accept: self.accept.clone(),
             tos: self.tos,

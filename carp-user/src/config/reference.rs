@@ -42,6 +42,8 @@ pub struct Key {
 /// Names of the digest variants, as configured.
 pub const DIGESTS: &[&str] =
     &["freebsd", "openbsd-nov6ll", "openbsd-orig", "ucarp", "netbsd", "dragonfly", "fb05"];
+/// Names of the modes of authentication.
+pub const AUTH_MODES: &[&str] = &["carp", "migrate", "strict"];
 /// Names of the ways to attach XDP.
 pub const XDP_MODES: &[&str] = &["auto", "native", "generic", "tcx", "off"];
 
@@ -140,6 +142,27 @@ pub const VIRTUAL_HOST: &[Key] = &[
         example: r#""/etc/carp/lan.password""#,
         meaning: "File with the password that all nodes share. A relative path starts at the directory of the file \
                   that names it.",
+    },
+    Key {
+        name: "next_password_file",
+        kind: Kind::Text,
+        range: "as `password_file`",
+        unit: "",
+        default: "none",
+        example: r#""/etc/carp/lan.next""#,
+        meaning: "File with another password that is accepted and not sent, for a change of passwords without an \
+                  outage: first the new one here on all nodes, then the two swapped, then this key removed.",
+    },
+    Key {
+        name: "auth",
+        kind: Kind::Choice(AUTH_MODES),
+        range: "see [authentication](authentication.md)",
+        unit: "",
+        default: r#""carp""#,
+        example: r#""strict""#,
+        meaning: "How advertisements are signed and judged: as CARP does it (`carp`, for groups with other \
+                  implementations), so that nothing can be changed or replayed (`strict`, for groups whose members are \
+                  all ours), or both at once on the way from one to the other (`migrate`).",
     },
     Key {
         name: "base",

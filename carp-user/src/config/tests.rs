@@ -10,6 +10,7 @@ fn secret(file: &Path) -> Result<Secret, Problem> {
         Some("pw" | "/etc/carp/lan.password" | "/etc/carp/wan.password") => {
             Ok(Key::from_password(b"secret").expect("short").into())
         }
+        Some("pw2") => Ok(Key::from_password(b"another").expect("short").into()),
         _ => Err(Problem::Unreadable(file.into(), std::io::ErrorKind::NotFound.into())),
     }
 }
@@ -130,6 +131,42 @@ fn link_local_addresses_and_numbers_repeat_on_other_devices() {
             "carp.toml:11:14 the address fe80::1 twice | second time here | remove one of the two",
         ]
     );
+}
+
+#[test]
+fn strict_adverts_of_two_devices_that_cannot_be_told_apart_are_a_mistake() {
+    let parse = |own: &str, other: [&str; 3]| {
+        let host = |device: &str, vhid: &str, vips: &str, secrets: &str| {
+            format!(
+                "[[virtual_host]]\ninterface = \"{device}\"\nvhid = {vhid}\naddresses = [{vips}]\n{secrets}\n"
+            )
+        };
+        let [vhid, vips, secrets] = other;
+        let first = host("eth0", "1", "\"fe80::1/64\", \"fe80::2/64\"", own);
+        parse_one(&format!("[node]\nname = \"a\"\n{first}{}", host("eth1", vhid, vips, secrets)))
+    };
+    let same = "\"fe80::2/64\", \"fe80::1/10\"";
+    let signs = |file: &str, auth: &str| format!("password_file = \"{file}\"\nauth = \"{auth}\"");
+    let [strict, migrate, carp] = ["strict", "migrate", "carp"].map(|auth| signs("pw", auth));
+    let another = signs("pw2", "strict");
+    let next = format!("{another}\nnext_password_file = \"pw\"");
+    let help = "give one of the two another password: with the same number, addresses and password, what is recorded \
+                on eth0 would be accepted on eth1";
+    for (own, secrets, place) in
+        [(&strict, &strict, "13:17"), (&strict, &migrate, "13:17"), (&migrate, &next, "15:22")]
+    {
+        let what =
+            "strict adverts of vhid 1 on eth0 and eth1 cannot be told apart | expected another password";
+        let found = parse(own, ["1", same, secrets]).expect_err("alike");
+        assert_eq!(listed(&found), [format!("carp.toml:{place} {what} | {help}")]);
+        assert!(found.to_string().contains("the same here"), "{found}");
+    }
+    for good in
+        [["2", same, &strict], ["1", "\"fe80::1\"", &strict], ["1", same, &carp], ["1", same, &another]]
+    {
+        assert!(parse(&strict, good).is_ok(), "{good:?}");
+    }
+    assert!(parse(&carp, ["1", same, &carp]).is_ok());
 }
 
 #[test]

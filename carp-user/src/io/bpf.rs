@@ -31,8 +31,10 @@ use aya::util::KernelVersion;
 use carp_common::admission::Auth;
 use carp_common::id::IfIndex;
 use carp_common::map::{
-    ADVERTS, AUTH, COUNTERS, Counts, HEARD, HOSTS, Host, HostKey, REFUSED, VIPS, Vip, VipKey, WINDOWS, Window,
+    ADVERTS, AUTH, CHALLENGES, COUNTERS, Counts, HEARD, HOSTS, Host, HostKey, REFUSED, SENDERS, SenderKey,
+    VIPS, Vip, VipKey, WINDOWS, Window,
 };
+use carp_common::sender::{Challenge, Sender};
 
 use super::{clock, privilege};
 
@@ -73,6 +75,8 @@ pub struct Datapath {
     heard: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Counts>,
     auth: Array<MapData, Auth>,
+    senders: HashMap<MapData, SenderKey, Sender>,
+    challenges: Array<MapData, u64>,
     /// What was last written to a slot, or read from it first.
     shadow: BTreeMap<u32, Window>,
 }
@@ -160,6 +164,14 @@ impl Datapath {
         self.auth.set(slot, auth, 0).map_err(failed)
     }
 
+    /// Says whose answers count for a slot.
+    ///
+    /// # Errors
+    /// A slot of `MAX_HOSTS` or more; the kernel's.
+    pub fn set_challenge(&mut self, slot: u32, Challenge(counter): Challenge) -> Result<(), Error> {
+        self.challenges.set(slot, counter, 0).map_err(|error| Error::map(CHALLENGES, &error))
+    }
+
     /// Adds or changes a VIP.
     ///
     /// # Errors
@@ -168,8 +180,8 @@ impl Datapath {
         self.vips.insert(key, vip, 0).map_err(|error| Error::map(VIPS, &error))
     }
 
-    /// Removes every virtual host and VIP that is not listed. The window of a host that goes is
-    /// closed first.
+    /// Removes every virtual host and VIP that is not listed, and what is remembered of its senders. The
+    /// window of a host that goes is closed first.
     ///
     /// # Errors
     /// The kernel's.
@@ -188,6 +200,10 @@ impl Datapath {
         let held = read::entries(&self.vips).map_err(|error| Error::map(VIPS, &error))?;
         for (key, _) in held.iter().filter(|(key, _)| !vips.contains(key)) {
             self.vips.remove(key).map_err(|error| Error::map(VIPS, &error))?;
+        }
+        let held = read::entries(&self.senders).map_err(|error| Error::map(SENDERS, &error))?;
+        for (key, _) in held.iter().filter(|(key, _)| !hosts.contains(&key.host)) {
+            self.senders.remove(key).map_err(|error| Error::map(SENDERS, &error))?;
         }
         Ok(())
     }
@@ -301,6 +317,8 @@ impl Datapath {
             heard: maps.take(HEARD, Array::try_from)?,
             counters: maps.take(COUNTERS, PerCpuArray::try_from)?,
             auth: maps.take(AUTH, Array::try_from)?,
+            senders: maps.take(SENDERS, HashMap::try_from)?,
+            challenges: maps.take(CHALLENGES, Array::try_from)?,
             shadow: BTreeMap::new(),
         };
         Ok((datapath, rings))

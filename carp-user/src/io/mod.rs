@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod clock;
 pub mod control;
 pub mod ear;
+pub mod epoch;
 pub mod error;
 pub mod fdb;
 pub mod group;

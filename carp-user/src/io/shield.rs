@@ -9,6 +9,7 @@ use crate::proto::event::{HostId, HostSetup};
 use crate::proto::keyring;
 use carp_common::id::{IfIndex, virtual_mac};
 use carp_common::map::{Host, HostKey, Vip, VipKey, Window};
+use carp_common::sender::Challenge;
 use carp_common::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,6 +76,14 @@ impl Shield {
     /// What the kernel says.
     pub fn set_window(&mut self, host: HostId, window: Window) -> Result<(), super::bpf::Error> {
         self.datapath.set_window(host.0, window)
+    }
+
+    /// Says whose answers count for a virtual host.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_challenge(&mut self, host: HostId, challenge: Challenge) -> Result<(), super::bpf::Error> {
+        self.datapath.set_challenge(host.0, challenge)
     }
 
     /// Leases of an earlier daemon that still run, by slot. What cannot be read has none.

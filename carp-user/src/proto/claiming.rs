@@ -2,9 +2,10 @@
 //! settle, when its kernel may take over by itself, and whom it hands the role to.
 
 use super::election;
-use super::event::{Action, Reason, Role};
+use super::event::{Action, Errand, Reason, Role};
 use super::host::Host;
 use super::intent::Intent;
+use super::keyring::Word;
 use super::outgoing;
 use super::succession::Promise;
 use super::tenure::{LATENCY, SETTLE, Tenure};
@@ -75,18 +76,20 @@ impl Host {
     /// When to preempt the master, as was announced.
     pub(super) fn preempt_at(&self) -> Option<Instant> {
         let listens = self.election.role() == Role::Backup;
-        self.intent.told_at().filter(|_| listens && self.outranks_master()).map(|at| at + SETTLE)
+        let may = |at: &Instant| listens && self.outranks_master() && self.is_acquainted(*at);
+        self.intent.told_at().filter(may).map(|at| at + SETTLE)
     }
 
     pub(super) fn announce_claim(&mut self, actions: &mut Vec<Action>) {
         let Some(family) = self.families.list().next() else { return };
         let (pace, demote) = (self.election.effective(), election::demote_byte(self.demotion));
         let Some(link) = &self.link else { return };
-        let frame = outgoing::to_ours(&self.setup, link, &mut self.keys, family, pace, demote);
+        let word = Word { pace, demote, echo: 0 };
+        let frame = outgoing::to_ours(&self.setup, link, &mut self.keys, family, word);
         if let Some(frame) = frame {
             self.intent = Intent::Asked;
-            let (link, family) = (self.setup.link, Some(family));
-            actions.push(Action::Advertise { host: self.id, link, family, frame });
+            let (link, errand) = (self.setup.link, Errand::Advert(family));
+            actions.push(Action::Advertise { host: self.id, link, errand, frame });
         }
     }
 
@@ -98,6 +101,11 @@ impl Host {
 
     /// Whether the master heard last is one that this node preempts.
     pub(super) fn outranks_master(&self) -> bool {
-        self.master_rank.is_some_and(|(pace, demote)| !self.election.yields_to(pace, demote))
+        self.master.is_some_and(|(_, pace, demote)| !self.election.yields_to(pace, demote))
+    }
+
+    /// Whether it was known at this moment how that master hands over.
+    fn is_acquainted(&self, at: Instant) -> bool {
+        self.master.is_some_and(|(master, ..)| self.peers.is_acquainted(master, at))
     }
 }

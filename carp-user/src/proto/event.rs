@@ -1,9 +1,12 @@
 //! What goes in at the node's one door, and what comes out.
 
+pub use super::notice::{News, Warning};
+use carp_common::admission::Mode;
 use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::Window;
 use carp_common::pace::Pace;
+use carp_common::sender::Challenge;
 use carp_common::time::Instant;
 use carp_common::wire::{Frame, Refusal};
 use std::fmt;
@@ -12,6 +15,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Index of a virtual host in the node's configuration; also its slot in the map of windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostId(pub u32);
+
+/// An advertisement whose fate matters to its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// To the group, in this family: of a master, or of one that will be.
+    Advert(Family),
+    /// To this node, which is asked to answer. It tells nobody of a master or a claim.
+    Greeting(IpAddr),
+}
 
 /// Address family of an advertisement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +42,9 @@ pub struct Setup {
     pub hosts: Vec<HostSetup>,
     /// Starts the stream of counters; drawn by the caller.
     pub seed: u64,
+    /// High half of every strict counter: higher than at any start before. Without strict counters it is
+    /// of no meaning.
+    pub epoch: u32,
 }
 
 /// One virtual host.
@@ -49,8 +64,12 @@ pub struct HostSetup {
     pub preempt: bool,
     /// Whose timers and rules it follows.
     pub flavour: Flavour,
+    /// How adverts are signed, and which are accepted.
+    pub mode: Mode,
     /// The shared secret.
     pub key: Key,
+    /// Another one that is accepted and not sent: the next, or the one before.
+    pub next_key: Option<Key>,
     /// Digest variant that is sent.
     pub digest: Variant,
     /// Digest variants that are accepted.
@@ -104,8 +123,8 @@ pub enum Event<'a> {
     Sent {
         /// The virtual host that advertised.
         host: HostId,
-        /// In this family; none when it greeted.
-        family: Option<Family>,
+        /// What it sent.
+        errand: Errand,
         /// Read *before* the send, so that a lease never starts late.
         at: Instant,
         /// Whether the kernel took it.
@@ -179,8 +198,8 @@ pub enum Action {
         host: HostId,
         /// Link to send on.
         link: IfIndex,
-        /// Family that it is advertised in; none for a greeting, which tells the others nothing.
-        family: Option<Family>,
+        /// What it is.
+        errand: Errand,
         /// The whole frame.
         frame: Frame,
     },
@@ -191,8 +210,22 @@ pub enum Action {
         /// The whole frame.
         frame: Frame,
     },
+    /// Write whose answers count from now on, before the greeting that follows is sent.
+    Challenge {
+        /// Which virtual host's.
+        host: HostId,
+        /// Answers to which greetings.
+        challenge: Challenge,
+    },
     /// A role changed: tell the log.
     Changed(Transition),
+    /// Worth knowing: tell the log.
+    Tell {
+        /// Which virtual host.
+        host: HostId,
+        /// What.
+        news: News,
+    },
     /// From now on the node serves the VIPs of a virtual host, or no longer: its addresses follow.
     Serving {
         /// Which virtual host.
@@ -266,21 +299,6 @@ pub enum Reason {
     Stopping,
 }
 
-/// Something that works but should not stay so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// The peer at this address has the same base and skew (item 86).
-    EqualRank(IpAddr),
-    /// The peer's base is more than three times ours, or ours more than three times its (item 85).
-    BaseMismatch(IpAddr, u8),
-    /// Adverts for our vhid fail authentication; told at most once a minute (item 115).
-    BadAuth(IpAddr),
-    /// Our own advertisement came back; told at most once a minute.
-    Loop,
-    /// A VRRP router uses our number as its VRID: both claim the virtual MAC (item 109).
-    Vrrp,
-}
-
 impl Family {
     /// The family of an address.
     pub const fn of(ip: IpAddr) -> Self {
@@ -351,27 +369,5 @@ impl fmt::Display for Role {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::EqualRank(peer) => {
-                write!(f, "{peer} has the same base and skew: give every node its own skew")
-            }
-            Self::BaseMismatch(peer, base) => {
-                write!(f, "{peer} advertises with base {base}, more than a factor 3 away: set the same base")
-            }
-            Self::BadAuth(peer) => {
-                write!(f, "same vhid, digest mismatch from {peer}: check password and VIP list on both nodes")
-            }
-            Self::Loop => {
-                write!(f, "our own advertisement came back: look for a loop or a reflecting switch")
-            }
-            Self::Vrrp => {
-                write!(f, "a VRRP router uses this number on the segment: give one of them another")
-            }
-        }
     }
 }

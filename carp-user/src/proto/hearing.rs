@@ -16,11 +16,15 @@ use std::net::IpAddr;
 impl Host {
     /// A well-formed advert for this link and vhid. `at`: arrival in the kernel.
     pub fn heard(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
-        let addressee = match self.keys.admit(heard) {
+        let addressee = match self.keys.admit(heard, at) {
             Ok(addressee) => addressee,
-            Err(refusal) => return self.refuse(refusal, Some(heard.source), now, actions),
+            Err(refusal) => return self.turn_away(heard, refusal, (at, now), actions),
         };
+        if self.keys.trusts(heard.source, at) {
+            self.peers.proved(heard.source);
+        }
         self.tally.accepted += 1;
+        self.watch(heard, at, now, actions);
         let pace = heard.advert.pace;
         let fresh = now.since(at) <= LATE;
         match (pace, addressee) {
@@ -48,10 +52,9 @@ impl Host {
                     self.acquaint(heard.source, now, actions);
                 }
                 self.compete(heard, at, now, actions);
-                self.master_rank = Some((pace, heard.advert.demote));
+                self.master = Some((heard.source, pace, heard.advert.demote));
             }
         }
-        self.open(now, actions);
         self.arm(now, actions);
     }
 
@@ -80,9 +83,9 @@ impl Host {
     fn acquaint(&mut self, master: IpAddr, now: Instant, actions: &mut Vec<Action>) {
         let asks = self.is_courted(master) && self.expectation.is_due(master, self.setup.pace, now);
         // Both are told by one greeting, so neither question may keep the other from being put.
-        let greets = self.peers.greet(master, now);
+        let greets = self.peers.greet(master, self.keys.mode(), now);
         if greets || asks {
-            self.greet(master, actions);
+            self.greet(master, now, actions);
         }
         if self.is_courted(master) {
             if greets || asks {
@@ -123,6 +126,8 @@ impl Host {
             (Refusal::BadAuth, Some(source)) => Warning::BadAuth(source),
             (Refusal::Loop, _) => Warning::Loop,
             (Refusal::Vrrp, _) => Warning::Vrrp,
+            (Refusal::BadMode, Some(source)) => Warning::BadMode(source),
+            (Refusal::Replay, Some(source)) => Warning::Replay(source, self.keys.counter_of(source)),
             _ => return,
         };
         self.warn(warning, now, actions);
@@ -161,7 +166,7 @@ impl Host {
             return false;
         }
         let is_fresh = now.since(at) <= LATE;
-        if !is_fresh || now < self.knows_all_at() || !self.peers.is_acquainted(*source) {
+        if !is_fresh || now < self.knows_all_at() || !self.peers.is_acquainted(*source, now) {
             return false;
         }
         if self.expectation.promised(now).is_some() {
@@ -176,13 +181,17 @@ impl Host {
     /// heir if there is no other.
     fn greeted(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
         self.peers.confirms(heard.source, &heard.advert, at);
-        if self.election.role() != Role::Master {
+        let is_master = self.election.role() == Role::Master;
+        // With strict authentication whoever is asked answers, as a sign of life.
+        if !is_master && !self.keys.mode().signs_strictly() {
             return;
         }
-        let promises = self.is_courted(heard.source)
+        let promises = is_master
+            && self.is_courted(heard.source)
             && self.tenure.is_serving()
+            && self.keys.trusts(heard.source, now)
             && self.promise.ask(heard.source, self.setup.pace, now);
-        self.send_to(heard.source, if promises { Pace::PROMISE } else { Pace::ANSWER }, actions);
+        self.answer(heard, if promises { Pace::PROMISE } else { Pace::ANSWER }, now, actions);
     }
 
     /// A master of ours answers. A promise that is not newer than its last advert is late, or a replay.
@@ -217,7 +226,7 @@ impl Host {
         }
     }
 
-    fn warn(&mut self, warning: Warning, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn warn(&mut self, warning: Warning, now: Instant, actions: &mut Vec<Action>) {
         if self.warned.is_news(&warning, now) {
             actions.push(Action::Warn { host: self.id, warning });
         }

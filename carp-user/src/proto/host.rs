@@ -1,15 +1,16 @@
 //! A virtual host: an election with its keys, peers, link and tenure, and what it sends.
 
 use super::election::{self, Election, Families, Input, Output};
-use super::event::{Action, Family, HostId, HostSetup, LinkState, Reason, Role, Transition};
+use super::event::{Action, Errand, Family, HostId, HostSetup, LinkState, Reason, Role, Transition};
 use super::intent::Intent;
-use super::keyring::Keyring;
+use super::keyring::{Keyring, Word};
 use super::outgoing;
 use super::peers::Peers;
 use super::status::HostStatus;
 use super::succession::{Expectation, Promise};
 use super::tally::{Tally, Warned};
 use super::tenure::{LATENCY, SETTLE, Tenure};
+use super::watching::Watch;
 use carp_common::auth::common_digest;
 use carp_common::map::Window;
 use carp_common::pace::Pace;
@@ -34,8 +35,8 @@ pub struct Host {
     pub(super) promise: Promise,
     pub(super) expectation: Expectation,
     pub(super) intent: Intent,
-    /// What the master heard last competes with: pace and byte 4.
-    pub(super) master_rank: Option<(Pace, u8)>,
+    /// The master heard last, and what it competes with: pace and byte 4.
+    pub(super) master: Option<(IpAddr, Pace, u8)>,
     /// When it began to hear others.
     listens_since: Instant,
     pub(super) demotion: i32,
@@ -43,20 +44,23 @@ pub struct Host {
     reason: Reason,
     /// Until when it tells those who advertise that it gave way and does not serve.
     pub(super) confirms_until: Instant,
+    /// When it answered a greeting with an old counter last.
+    pub(super) answered_at: Instant,
     pub(super) tally: Tally,
     pub(super) warned: Warned,
+    pub(super) watch: Watch,
 }
 
 impl Host {
     /// In INIT, until its link is described.
-    pub fn new(id: HostId, setup: HostSetup, seed: u64, now: Instant) -> Self {
+    pub fn new(id: HostId, setup: HostSetup, (seed, epoch): (u64, u32), now: Instant) -> Self {
         let has = |family| setup.vips.iter().any(|vip| Family::of(*vip) == family);
         let families = Families { v4: has(Family::V4), v6: has(Family::V6) };
         Self {
             id,
             families,
             election: Election::new(setup.pace, setup.preempt, setup.flavour, families),
-            keys: Keyring::new(&setup, seed),
+            keys: Keyring::new(&setup, seed, epoch),
             setup,
             peers: Peers::default(),
             link: None,
@@ -65,14 +69,16 @@ impl Host {
             promise: Promise::default(),
             expectation: Expectation::default(),
             intent: Intent::None,
-            master_rank: None,
+            master: None,
             listens_since: now,
             demotion: 0,
             since: now,
             reason: Reason::Initialized,
             confirms_until: Instant::ZERO,
+            answered_at: Instant::ZERO,
             tally: Tally::default(),
             warned: Warned::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -117,20 +123,16 @@ impl Host {
         families.any(|family| outgoing::source(&link, family).is_none()).then_some(Reason::NoSource)
     }
 
-    /// What became of an advert in this family, or of a greeting, which tells nobody of a master or a claim.
-    pub fn sent(
-        &mut self,
-        family: Option<Family>,
-        at: Instant,
-        ok: bool,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
+    /// What became of an errand.
+    pub fn sent(&mut self, errand: Errand, at: Instant, ok: bool, now: Instant, actions: &mut Vec<Action>) {
         // Who was greeted, but by a frame that did not go out, need not be one that does not answer.
         if !ok {
             self.peers.forget_greetings();
         }
-        let Some(family) = family else { return };
+        let family = match errand {
+            Errand::Advert(family) => family,
+            Errand::Greeting(node) => return self.keys.asked(node, ok, now),
+        };
         if self.election.role() != Role::Master {
             return self.intent.sent(ok, now);
         }
@@ -138,7 +140,6 @@ impl Host {
         if ok {
             self.tenure.sent(family, at, now);
             self.renew(actions);
-            self.open(now, actions);
         }
     }
 
@@ -147,9 +148,11 @@ impl Host {
         self.tally.sending_changed()
     }
 
-    /// This process woke late: a claim settles anew, so that it looks before it serves.
+    /// This process woke late: a claim settles anew, so that it looks before it serves, and one that was
+    /// announced is not any more.
     pub fn woke_late(&mut self, now: Instant) {
         self.tenure.settle_at(now + SETTLE);
+        self.intent.slept();
     }
 
     /// A lease that is over is over, whatever comes next: others may have taken over.
@@ -162,7 +165,7 @@ impl Host {
     /// Time has passed.
     pub fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.open(now, actions);
-        if self.peers.may_serve_until() > now && self.tenure.retry(now) {
+        if self.retry_at().is_some_and(|at| at <= now) && self.tenure.retry(now) {
             self.advertise(actions);
         }
         self.elect(Input::Tick, now, actions);
@@ -179,26 +182,26 @@ impl Host {
         let lease = self.lease_until();
         let opening = match self.tenure {
             Tenure::Claim { settled_at, .. } if lease.is_some() => {
-                Some(settled_at.max(self.peers.may_serve_until()))
-            }
-            Tenure::Claim { .. } | Tenure::None | Tenure::Serving { .. } => None,
-        };
-        let retry = match self.tenure {
-            Tenure::Claim { retry: (at, left), settled_at, .. }
-                if left > 0 && self.peers.may_serve_until() > at.max(settled_at) =>
-            {
-                Some(at)
+                Some(settled_at.max(self.others_may_serve_until()))
             }
             Tenure::Claim { .. } | Tenure::None | Tenure::Serving { .. } => None,
         };
         let announced = [self.intent_at(), self.preempt_at()];
-        [self.election.deadline(), lease, opening, retry].into_iter().chain(announced).flatten().min()
+        [self.election.deadline(), lease, opening, self.retry_at()]
+            .into_iter()
+            .chain(announced)
+            .flatten()
+            .min()
     }
 
     /// The sum of the node's demotions.
     pub fn demote(&mut self, sum: i32, now: Instant, actions: &mut Vec<Action>) {
+        let announced = self.election.effective();
         self.demotion = sum;
         self.elect(Input::Demotion(sum), now, actions);
+        if announced != self.election.effective() {
+            self.intent = Intent::None;
+        }
         self.arm(now, actions);
     }
 
@@ -231,6 +234,7 @@ impl Host {
             sent: self.tally.sent,
             send_errors: self.tally.send_errors,
             refused: self.tally.refused(),
+            auth: self.auth_status(now),
             digest: common_digest(&self.setup.key, self.setup.vhid, &self.setup.vips),
         }
     }
@@ -286,11 +290,11 @@ impl Host {
         }
     }
 
-    /// Starts to serve when nothing stands against it any more: the claim is settled, no other node
+    /// Starts to serve, on a tick, so that all is read that has come in: when nothing stands against it any more: the claim is settled, no other node
     /// can still be serving, and the adverts were really sent.
     pub(super) fn open(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Tenure::Claim { settled_at, sent, .. } = self.tenure else { return };
-        let clear_at = settled_at.max(self.peers.may_serve_until());
+        let clear_at = settled_at.max(self.others_may_serve_until());
         if now < clear_at || self.lease_until().is_none_or(|until| until <= now) {
             return;
         }
@@ -333,6 +337,17 @@ impl Host {
         self.listens_since + self.setup.pace.longest_lease()
     }
 
+    /// Until when some other node may be serving, in the worst case, of those that confirm.
+    fn others_may_serve_until(&self) -> Instant {
+        self.peers.may_serve_until()
+    }
+
+    /// When to advertise a claim again: while it waits for others, who may not have heard it.
+    fn retry_at(&self) -> Option<Instant> {
+        let Tenure::Claim { retry: (at, left), settled_at, .. } = self.tenure else { return None };
+        (left > 0 && self.others_may_serve_until() > at.max(settled_at)).then_some(at)
+    }
+
     fn lease_until(&self) -> Option<Instant> {
         self.tenure.lease_until(self.families, self.setup.pace)
     }
@@ -342,8 +357,8 @@ impl Host {
         let pace = self.election.effective();
         for family in self.families.list() {
             if let Some(frame) = self.frame_to_group(family, pace) {
-                let (link, family) = (self.setup.link, Some(family));
-                actions.push(Action::Advertise { host: self.id, link, family, frame });
+                let (link, errand) = (self.setup.link, Errand::Advert(family));
+                actions.push(Action::Advertise { host: self.id, link, errand, frame });
             }
         }
         if self.tenure.repeat() {
@@ -358,25 +373,24 @@ impl Host {
     }
 
     fn frame_to_group(&mut self, family: Family, pace: Pace) -> Option<Frame> {
-        let demote = election::demote_byte(self.demotion);
-        outgoing::to_group(&self.setup, self.link.as_ref()?, &mut self.keys, family, pace, demote)
+        let word = Word { pace, demote: election::demote_byte(self.demotion), echo: 0 };
+        outgoing::to_group(&self.setup, self.link.as_ref()?, &mut self.keys, family, word)
     }
 
     /// Sends to one node; nothing depends on it.
     pub(super) fn send_to(&mut self, node: IpAddr, pace: Pace, actions: &mut Vec<Action>) {
-        if let Some(frame) = self.frame_to_node(node, pace) {
+        self.send_word(node, pace, 0, actions);
+    }
+
+    /// The same, in answer to a greeting. For OpenBSD a word is worse than any advert by byte 4 too.
+    pub(super) fn send_word(&mut self, node: IpAddr, pace: Pace, echo: u64, actions: &mut Vec<Action>) {
+        if let Some(frame) = self.frame_to_node(node, pace, u8::MAX, echo) {
             actions.push(Action::Send { link: self.setup.link, frame });
         }
     }
 
-    /// Asks a master whether it confirms; what becomes of it is reported like an advert.
-    pub(super) fn greet(&mut self, node: IpAddr, actions: &mut Vec<Action>) {
-        if let Some(frame) = self.frame_to_node(node, Pace::GREETING) {
-            actions.push(Action::Advertise { host: self.id, link: self.setup.link, family: None, frame });
-        }
-    }
-
-    fn frame_to_node(&mut self, node: IpAddr, pace: Pace) -> Option<Frame> {
-        outgoing::to_node(&self.setup, self.link.as_ref()?, &mut self.keys, node, pace)
+    pub(super) fn frame_to_node(&mut self, node: IpAddr, pace: Pace, demote: u8, echo: u64) -> Option<Frame> {
+        let word = Word { pace, demote, echo };
+        outgoing::to_node(&self.setup, self.link.as_ref()?, &mut self.keys, node, word)
     }
 }

@@ -39,6 +39,13 @@ impl Intent {
         }
     }
 
+    /// What came of the announcement was not looked at: it has to be made again.
+    pub fn slept(&mut self) {
+        if let Self::Told(_) = self {
+            *self = Self::None;
+        }
+    }
+
     /// Whether it is to be announced at once.
     pub const fn is_planned(self) -> bool {
         matches!(self, Self::Planned)

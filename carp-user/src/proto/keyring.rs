@@ -2,24 +2,35 @@
 //! counter (`carp-protocol` section 2.5).
 
 use super::event::{HostSetup, LinkState};
-use carp_common::admission::{Addressee, Auth};
-use carp_common::auth::{Midstate, Scratch};
-use carp_common::id::Vhid;
+use super::senders::Senders;
+use carp_common::admission::{Addressee, Auth, Mode};
+use carp_common::auth::{Key, Midstate, StrictKey, Variant};
+use carp_common::id::{Mac, Vhid};
 use carp_common::pace::Pace;
-use carp_common::wire::{Advert, Heard, Refusal};
+use carp_common::sender::Challenge;
+use carp_common::time::{Instant, Span};
+use carp_common::wire::annex::Annex;
+use carp_common::wire::carp::{AUTH_LEN, Carp, STRICT_AUTH_LEN, VERSION_TYPE};
+use carp_common::wire::{Envelope, Frame, Heard, Refusal, Said};
+use std::net::IpAddr;
+use zerocopy::IntoBytes;
 
-/// Keyed digests of one virtual host, and its counter.
+/// Keyed digests of one virtual host, its counter, and what it knows of other nodes' counters.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     vhid: Vhid,
+    mode: Mode,
     send: Midstate,
+    strict: StrictKey,
     auth: Auth,
     counter: Counter,
+    senders: Senders,
 }
 
 /// FreeBSD's rule, and never backwards: random steps until a peer's counter is heard, then one more
 /// than the last one sent or heard, whoever sent it. Only a counter that is ahead is taken over, so
-/// that among nodes of ours the newer of two adverts has the higher counter.
+/// that among nodes of ours the newer of two adverts has the higher counter. A strict counter is the
+/// sender's alone, and begins with its epoch.
 #[derive(Clone, Debug)]
 struct Counter {
     last: Option<u64>,
@@ -27,22 +38,63 @@ struct Counter {
     random: u64,
 }
 
+/// What an advert says beside the virtual host, and whose greeting it answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    /// Base and skew, or one of the words.
+    pub pace: Pace,
+    /// Byte 4.
+    pub demote: u8,
+    /// Counter of the greeting that this answers; 0 when it answers none.
+    pub echo: u64,
+}
+
 impl Keyring {
-    /// For this virtual host; `seed` starts its random counters.
-    pub fn new(setup: &HostSetup, seed: u64) -> Self {
+    /// For this virtual host; `seed` starts its random counters, `epoch` its strict ones.
+    pub fn new(setup: &HostSetup, seed: u64, epoch: u32) -> Self {
         Self {
             vhid: setup.vhid,
+            mode: setup.mode,
             send: Midstate::new(&setup.key, setup.digest, None, setup.vhid, &setup.vips),
+            strict: StrictKey::new(&setup.key, &setup.vips),
             auth: auth(setup),
-            counter: Counter { last: None, heard: false, random: seed },
+            counter: Counter::new(setup.mode, seed, epoch),
+            senders: Senders::default(),
         }
     }
 
-    /// The next advert with this pace and demotion byte.
-    pub fn sign(&mut self, pace: Pace, demote: u8) -> Advert {
+    /// The next advert, as this mode signs it.
+    pub fn seal(&mut self, envelope: &Envelope, word: Word, from: Mac) -> Frame {
         let counter = self.counter.next();
-        let digest = self.send.digest(counter.to_be_bytes());
-        Advert { vhid: self.vhid, pace, demote, counter, digest }
+        let Word { pace: Pace { base, skew }, demote, .. } = word;
+        let strictly = self.mode == Mode::Strict;
+        let mut header = Carp {
+            version_type: VERSION_TYPE,
+            vhid: self.vhid.get(),
+            skew,
+            auth_len: if strictly { STRICT_AUTH_LEN } else { AUTH_LEN },
+            demote,
+            base,
+            checksum: 0.into(),
+            counter: counter.into(),
+            digest: [0; 20],
+        };
+        let [source, destination] = envelope.ends();
+        let (head, echo) = (header.head(), word.echo.to_be_bytes());
+        let said = Said { head, counter: counter.to_be_bytes(), source, destination, echo };
+        header.digest = match self.mode {
+            Mode::Carp | Mode::Migrate => self.send.digest(said.counter),
+            Mode::Strict => self.strict.mac(&said),
+        };
+        header.sum_up();
+        let annex = Annex::new(word.echo, self.strict.mac(&said));
+        let behind: &[u8] = match self.mode {
+            Mode::Carp => &[],
+            Mode::Migrate => annex.as_bytes(),
+            Mode::Strict if word.echo == 0 => &[],
+            Mode::Strict => &said.echo,
+        };
+        envelope.wrap(&[header.as_bytes(), behind], from)
     }
 
     /// The link's own addresses are these, from now on.
@@ -50,27 +102,92 @@ impl Keyring {
         self.auth = self.auth.at(link.source_v4, link.source_v6);
     }
 
-    /// Judges what needs keys and addresses. The counter of an authentic advert is taken over if it
-    /// is ahead.
+    /// Judges what needs keys, addresses, and memory of other adverts. Without strict counters the
+    /// counter of an authentic advert is taken over if it is ahead.
     ///
     /// # Errors
-    /// Those of [`Auth::admit`].
-    pub fn admit(&mut self, heard: &Heard) -> Result<Addressee, Refusal> {
-        let is_signed = |key| self.auth.is_signed(key, heard, &mut Scratch::new());
-        let admitted = self.auth.admit(heard, is_signed);
-        if let Ok(_) | Err(Refusal::NotForUs) = admitted {
+    /// Those of [`Auth::admit`]; `Replay`, `Unproven`, `NotForUs`.
+    pub fn admit(&mut self, heard: &Heard, at: Instant) -> Result<Addressee, Refusal> {
+        let addressee = self.auth.admit(heard.seen())?;
+        if self.mode == Mode::Carp {
             self.counter.hear(heard.advert.counter);
         }
-        admitted
+        if addressee == Addressee::Another {
+            return Err(Refusal::NotForUs);
+        }
+        if self.mode == Mode::Strict {
+            self.senders.hear(heard, addressee, self.auth.patience(), at)?;
+        }
+        Ok(addressee)
+    }
+
+    /// How adverts are signed.
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether an accepted advert is signed strictly, be it beside CARP's digest.
+    pub fn is_signed_strictly(&self, heard: &Heard) -> bool {
+        self.auth.is_signed_strictly(heard.seen())
+    }
+
+    /// Whether this is authentic and to this node alone, be its counter what it may.
+    pub fn is_for_us(&self, heard: &Heard) -> bool {
+        self.auth.admit(heard.seen()) == Ok(Addressee::Us)
+    }
+
+    /// Whether this sender has proved that it lives, where it has to.
+    pub fn trusts(&self, sender: IpAddr, now: Instant) -> bool {
+        self.mode != Mode::Strict || self.senders.is_fresh(sender, self.auth.patience(), now)
+    }
+
+    /// Whether an advert that arrived at `at` and proves nothing may come from one that lives.
+    pub fn may_live(&self, sender: IpAddr, at: Instant) -> bool {
+        self.senders.may_live(sender, self.auth.patience(), at)
+    }
+
+    /// The highest counter that was heard of a sender.
+    pub fn counter_of(&self, sender: IpAddr) -> u64 {
+        self.senders.counter_of(sender)
+    }
+
+    /// Whether to ask this sender for a sign of life now, and that it is done; and for how long it has
+    /// not answered.
+    pub fn doubt(&mut self, sender: IpAddr, now: Instant) -> (bool, Span) {
+        self.senders.doubt(sender, self.auth.patience(), now)
+    }
+
+    /// What became of a greeting.
+    pub fn asked(&mut self, sender: IpAddr, ok: bool, now: Instant) {
+        self.senders.asked(sender, ok, now);
+    }
+
+    /// A greeting is about to be sealed: whose answers count from then on, if that changes.
+    pub fn challenge(&mut self, now: Instant) -> Option<Challenge> {
+        let strictly = self.mode == Mode::Strict;
+        self.counter.last.filter(|_| strictly).and_then(|last| self.senders.challenge(last + 1, now))
     }
 }
 
 /// What adverts of this virtual host are judged by, here and in the datapath, on a link that has no
 /// addresses yet. The variant that is sent goes first: most adverts are signed like ours.
 pub fn auth(setup: &HostSetup) -> Auth {
-    let variants = [setup.digest].into_iter().chain(setup.accept.iter().copied());
-    let midstate = |variant| Midstate::new(&setup.key, variant, None, setup.vhid, &setup.vips);
-    Auth::new(&setup.vips, setup.pace.longest_lease(), variants.map(midstate))
+    let keys = || [&setup.key].into_iter().chain(&setup.next_key);
+    let accept = keys().flat_map(|key| digests(setup.vhid, &setup.vips, setup.digest, &setup.accept, key));
+    let strict = keys().filter(|_| setup.mode.signs_strictly()).map(|key| StrictKey::new(key, &setup.vips));
+    Auth::new(&setup.vips, setup.pace.longest_lease(), accept).with_mode(setup.mode, strict)
+}
+
+/// The digests that are accepted under one key, the one that is sent first.
+pub fn digests(
+    vhid: Vhid,
+    vips: &[IpAddr],
+    sent: Variant,
+    accept: &[Variant],
+    key: &Key,
+) -> impl Iterator<Item = Midstate> {
+    let variants = [sent].into_iter().chain(accept.iter().copied());
+    variants.map(move |variant| Midstate::new(key, variant, None, vhid, vips))
 }
 
 /// Whether a counter is ahead of another one, round the corner of 2^64 (RFC 1982).
@@ -79,6 +196,13 @@ pub fn is_ahead(counter: u64, other: u64) -> bool {
 }
 
 impl Counter {
+    fn new(mode: Mode, random: u64, epoch: u32) -> Self {
+        match mode {
+            Mode::Carp => Self { last: None, heard: false, random },
+            Mode::Migrate | Mode::Strict => Self { last: Some(u64::from(epoch) << 32), heard: true, random },
+        }
+    }
+
     fn next(&mut self) -> u64 {
         let next = match self.last {
             None => self.draw(),

@@ -7,9 +7,14 @@ use super::status::NodeStatus;
 use super::tally::Tally;
 use super::tenure::SETTLE;
 use carp_common::id::{IfIndex, Vhid};
-use carp_common::time::Instant;
+use carp_common::time::{Instant, Span};
+use carp_common::wire::sighting::peek_vhid;
 use carp_common::wire::{Heard, Refusal};
 use std::collections::BTreeMap;
+use std::slice::SliceIndex;
+
+/// A virtual host that was looked at so recently has missed nothing.
+const JUST_NOW: Span = Span::millis(1);
 
 /// A whole CARP node as a value. See the module [`super`] for what it does not own.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub struct Node {
     hosts: Vec<Host>,
     by_vhid: BTreeMap<(IfIndex, Vhid), usize>,
     demotions: Demotions,
+    /// When all virtual hosts were looked at last.
+    looked_at: Instant,
     /// Frames that belong to none of the virtual hosts.
     stray: Tally,
     stopped: bool,
@@ -27,11 +34,15 @@ impl Node {
     pub fn new(setup: Setup, now: Instant) -> Self {
         let hosts: Vec<Host> = (0..)
             .zip(setup.hosts)
-            .map(|(index, host)| Host::new(HostId(index), host, setup.seed ^ u64::from(index) << 32, now))
+            .map(|(index, host)| {
+                let seed = setup.seed ^ u64::from(index) << 32;
+                Host::new(HostId(index), host, (seed, setup.epoch), now)
+            })
             .collect();
         let key = |host: &Host| (host.setup().link, host.setup().vhid);
         let by_vhid = hosts.iter().enumerate().map(|(index, host)| (key(host), index)).collect();
-        Self { hosts, by_vhid, demotions: Demotions::default(), stray: Tally::default(), stopped: false }
+        let (demotions, stray) = (Demotions::default(), Tally::default());
+        Self { hosts, by_vhid, demotions, looked_at: now, stray, stopped: false }
     }
 
     /// The one door: something happened, this is to be done, in this order. After `Stop` nothing
@@ -41,6 +52,19 @@ impl Node {
         if self.stopped {
             return actions;
         }
+        // Of thousands that advertise at once each reports: who has just looked has not slept since.
+        if let Event::Sent { host, errand, at, ok } = event
+            && now.since(self.looked_at) < JUST_NOW
+        {
+            let index = self.index(host);
+            if let Some((index, host)) = index.and_then(|index| Some((index, self.hosts.get_mut(index)?))) {
+                host.lapse(now, &mut actions);
+                host.sent(errand, at, ok, now, &mut actions);
+                self.watch_sending(index..=index, now, &mut actions);
+            }
+            return actions;
+        }
+        self.looked_at = now;
         // Look before you speak: a process that slept first learns what it has lost by that.
         if self.deadline().is_some_and(|deadline| now.since(deadline) > SETTLE) {
             self.hosts.iter_mut().for_each(|host| host.woke_late(now));
@@ -52,9 +76,9 @@ impl Node {
                 self.refused(link, refusal, frame, now, &mut actions);
             }
             Event::Link { link, state } => self.link(link, state, now, &mut actions),
-            Event::Sent { host, family, at, ok } => {
+            Event::Sent { host, errand, at, ok } => {
                 if let Some(host) = self.host(host) {
-                    host.sent(family, at, ok, now, &mut actions);
+                    host.sent(errand, at, ok, now, &mut actions);
                 }
             }
             Event::Tick => self.hosts.iter_mut().for_each(|host| host.tick(now, &mut actions)),
@@ -64,7 +88,9 @@ impl Node {
                 self.stopped = true;
             }
         }
-        self.watch_sending(now, &mut actions);
+        self.watch_sending(.., now, &mut actions);
+        // The datapath of all virtual hosts first, as one change.
+        actions.sort_by_key(|action| !matches!(action, Action::Window { .. }));
         actions
     }
 
@@ -84,14 +110,18 @@ impl Node {
     }
 
     fn host(&mut self, id: HostId) -> Option<&mut Host> {
-        self.hosts.get_mut(usize::try_from(id.0).ok()?)
+        self.index(id).and_then(|index| self.hosts.get_mut(index))
+    }
+
+    fn index(&self, id: HostId) -> Option<usize> {
+        usize::try_from(id.0).ok().filter(|index| *index < self.hosts.len())
     }
 
     fn frame(&mut self, link: IfIndex, at: Instant, frame: &[u8], now: Instant, actions: &mut Vec<Action>) {
         let Some(heard) = Heard::parse(frame) else { return };
         let vhid = match &heard {
             Ok(heard) => Some(heard.advert.vhid),
-            Err(_) => Heard::peek_vhid(frame),
+            Err(_) => peek_vhid(frame),
         };
         let index = vhid.and_then(|vhid| self.by_vhid.get(&(link, vhid)));
         let host = index.and_then(|index| self.hosts.get_mut(*index));
@@ -111,10 +141,13 @@ impl Node {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        let index = Heard::peek_vhid(frame).and_then(|vhid| self.by_vhid.get(&(link, vhid)));
+        let index = peek_vhid(frame).and_then(|vhid| self.by_vhid.get(&(link, vhid)));
         if let Some(host) = index.and_then(|index| self.hosts.get_mut(*index)) {
-            let source = Heard::parse(frame).and_then(Result::ok).map(|heard| heard.source);
-            host.warn_of(refusal, source, now, actions);
+            let heard = Heard::parse(frame).and_then(Result::ok);
+            host.warn_of(refusal, heard.as_ref().map(|heard| heard.source), now, actions);
+            if let (Refusal::Replay, Some(heard)) = (refusal, heard) {
+                host.answer_old(&heard, now, actions);
+            }
         }
     }
 
@@ -138,9 +171,14 @@ impl Node {
     }
 
     /// A virtual host that cannot send demotes the node, until it can or is no master any more.
-    fn watch_sending(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn watch_sending(
+        &mut self,
+        hosts: impl SliceIndex<[Host], Output = [Host]>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let mut changed = false;
-        for host in &mut self.hosts {
+        for host in self.hosts.get_mut(hosts).into_iter().flatten() {
             let Some(cannot_send) = host.sending_changed() else { continue };
             let name = format!("send errors {}@{}", host.setup().interface, host.setup().vhid);
             changed |= if cannot_send {

@@ -1,7 +1,7 @@
 //! The frames that a virtual host sends.
 
 use super::event::{Family, HostSetup, LinkState};
-use super::keyring::Keyring;
+use super::keyring::{Keyring, Word};
 use carp_common::id::{Mac, virtual_mac};
 use carp_common::pace::Pace;
 use carp_common::wire::{Envelope, Frame, arp, ndp};
@@ -22,12 +22,11 @@ pub fn to_group(
     state: &LinkState,
     keys: &mut Keyring,
     family: Family,
-    pace: Pace,
-    demote: u8,
+    word: Word,
 ) -> Option<Frame> {
     let envelope = Envelope::to_group(source(state, family)?, setup.tos);
-    let from = if pace == Pace::BOW_OUT { state.mac } else { virtual_mac(setup.vhid) };
-    Some(envelope.seal_from(&keys.sign(pace, demote), from))
+    let from = if word.pace == Pace::BOW_OUT { state.mac } else { virtual_mac(setup.vhid) };
+    Some(keys.seal(&envelope, word, from))
 }
 
 /// To nodes of ours alone, from the link's own MAC: a claim that is announced.
@@ -36,24 +35,22 @@ pub fn to_ours(
     state: &LinkState,
     keys: &mut Keyring,
     family: Family,
-    pace: Pace,
-    demote: u8,
+    word: Word,
 ) -> Option<Frame> {
     let envelope = Envelope::to_ours(source(state, family)?, setup.tos);
-    Some(envelope.seal_from(&keys.sign(pace, demote), state.mac))
+    Some(keys.seal(&envelope, word, state.mac))
 }
 
-/// To one node, from the link's own MAC: a farewell, a greeting, or what answers them. For OpenBSD it
-/// is worse than any advert by byte 4 too.
+/// To one node, from the link's own MAC: a farewell, a greeting, or what answers them.
 pub fn to_node(
     setup: &HostSetup,
     state: &LinkState,
     keys: &mut Keyring,
     node: IpAddr,
-    pace: Pace,
+    word: Word,
 ) -> Option<Frame> {
     let envelope = Envelope::to_node(source(state, Family::of(node))?, node, setup.tos)?;
-    Some(envelope.seal_from(&keys.sign(pace, u8::MAX), state.mac))
+    Some(keys.seal(&envelope, word, state.mac))
 }
 
 /// Gratuitous ARP or an unsolicited neighbour advertisement for every VIP. Without XDP the virtual

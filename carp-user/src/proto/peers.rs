@@ -12,6 +12,7 @@
 use super::event::Family;
 use super::keyring::is_ahead;
 use super::status::PeerStatus;
+use carp_common::admission::Mode;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Advert;
@@ -43,6 +44,8 @@ struct Peer {
     advertised_at: Option<Instant>,
     /// End of the longest lease that its last advert can have given it.
     may_serve_until: Instant,
+    /// The same by an advert of which it seemed that somebody else had sent it.
+    dismissed_until: Instant,
     /// The newest of its counters: frames may overtake each other.
     counter: Option<u64>,
     custom: Custom,
@@ -53,7 +56,7 @@ struct Peer {
 enum Custom {
     Unknown { greetings: u8, last: Option<Instant> },
     Confirms,
-    Silent { greetings: u8 },
+    Silent { greetings: u8, last: Instant },
 }
 
 impl Peers {
@@ -62,7 +65,6 @@ impl Peers {
         let pace = advert.pace;
         let peer = self.entry(address, pace, at);
         if at.since(peer.heard_at) > peer.pace.longest_lease().times(2) {
-            peer.custom = Custom::UNKNOWN;
             peer.counter = None;
         }
         peer.pace = pace;
@@ -70,6 +72,30 @@ impl Peers {
         peer.heard_at = peer.heard_at.max(at);
         peer.advertised_at = Some(at);
         peer.may_serve_until = at + pace.longest_lease();
+    }
+
+    /// An advert of this node was heard that does not count, as it has not proved that it lives. As far as it
+    /// may live, it may serve, and then gives way by confirming.
+    pub fn suspected(&mut self, address: IpAddr, advert: &Advert, at: Instant, may_live: bool) {
+        let peer = self.entry(address, advert.pace, at);
+        peer.count(advert.counter);
+        let until = at + advert.pace.longest_lease();
+        if may_live {
+            peer.may_serve_until = until.max(peer.may_serve_until);
+        } else {
+            peer.dismissed_until = until;
+        }
+        if peer.custom.is_silent() {
+            peer.custom = Custom::UNKNOWN;
+        }
+    }
+
+    /// It lives: what was dismissed was its own.
+    pub fn proved(&mut self, address: IpAddr) {
+        for peer in self.known.iter_mut().filter(|peer| peer.address == address) {
+            let dismissed_until = std::mem::replace(&mut peer.dismissed_until, Instant::ZERO);
+            peer.may_serve_until = dismissed_until.max(peer.may_serve_until);
+        }
     }
 
     /// A peer said that it does not serve: by leaving, or by confirming. Unless it is of another make
@@ -94,22 +120,27 @@ impl Peers {
         peer.heard_at = at;
     }
 
-    /// Whether to greet this master now, and that it is done.
-    pub fn greet(&mut self, address: IpAddr, now: Instant) -> bool {
+    /// Whether to greet this master now, and that it is done. With strict authentication all are ours.
+    pub fn greet(&mut self, address: IpAddr, mode: Mode, now: Instant) -> bool {
         let Some(peer) = self.known.iter_mut().find(|peer| peer.address == address) else { return false };
+        // The path may have been blocked then.
+        if peer.was_greeted_long_ago(now) {
+            peer.custom = Custom::UNKNOWN;
+        }
         match &mut peer.custom {
             Custom::Unknown { last: Some(last), .. } if now.since(*last) <= ANSWER_WITHIN => false,
-            Custom::Unknown { greetings, last } if *greetings < GREETINGS => {
-                *greetings += 1;
+            Custom::Unknown { greetings, last } if *greetings < GREETINGS || mode == Mode::Strict => {
+                *greetings = greetings.saturating_add(1);
                 *last = Some(now);
                 true
             }
             Custom::Unknown { greetings, .. } => {
-                peer.custom = Custom::Silent { greetings: *greetings };
+                peer.custom = Custom::Silent { greetings: *greetings, last: now };
                 true
             }
-            Custom::Silent { greetings } => {
+            Custom::Silent { greetings, last } => {
                 *greetings = greetings.saturating_add(1);
+                *last = now;
                 true
             }
             Custom::Confirms => false,
@@ -123,13 +154,14 @@ impl Peers {
         }
     }
 
-    /// Whether it is known how this master hands over; before that it is not preempted.
-    pub fn is_acquainted(&self, address: IpAddr) -> bool {
+    /// Whether it is known at this moment how this master hands over; before that it is not preempted.
+    pub fn is_acquainted(&self, address: IpAddr, at: Instant) -> bool {
         self.known.iter().any(|peer| {
             peer.address == address
                 && match peer.custom {
                     Custom::Unknown { .. } => false,
-                    Custom::Confirms | Custom::Silent { .. } => true,
+                    Custom::Confirms => true,
+                    Custom::Silent { .. } => !peer.was_greeted_long_ago(at),
                 }
         })
     }
@@ -161,7 +193,7 @@ impl Peers {
         self.known.iter().all(|peer| peer.custom != Custom::Confirms)
             && self.known.iter().any(|peer| {
                 peer.address == master
-                    && matches!(peer.custom, Custom::Silent { greetings } if greetings >= STRANGER)
+                    && matches!(peer.custom, Custom::Silent { greetings, .. } if greetings >= STRANGER)
             })
     }
 
@@ -199,6 +231,7 @@ impl Peers {
                     heard_at: at,
                     advertised_at: None,
                     may_serve_until: Instant::ZERO,
+                    dismissed_until: Instant::ZERO,
                     counter: None,
                     custom: Custom::UNKNOWN,
                 };
@@ -213,6 +246,16 @@ impl Peers {
 impl Peer {
     fn is_news(&self, counter: u64) -> bool {
         self.counter.is_none_or(|known| is_ahead(counter, known))
+    }
+
+    /// Whether it has to be found out anew whether it answers.
+    fn was_greeted_long_ago(&self, now: Instant) -> bool {
+        let last = match self.custom {
+            Custom::Unknown { last, .. } => last,
+            Custom::Silent { last, .. } => Some(last),
+            Custom::Confirms => None,
+        };
+        last.is_some_and(|last| now.since(last) > self.pace.longest_lease())
     }
 
     fn count(&mut self, counter: u64) {

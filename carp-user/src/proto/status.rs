@@ -1,6 +1,7 @@
 //! What a node tells of itself; the control socket and the simulator read it.
 
 use super::event::{HostId, Reason, Role};
+use carp_common::admission::Mode;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::Window;
 use carp_common::pace::Pace;
@@ -53,8 +54,23 @@ pub struct HostStatus {
     pub send_errors: u64,
     /// Adverts refused, by reason.
     pub refused: Vec<(&'static str, u64)>,
+    /// How adverts are signed.
+    pub auth: AuthStatus,
     /// Of what all its nodes must agree on, see [`carp_common::auth::common_digest`].
     pub digest: [u8; 4],
+}
+
+/// How adverts are signed, and what was noticed about that.
+#[derive(Clone, Debug)]
+pub struct AuthStatus {
+    /// The mode.
+    pub mode: Mode,
+    /// While migrating: peers heard of late that sign strictly ...
+    pub strict_peers: usize,
+    /// ... and those that do not.
+    pub other_peers: Vec<IpAddr>,
+    /// Adverts that were accepted and should not be, by why.
+    pub suspicious: Vec<(&'static str, u64)>,
 }
 
 /// The peer that was heard last.

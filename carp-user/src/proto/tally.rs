@@ -23,10 +23,13 @@ pub struct Tally {
     refused: [u64; Refusal::ALL.len()],
 }
 
+/// Kinds of warnings, and behind them the news of the migration.
+const KINDS: usize = 11;
+
 /// When each kind of warning was given last.
 #[derive(Clone, Debug, Default)]
 pub struct Warned {
-    last: [Option<Instant>; 5],
+    last: [Option<Instant>; KINDS],
 }
 
 impl Tally {
@@ -78,7 +81,22 @@ impl Warned {
             Warning::BadAuth(_) => 2,
             Warning::Loop => 3,
             Warning::Vrrp => 4,
+            Warning::BadMode(_) => 5,
+            Warning::Replay(..) => 6,
+            Warning::Unproven(_) => 7,
+            Warning::Repeated(_) => 8,
+            Warning::Rewritten(_) => 9,
         };
+        self.is_due(kind, now)
+    }
+
+    /// Whether news of the migration are due, and that they are given: whoever cuts the strict MAC off some
+    /// adverts has one for each of them.
+    pub fn may_tell_migration(&mut self, now: Instant) -> bool {
+        self.is_due(KINDS - 1, now)
+    }
+
+    fn is_due(&mut self, kind: usize, now: Instant) -> bool {
         let due = self.last[kind].is_none_or(|last| now.since(last) >= WARN_EVERY);
         if due {
             self.last[kind] = Some(now);

@@ -70,7 +70,7 @@ fn item_90_a_demotion_is_every_virtual_hosts_and_leaves_none_when_lifted() {
         host
     });
     let wire = Wire::new(Vec::new());
-    let mut node = Node::new(Setup { hosts: hosts.to_vec(), seed: 1 }, wire.now);
+    let mut node = Node::new(Setup { hosts: hosts.to_vec(), seed: 1, epoch: 0 }, wire.now);
     let skews = |node: &Node| node.status(wire.now).hosts.iter().map(|host| host.effective.skew).collect();
     let before: Vec<u8> = skews(&node);
     node.handle(demote("maintenance", 100), wire.now);
@@ -107,7 +107,8 @@ fn item_91_of_two_links_that_are_lost_each_counts_once() {
     other.link.0 += 1;
     other.interface = "wan0".to_owned();
     let wire = Wire::new(Vec::new());
-    let mut node = Node::new(Setup { hosts: vec![setup(0, false), other.clone()], seed: 1 }, wire.now);
+    let mut node =
+        Node::new(Setup { hosts: vec![setup(0, false), other.clone()], seed: 1, epoch: 0 }, wire.now);
     let state = |up| LinkState {
         up,
         mac: carp_common::id::Mac([2, 0, 0, 0, 0, 1]),

@@ -5,7 +5,7 @@ use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::Span;
 use carp_common::wire::{Envelope, Heard};
-use carp_user::proto::event::{Action, Command, Event, Role};
+use carp_user::proto::event::{Action, Command, Errand, Event, Role};
 
 /// Node 0 is the better one, node 1 its backup; both have settled.
 fn pair() -> Wire {
@@ -295,9 +295,10 @@ fn a_greeting_goes_out_like_an_advert_and_is_reported_as_none() {
     wire.kill(0);
     let actions = wire.tell(1, Event::Frame { link: LINK, at: wire.now, frame: &advert });
     let said = |action: &Action| {
-        let Action::Advertise { family, frame, .. } = action else { return None };
-        Some((*family, Heard::parse(frame.bytes())?.ok()?.advert.pace))
+        let Action::Advertise { errand, frame, .. } = action else { return None };
+        Some((*errand, Heard::parse(frame.bytes())?.ok()?.advert.pace))
     };
     let said: Vec<_> = actions.iter().filter_map(said).collect();
-    assert_eq!(said, [(None, Pace::GREETING)]);
+    let master = Heard::parse(&advert).unwrap().unwrap().source;
+    assert_eq!(said, [(Errand::Greeting(master), Pace::GREETING)]);
 }

@@ -6,6 +6,10 @@ mod demotion;
 #[cfg(test)]
 mod handover;
 #[cfg(test)]
+mod migration;
+#[cfg(test)]
+mod proving;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod scale;

@@ -109,22 +109,67 @@ fn an_heir_takes_over_at_the_dead_time_without_a_word_before_and_settles_not_at_
     assert!(!is_armed(&wire, 1), "a lease took the place of the armed window");
 }
 
-#[test]
-fn another_backup_announces_its_claim_to_nodes_of_ours_and_has_settled_when_it_makes_it() {
+/// One of three that is not armed, a moment after it announced its claim against a master that is dead.
+fn announced() -> (Wire, usize) {
     let mut wire = elected(3);
-    let heir = (1..3).find(|node| is_armed(&wire, *node)).unwrap();
-    let other = 3 - heir;
+    let heir = (1..3).find(|node| is_armed(&wire, *node)).expect("one is armed");
     wire.kill(0);
     wire.kill(heir);
     let told = announcements(&wire).len();
-    while wire.role(other) != Role::Master {
-        assert!(!wire.serves(other));
+    while announcements(&wire).len() == told {
         wire.run(Span::micros(50));
     }
-    let (at, by) = announcements(&wire)[told];
-    assert_eq!(by, other);
+    (wire, 3 - heir)
+}
+
+#[test]
+fn another_backup_announces_its_claim_to_nodes_of_ours_and_has_settled_when_it_makes_it() {
+    let (mut wire, node) = announced();
+    let (at, by) = announcements(&wire).pop().unwrap();
+    assert_eq!(by, node);
+    while wire.role(node) != Role::Master {
+        assert!(!wire.serves(node));
+        wire.run(Span::micros(50));
+    }
     assert_eq!(wire.now.since(at).as_millis(), 155);
-    assert!(wire.serves(other));
+    assert!(wire.serves(node));
+}
+
+#[test]
+fn a_claim_that_was_announced_before_a_sleep_has_not_settled() {
+    let (mut wire, node) = announced();
+    wire.kill(node);
+    wire.run(Span::secs(1));
+    wire.wake(node);
+    wire.tell(node, Event::Command(Command::Force { host: HOST, master: true }));
+    assert!(wire.role(node) == Role::Master && !wire.serves(node), "others may have claimed meanwhile");
+    wire.run(Span::secs(1));
+    assert!(wire.serves(node));
+}
+
+#[test]
+fn a_node_whose_rank_changes_announces_its_claim_anew() {
+    let (mut wire, node) = announced();
+    let told = announcements(&wire).len();
+    let demote = Command::Demote { name: "test".to_owned(), amount: 1, reason: "a test".to_owned() };
+    wire.tell(node, Event::Command(demote));
+    wire.run(Span::millis(1));
+    assert_eq!(announcements(&wire).len(), told + 1);
+}
+
+#[test]
+fn a_claim_that_cannot_be_sent_asks_for_no_moment_that_is_over() {
+    let mut wire = elected(2);
+    wire.kill(0);
+    wire.nodes[1].sends_fail = true;
+    wire.tell(1, Event::Command(Command::Force { host: HOST, master: true }));
+    for _ in 0..3_000 {
+        // Timers fire a little late.
+        wire.now = wire.now + Span::micros(1_300);
+        wire.tell(1, Event::Tick);
+        let due = wire.nodes[1].node.deadline();
+        assert!(due.is_none_or(|due| wire.now < due), "{due:?} at {:?}", wire.now);
+    }
 }
 
 #[test]
@@ -164,7 +209,7 @@ fn a_new_daemon_resumes_a_lease_that_runs_and_never_closes_its_window() {
     let lease = Instant::from_nanos(wire.nodes[0].window.serve_until);
     wire.run(Span::millis(500));
     let host = carp_user::proto::event::HostSetup { resume_until: Some(lease), ..setup(0, false) };
-    wire.restart(0, Node::new(Setup { hosts: vec![host], seed: 77 }, wire.now));
+    wire.restart(0, Node::new(Setup { hosts: vec![host], seed: 77, epoch: 0 }, wire.now));
     let actions = wire.link(0, true);
     let closes =
         |action: &Action| matches!(action, Action::Window { window, .. } if !window.is_leased(wire.now));
@@ -189,7 +234,7 @@ fn what_is_no_lease_any_more_is_closed_and_not_resumed() {
     let lease = Instant::from_nanos(wire.nodes[0].window.serve_until);
     wire.run(Span::secs(4));
     let host = carp_user::proto::event::HostSetup { resume_until: Some(lease), ..setup(0, false) };
-    wire.restart(0, Node::new(Setup { hosts: vec![host], seed: 77 }, wire.now));
+    wire.restart(0, Node::new(Setup { hosts: vec![host], seed: 77, epoch: 0 }, wire.now));
     let actions = wire.link(0, true);
     assert_eq!(actions[0], Action::Window { host: HOST, window: Window::CLOSED });
     assert_eq!(wire.role(0), Role::Backup);

@@ -1,12 +1,15 @@
 //! A few nodes on one link, with a virtual clock and no faults: frames arrive after 100 µs.
 
+use carp_common::admission::Mode;
 use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
-use carp_user::proto::event::{Action, Event, Flavour, HostId, HostSetup, LinkState, Role, Setup, Warning};
+use carp_user::proto::event::{
+    Action, Event, Flavour, HostId, HostSetup, LinkState, News, Role, Setup, Warning,
+};
 use carp_user::proto::node::Node;
 use carp_user::proto::status::HostStatus;
 use std::net::IpAddr;
@@ -28,6 +31,7 @@ pub struct Station {
     pub node: Node,
     pub window: Window,
     pub warnings: Vec<Warning>,
+    pub news: Vec<News>,
     pub sends_fail: bool,
     state: LinkState,
     alive: bool,
@@ -47,7 +51,9 @@ pub fn setup(skew: u8, v6: bool) -> HostSetup {
         pace: Pace { base: 1, skew },
         preempt: true,
         flavour: Flavour::Freebsd,
+        mode: Mode::Carp,
         key: Key::from_password(b"secret").unwrap(),
+        next_key: None,
         digest: Variant::Freebsd,
         accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
         tos: 0xe0,
@@ -62,9 +68,10 @@ impl Wire {
         let mut wire = Self { now, nodes: Vec::new(), frames: Vec::new(), flying: Vec::new() };
         for (index, host) in (2..).zip(setups) {
             wire.nodes.push(Station {
-                node: Node::new(Setup { hosts: vec![host], seed: u64::from(index) }, now),
+                node: Node::new(Setup { hosts: vec![host], seed: u64::from(index), epoch: 0 }, now),
                 window: Window::CLOSED,
                 warnings: Vec::new(),
+                news: Vec::new(),
                 sends_fail: false,
                 state: LinkState {
                     up: true,
@@ -127,6 +134,11 @@ impl Wire {
         self.nodes[index].alive = false;
     }
 
+    /// A daemon that was stopped goes on; what was sent meanwhile it has not heard.
+    pub fn wake(&mut self, index: usize) {
+        self.nodes[index].alive = true;
+    }
+
     /// Another daemon in its place, which is to be told of its link.
     pub fn restart(&mut self, index: usize, node: Node) {
         self.nodes[index].node = node;
@@ -147,9 +159,9 @@ impl Wire {
             let station = &mut self.nodes[index];
             match action {
                 Action::Window { window, .. } => station.window = window,
-                Action::Advertise { host, family, frame, .. } => {
+                Action::Advertise { host, errand, frame, .. } => {
                     let ok = !station.sends_fail;
-                    let outcome = Event::Sent { host, family, at: now, ok };
+                    let outcome = Event::Sent { host, errand, at: now, ok };
                     actions.extend(station.node.handle(outcome, now));
                     if ok {
                         self.fly(index, frame.bytes());
@@ -157,7 +169,8 @@ impl Wire {
                 }
                 Action::Send { frame, .. } => self.fly(index, frame.bytes()),
                 Action::Warn { warning, .. } => station.warnings.push(warning),
-                Action::Changed(_) | Action::Serving { .. } => {}
+                Action::Tell { news, .. } => station.news.push(news),
+                Action::Changed(_) | Action::Serving { .. } | Action::Challenge { .. } => {}
             }
         }
         actions

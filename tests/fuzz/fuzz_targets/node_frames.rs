@@ -1,17 +1,21 @@
-//! Frames that nobody authenticated, at any time, at a whole node: they change nothing but
+//! Frames that nobody authenticated, at any time, at a whole node in whichever mode: they change nothing but
 //! counters (item 53, and the oracle's "unauthenticated adverts change nothing").
 #![no_main]
 
 use arbitrary::Arbitrary;
+use carp_common::admission::Mode;
 use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
-use carp_common::wire::{Advert, Envelope};
+use carp_common::wire::Envelope;
+use carp_common::wire::annex::Annex;
+use carp_common::wire::carp::{AUTH_LEN, Carp, STRICT_AUTH_LEN, VERSION_TYPE};
 use carp_user::proto::event::{Action, Event, Flavour, HostSetup, LinkState, Role, Setup};
 use carp_user::proto::node::Node;
 use libfuzzer_sys::fuzz_target;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use zerocopy::IntoBytes;
 
 const LINK: IfIndex = IfIndex(3);
 
@@ -21,20 +25,28 @@ enum Step<'a> {
     Wait(u16),
     /// Any bytes.
     Bytes(&'a [u8]),
-    /// A well-formed advert whose digest is a guess.
-    Forged {
-        source: IpAddr,
-        to: Option<IpAddr>,
-        vhid: bool,
-        rank: (u8, u8, u8),
-        counter: u64,
-        digest: [u8; 20],
-    },
+    /// A well-formed advert whose digest and MAC are guesses.
+    Forged(Forged),
 }
 
-fuzz_target!(|steps: Vec<Step>| {
+#[derive(Debug, Arbitrary)]
+struct Forged {
+    source: IpAddr,
+    to: Option<IpAddr>,
+    vhid: bool,
+    rank: (u8, u8, u8),
+    counter: u64,
+    digest: [u8; 20],
+    /// The MAC, which stands in place of the digest or behind it.
+    mac: Option<([u8; 20], bool)>,
+    echo: u64,
+}
+
+fuzz_target!(|input: (u8, Vec<Step>)| {
+    let (mode, steps) = input;
+    let mode = Mode::ALL[usize::from(mode) % Mode::ALL.len()];
     let mut now = Instant::ZERO + Span::secs(1);
-    let mut node = Node::new(setup(), now);
+    let mut node = Node::new(setup(mode), now);
     let mut todo = node.handle(Event::Link { link: LINK, state: link() }, now);
     for step in steps {
         let frame = match step {
@@ -43,9 +55,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 None
             }
             Step::Bytes(bytes) => Some(bytes.to_vec()),
-            Step::Forged { source, to, vhid, rank, counter, digest } => {
-                Some(forged(source, to, if vhid { 1 } else { 2 }, rank, counter, digest))
-            }
+            Step::Forged(forged) => Some(forged.frame()),
         };
         settle(&mut node, std::mem::take(&mut todo), now);
         let due = node.handle(Event::Tick, now);
@@ -61,8 +71,8 @@ fuzz_target!(|steps: Vec<Step>| {
 /// Reports every advert as sent.
 fn settle(node: &mut Node, mut todo: Vec<Action>, now: Instant) {
     while let Some(action) = todo.pop() {
-        if let Action::Advertise { host, family, .. } = action {
-            todo.extend(node.handle(Event::Sent { host, family, at: now, ok: true }, now));
+        if let Action::Advertise { host, errand, .. } = action {
+            todo.extend(node.handle(Event::Sent { host, errand, at: now, ok: true }, now));
         }
     }
 }
@@ -71,27 +81,37 @@ fn roles(node: &Node, now: Instant) -> Vec<Role> {
     node.status(now).hosts.iter().map(|host| host.role).collect()
 }
 
-fn forged(
-    source: IpAddr,
-    to: Option<IpAddr>,
-    vhid: u8,
-    (base, skew, demote): (u8, u8, u8),
-    counter: u64,
-    digest: [u8; 20],
-) -> Vec<u8> {
-    let advert = Advert {
-        vhid: Vhid::new(vhid).expect("not zero"),
-        pace: Pace { base, skew },
-        demote,
-        counter,
-        digest,
-    };
-    let envelope =
-        to.and_then(|to| Envelope::to_node(source, to, 0)).unwrap_or(Envelope::to_group(source, 0));
-    envelope.seal(&advert).bytes().to_vec()
+impl Forged {
+    fn frame(&self) -> Vec<u8> {
+        let (base, skew, demote) = self.rank;
+        let mut header = Carp {
+            version_type: VERSION_TYPE,
+            vhid: if self.vhid { 1 } else { 2 },
+            skew,
+            auth_len: AUTH_LEN,
+            demote,
+            base,
+            checksum: 0.into(),
+            counter: self.counter.into(),
+            digest: self.digest,
+        };
+        let mut behind = Vec::new();
+        match self.mac {
+            None => {}
+            Some((mac, false)) => behind.extend(Annex::new(self.echo, mac).as_bytes()),
+            Some((mac, true)) => {
+                (header.auth_len, header.digest) = (STRICT_AUTH_LEN, mac);
+                behind.extend(self.echo.to_be_bytes());
+            }
+        }
+        header.sum_up();
+        let to_group = Envelope::to_group(self.source, 0);
+        let envelope = self.to.and_then(|to| Envelope::to_node(self.source, to, 0)).unwrap_or(to_group);
+        envelope.wrap(&[header.as_bytes(), &behind], Mac([2, 0, 0, 0, 0, 3])).bytes().to_vec()
+    }
 }
 
-fn setup() -> Setup {
+fn setup(mode: Mode) -> Setup {
     let host = |vhid: u8, vips: Vec<IpAddr>| HostSetup {
         interface: "eth0".into(),
         link: LINK,
@@ -100,14 +120,16 @@ fn setup() -> Setup {
         pace: Pace { base: 1, skew: 100 },
         preempt: true,
         flavour: Flavour::Freebsd,
+        mode,
         key: Key(*b"a secret of 20 bytes"),
+        next_key: None,
         digest: Variant::Freebsd,
         accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
         tos: 0xe0,
         resume_until: None,
     };
     let (v4, v6) = (Ipv4Addr::new(10, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
-    Setup { hosts: vec![host(1, vec![v4.into(), v6.into()]), host(2, vec![v6.into()])], seed: 1 }
+    Setup { hosts: vec![host(1, vec![v4.into(), v6.into()]), host(2, vec![v6.into()])], seed: 1, epoch: 1 }
 }
 
 fn link() -> LinkState {

@@ -88,6 +88,23 @@ impl Carpd {
         Ok(())
     }
 
+    /// Writes another configuration and has it read that: SIGHUP, a full stop and start in one process.
+    /// Waits until it has started again. Gives the moment of the signal.
+    ///
+    /// # Errors
+    /// When the files cannot be written, or it does not start again (with its log).
+    pub fn reload(&mut self, config: &Config) -> Result<Instant> {
+        config.write(self.files.carp.parent().context("a folder")?, &self.instance)?;
+        let starts = |log: &str| log.matches("started node=").count();
+        let before = starts(&self.process()?.log());
+        let at = self.signal(Signal::HUP)?;
+        let what = format!("{} to start again", self.namespace.host());
+        let process = self.process()?;
+        clock::wait_for(&what, PATIENCE, || (starts(&process.log()) > before).then_some(()))
+            .with_context(|| process.log())?;
+        Ok(at)
+    }
+
     /// The command line of this node's daemon.
     ///
     /// # Errors

@@ -6,6 +6,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+const PASSWORD: &str = "password";
+const NEXT_PASSWORD: &str = "next-password";
+
 /// The configuration of one node, of which a test changes what it is about.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,6 +22,10 @@ pub struct Config {
     pub answer_ping: bool,
     /// The shared secret.
     pub password: &'static str,
+    /// The one that is accepted beside it.
+    pub next_password: Option<&'static str>,
+    /// `carp`, `migrate` or `strict`.
+    pub auth: &'static str,
     /// Roles of links: `("lan", "lan0")`.
     pub interfaces: Vec<(&'static str, &'static str)>,
     /// The virtual hosts; the index is the slot in the map of windows.
@@ -60,6 +67,8 @@ impl Config {
             xdp: "auto",
             answer_ping: false,
             password: "lab secret",
+            next_password: None,
+            auth: "carp",
             interfaces: vec![("lan", "lan0"), ("wan", "wan0")],
             hosts: vec![
                 host("lan", 1, vec!["10.77.1.1/24", "fd77:1::1/64"]),
@@ -80,6 +89,18 @@ impl Config {
         Self { xdp, ..self }
     }
 
+    /// The same with adverts signed in this way.
+    #[must_use]
+    pub fn with_auth(self, auth: &'static str) -> Self {
+        Self { auth, ..self }
+    }
+
+    /// The same with this password to send by, and this one accepted beside it.
+    #[must_use]
+    pub fn with_passwords(self, password: &'static str, next_password: Option<&'static str>) -> Self {
+        Self { password, next_password, ..self }
+    }
+
     /// The same with the LAN's virtual host only, and only its IPv4 address: all that ucarp knows.
     #[must_use]
     pub fn for_ucarp(self) -> Self {
@@ -97,21 +118,26 @@ impl Config {
         let files = Files { carp: folder.join("carp.toml"), node: folder.join("node.toml") };
         fs::write(&files.carp, self.carp_toml())?;
         fs::write(&files.node, self.node_toml(instance))?;
-        let password = folder.join("password");
-        fs::write(&password, format!("{}\n", self.password))?;
-        fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
+        for (name, password) in [(PASSWORD, Some(self.password)), (NEXT_PASSWORD, self.next_password)] {
+            let Some(password) = password else { continue };
+            let file = folder.join(name);
+            fs::write(&file, format!("{password}\n"))?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        }
         Ok(files)
     }
 
     /// The text of `carp.toml`.
     pub fn carp_toml(&self) -> String {
+        let next = self.next_password.map(|_| format!("next_password_file = \"{NEXT_PASSWORD}\"\n"));
+        let next = next.unwrap_or_default();
         self.hosts.iter().fold(String::new(), |mut text, host| {
             // Writing to a String cannot fail.
             write!(
                 text,
                 "[[virtual_host]]\ninterface = \"{}\"\nvhid = {}\naddresses = {:?}\n\
-                 password_file = \"password\"\nbase = {}\nskew = {}\nanswer_ping = {}\n\n",
-                host.interface, host.vhid, host.addresses, host.base, host.skew, self.answer_ping
+                 password_file = \"{PASSWORD}\"\n{next}base = {}\nskew = {}\nanswer_ping = {}\nauth = \"{}\"\n\n",
+                host.interface, host.vhid, host.addresses, host.base, host.skew, self.answer_ping, self.auth
             )
             .ok();
             text

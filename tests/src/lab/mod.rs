@@ -19,7 +19,7 @@ pub mod process;
 pub mod roles;
 pub mod stream;
 mod sweep;
-mod sys;
+pub mod sys;
 pub mod ucarp;
 pub mod windows;
 
@@ -198,6 +198,6 @@ for ns in $(ip netns list | cut -d' ' -f1 | grep "^$1$3-"); do
     pids=$(ip netns pids "$ns") && [ -n "$pids" ] && kill -KILL $pids
     ip netns del "$ns"
 done
-rm -rf /sys/fs/bpf/carp/*-lab"$3" /run/carp/*-lab"$3" "$2/$3" /sys/fs/bpf/carp-lab/"$3"
-rmdir /sys/fs/bpf/carp /run/carp /sys/fs/bpf/carp-lab "$2"
+rm -rf /sys/fs/bpf/carp/*-lab"$3" /run/carp/*-lab"$3" /var/lib/carp/*-lab"$3" "$2/$3" /sys/fs/bpf/carp-lab/"$3"
+rmdir /sys/fs/bpf/carp /run/carp /var/lib/carp /sys/fs/bpf/carp-lab "$2"
 "#;

@@ -5,6 +5,7 @@ use super::deeds::DEMOTION;
 use super::fault::{Fault, Way, Weather};
 use super::rng::Rng;
 use super::scenario::{Families, HostSpec, MachineSpec, Manners, Promise, Scenario, vhid};
+use carp_common::admission::Mode;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_user::proto::event::{Command, HostId};
@@ -13,6 +14,9 @@ use core::num::NonZeroU64;
 /// Keeps the script's chance apart from the world's.
 const SALT: u64 = 0x5ca1_ab1e;
 
+/// Likewise the way of authentication.
+const AUTH_SALT: u64 = 0x0a07_4e57;
+
 /// What kind of trouble a run has. Most have none on the network: then the oracle accepts no excuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Climate {
@@ -20,7 +24,8 @@ enum Climate {
     Processes,
     Network,
     Storm,
-    /// A storm with an attacker who replays; see [`Promise::Recovery`].
+    /// A storm with an attacker who replays; see [`Promise::Recovery`]. Strict authentication promises
+    /// everything all the same.
     Replays,
 }
 
@@ -35,7 +40,14 @@ pub fn scenario(seed: u64) -> Scenario {
         _ => Climate::Replays,
     };
     let mut scenario = group(&mut rng);
-    if climate == Climate::Replays {
+    let modes = match climate {
+        Climate::Replays => [Mode::Carp, Mode::Strict, Mode::Strict, Mode::Strict],
+        Climate::Quiet | Climate::Processes | Climate::Network | Climate::Storm => {
+            [Mode::Carp, Mode::Carp, Mode::Migrate, Mode::Strict]
+        }
+    };
+    scenario.auth = Rng::new(seed ^ AUTH_SALT).pick(&modes);
+    if climate == Climate::Replays && scenario.auth != Mode::Strict {
         scenario.promise = Promise::Recovery;
     }
     let heal = rng.span(Span::secs(20), Span::secs(60));
@@ -81,6 +93,7 @@ fn group(rng: &mut Rng) -> Scenario {
     Scenario {
         hosts,
         machines: (0..machines).map(|index| machine(index, rng)).collect(),
+        auth: Mode::Carp,
         segments: usize::from(segments),
         manners: Manners::Sloppy,
         promise: Promise::All,
@@ -112,6 +125,8 @@ impl Script {
                 Climate::Quiet => {}
                 Climate::Processes => self.process(at),
                 Climate::Network => self.network(at),
+                // With no trouble on the network the oracle accepts no excuse.
+                Climate::Replays if self.scenario.auth == Mode::Strict => self.process(at),
                 Climate::Storm | Climate::Replays if self.rng.chance(500) => self.process(at),
                 Climate::Storm | Climate::Replays => self.network(at),
             }

@@ -129,6 +129,8 @@ impl World {
                 Action::Window { .. }
                 | Action::Advertise { .. }
                 | Action::Send { .. }
+                | Action::Challenge { .. }
+                | Action::Tell { .. }
                 | Action::Serving { .. } => {}
             }
         }
@@ -145,7 +147,12 @@ impl World {
                 let Some(Ok(heard)) = Heard::parse(frame.bytes()) else { return None };
                 self.host_of(*on, heard.advert.vhid)
             }
-            Action::Window { .. } | Action::Changed(_) | Action::Serving { .. } | Action::Warn { .. } => None,
+            Action::Window { .. }
+            | Action::Challenge { .. }
+            | Action::Changed(_)
+            | Action::Tell { .. }
+            | Action::Serving { .. }
+            | Action::Warn { .. } => None,
         }
     }
 
@@ -165,9 +172,9 @@ impl World {
     fn act(&mut self, node: usize, todo: Todo) -> Vec<Action> {
         let local = self.local(node);
         match begun(todo, local) {
-            Todo::Transmit { host, link, family, frame, at } => {
+            Todo::Transmit { host, link, errand, frame, at } => {
                 let ok = self.transmit(node, link, frame) || self.mutant == Some(Mutant::Boastful);
-                self.ask(node, Event::Sent { host, family, at, ok })
+                self.ask(node, Event::Sent { host, errand, at, ok })
             }
             Todo::Act(Action::Window { host, window: after }) => {
                 if let Some(before) = self.machines[node].kernel.write(slot(host), after, local) {
@@ -181,8 +188,16 @@ impl World {
                 }
                 Vec::new()
             }
+            Todo::Act(Action::Challenge { host, challenge }) => {
+                self.machines[node].kernel.challenge(slot(host), challenge);
+                Vec::new()
+            }
             Todo::Act(
-                Action::Advertise { .. } | Action::Changed(_) | Action::Serving { .. } | Action::Warn { .. },
+                Action::Advertise { .. }
+                | Action::Changed(_)
+                | Action::Tell { .. }
+                | Action::Serving { .. }
+                | Action::Warn { .. },
             ) => Vec::new(),
         }
     }
@@ -227,8 +242,8 @@ impl World {
 /// An advertisement whose clock has been read; anything else as it is.
 fn begun(todo: Todo, at: Instant) -> Todo {
     match todo {
-        Todo::Act(Action::Advertise { host, link, family, frame }) => {
-            Todo::Transmit { host, link, family, frame, at }
+        Todo::Act(Action::Advertise { host, link, errand, frame }) => {
+            Todo::Transmit { host, link, errand, frame, at }
         }
         other @ (Todo::Act(_) | Todo::Transmit { .. }) => other,
     }

@@ -52,7 +52,7 @@ impl World {
     fn start(&mut self, node: usize) {
         let local = self.local(node);
         let seed = self.rng.draw();
-        let mut setup = self.scenario.setup(node, seed);
+        let mut setup = self.scenario.setup(node, seed, self.machines[node].life + 1);
         for (host, window) in setup.hosts.iter_mut().zip(&self.machines[node].kernel.windows) {
             let until = Instant::from_nanos(window.serve_until);
             host.resume_until = window.is_leased(local).then_some(until);

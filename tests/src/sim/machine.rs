@@ -3,13 +3,16 @@
 
 use super::clock::Clock;
 use super::post::Origin;
+use carp_common::admission::Addressee;
 use carp_common::id::IfIndex;
 use carp_common::map::{ARMED_FOR, Window};
+use carp_common::sender::{Challenge, Sender};
 use carp_common::time::{Instant, Span};
-use carp_common::wire::Frame;
-use carp_user::proto::event::{Action, Command, Family, HostId, LinkState};
+use carp_common::wire::ip::mapped;
+use carp_common::wire::{Frame, Heard, Refusal};
+use carp_user::proto::event::{Action, Command, Errand, HostId, LinkState};
 use carp_user::proto::node::Node;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 /// Frames that a kernel keeps for a daemon that does not fetch them, as many as fit the ring
@@ -57,6 +60,10 @@ pub struct Kernel {
     pub windows: Vec<Window>,
     /// When the master that a slot is armed for was heard, as XDP keeps it.
     pub heard: Vec<Instant>,
+    /// What XDP knows of senders, by slot and address.
+    senders: BTreeMap<(usize, IpAddr), Sender>,
+    /// Whose answers count, by slot.
+    challenges: BTreeMap<usize, Challenge>,
     /// Frames that the daemon has not fetched yet.
     pub queue: VecDeque<Arrival>,
     /// News that the daemon has not fetched yet.
@@ -113,8 +120,8 @@ pub enum Todo {
         host: HostId,
         /// Link to send on.
         link: IfIndex,
-        /// Its family; none of a greeting.
-        family: Option<Family>,
+        /// What it is.
+        errand: Errand,
         /// The bytes.
         frame: Frame,
         /// What the clock read.
@@ -208,9 +215,14 @@ impl Machine {
         self.kernel.inbox.clear();
     }
 
-    /// From when until when, in world time, the datapath may serve if nothing else happens.
-    pub fn service(&self, host: usize, segment: usize, now: Instant) -> Option<(Instant, Instant)> {
-        if !self.powered || !self.ports[segment].up {
+    /// Whether anybody on this segment can notice that it serves.
+    pub fn is_connected(&self, segment: usize) -> bool {
+        self.powered && self.ports[segment].up
+    }
+
+    /// From when until when, in world time, the datapath may serve if nothing else happens and it is connected.
+    pub fn service(&self, host: usize, now: Instant) -> Option<(Instant, Instant)> {
+        if !self.powered {
             return None;
         }
         let (window, local) = (self.kernel.windows[host], self.clock.read(now));
@@ -244,10 +256,31 @@ impl Kernel {
         Some(before)
     }
 
+    /// The daemon writes whose answers count.
+    pub fn challenge(&mut self, host: usize, challenge: Challenge) {
+        self.challenges.insert(host, challenge);
+    }
+
+    /// XDP has found an advert authentic, and judges by what it knows of the sender.
+    pub fn recall(
+        &mut self,
+        host: usize,
+        heard: &Heard,
+        addressee: Addressee,
+        lease: Span,
+        local: Instant,
+    ) -> Result<(), Refusal> {
+        let said = &heard.seen().said;
+        let sender = self.senders.entry((host, heard.source)).or_default();
+        let challenge = self.challenges.get(&host).copied().unwrap_or_default();
+        *sender = sender.hear(said, addressee, challenge, lease, local)?;
+        sender.admit(said, addressee)
+    }
+
     /// XDP has authenticated an advert of a master.
     pub fn hear(&mut self, host: usize, source: IpAddr, patience: Span, local: Instant) {
         if let (Some(window), Some(heard)) = (self.windows.get(host), self.heard.get_mut(host)) {
-            *heard = window.hear(*heard, source, patience, local);
+            *heard = window.hear(*heard, mapped(source), patience, local);
         }
     }
 
@@ -255,5 +288,7 @@ impl Kernel {
     pub fn forget(&mut self) {
         self.windows.fill(Window::CLOSED);
         self.heard.fill(Instant::ZERO);
+        self.senders.clear();
+        self.challenges.clear();
     }
 }

@@ -3,6 +3,7 @@
 
 use super::post::{reseal, sign};
 use super::scenario::Scenario;
+use carp_common::admission::Mode;
 use carp_common::id::Vhid;
 use carp_common::map::Window;
 use carp_common::pace::Pace;
@@ -89,15 +90,17 @@ impl Mutant {
                     return;
                 };
                 scenario.machines.iter_mut().for_each(|machine| machine.paces.clone_from(&first));
+                scenario.auth = Mode::Carp;
             }
+            // What is signed anew from outside is signed as CARP does it.
+            Self::Credulous => scenario.auth = Mode::Carp,
             Self::LeaseIgnored
             | Self::NoFence
             | Self::LateFence
             | Self::Hasty
             | Self::Deaf
             | Self::DeafShield
-            | Self::Boastful
-            | Self::Credulous => {}
+            | Self::Boastful => {}
         }
     }
 
@@ -142,6 +145,8 @@ impl Mutant {
                     | Action::Window { .. }
                     | Action::Advertise { .. }
                     | Action::Send { .. }
+                    | Action::Challenge { .. }
+                    | Action::Tell { .. }
                     | Action::Serving { .. }
                     | Action::Warn { .. } => None,
                 });

@@ -51,7 +51,7 @@ pub struct Oracle {
     /// Per machine and virtual host.
     paces: Vec<Vec<Pace>>,
     roles: Vec<Vec<Role>>,
-    /// Since when each serves.
+    /// Since when each serves, be its port up or not.
     since: Vec<Vec<Option<Instant>>>,
     /// When an advertisement between two machines was last lost, blocked, or came late, by virtual
     /// host and the two, the smaller index first.
@@ -127,6 +127,8 @@ impl Oracle {
                 Action::Window { host, window } => self.measure(answer, *host, *window),
                 Action::Advertise { .. }
                 | Action::Send { .. }
+                | Action::Challenge { .. }
+                | Action::Tell { .. }
                 | Action::Serving { .. }
                 | Action::Warn { .. } => {}
             }
@@ -190,10 +192,17 @@ impl Oracle {
     }
 
     /// Rules 1 and 7, from now until the next event. `spells`: when each machine serves if nothing
-    /// else happens, by virtual host, then machine.
-    pub fn watch(&mut self, now: Instant, next: Instant, spells: &[Option<Spell>]) {
-        for (host, spells) in spells.chunks(self.paces.len()).enumerate() {
-            for (node, spell) in spells.iter().enumerate() {
+    /// else happens, by virtual host, then machine; `windows`: the same with those whose port is down.
+    pub fn watch(
+        &mut self,
+        now: Instant,
+        next: Instant,
+        windows: &[Option<Spell>],
+        spells: &[Option<Spell>],
+    ) {
+        let machines = self.paces.len();
+        for (host, (windows, spells)) in windows.chunks(machines).zip(spells.chunks(machines)).enumerate() {
+            for (node, spell) in windows.iter().enumerate() {
                 let begun = spell.filter(|(from, until)| *from < next && now < *until);
                 let since = self.since[node][host];
                 self.since[node][host] = begun.map(|(from, _)| since.unwrap_or_else(|| from.max(now)));
@@ -319,7 +328,9 @@ fn last_window(answer: &Answer<'_>, host: usize) -> Option<Window> {
         Action::Window { .. }
         | Action::Advertise { .. }
         | Action::Send { .. }
+        | Action::Challenge { .. }
         | Action::Changed(_)
+        | Action::Tell { .. }
         | Action::Serving { .. }
         | Action::Warn { .. } => None,
     };

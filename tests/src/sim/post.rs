@@ -7,11 +7,12 @@ use super::oracle::{LATE, Rule};
 use super::scenario::{KEY, Manners, link};
 use super::story::What;
 use super::world::{Happening, World};
+use carp_common::admission::{Addressee, Mode};
 use carp_common::auth::{Midstate, Variant};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::pace::Pace;
 use carp_common::time::Span;
-use carp_common::wire::{Advert, Envelope, Frame, Heard};
+use carp_common::wire::{Advert, Envelope, Frame, Heard, Refusal};
 use carp_user::proto::event::{Action, Event, Family};
 use core::fmt;
 use std::net::IpAddr;
@@ -126,12 +127,27 @@ impl World {
         let Some(Ok(heard)) = Heard::parse(frame.bytes()) else { return };
         let state = self.scenario.link_state(to, segment, true);
         let own = [state.source_v4.map(IpAddr::V4), state.source_v6.map(IpAddr::V6)];
-        if origin == Origin::Forger || heard.advert.pace.is_word() || own.contains(&Some(heard.source)) {
+        if origin == Origin::Forger || own.contains(&Some(heard.source)) {
             return;
         }
         if let Some(host) = self.host_of(link(segment), heard.advert.vhid) {
-            let patience = self.scenario.machines[to].paces[host].longest_lease();
+            let mut patience = self.scenario.machines[to].paces[host].longest_lease();
             let local = self.local(to);
+            if self.scenario.auth == Mode::Strict {
+                let addressee = addressee(&heard, &own);
+                let kernel = &mut self.machines[to].kernel;
+                if addressee == Addressee::Another {
+                    return;
+                }
+                match kernel.recall(host, &heard, addressee, patience, local) {
+                    Ok(()) => {}
+                    Err(Refusal::Unproven) => patience = Span::ZERO,
+                    Err(_) => return,
+                }
+            }
+            if heard.advert.pace.is_word() {
+                return;
+            }
             self.machines[to].kernel.hear(host, heard.source, patience, local);
         }
     }
@@ -266,6 +282,19 @@ impl World {
         let family = Family::of(heard.source);
         let to = Some(heard.destination).filter(|to| !to.is_multicast() || heard.is_announcement());
         self.tell(What::Advert { node, segment, pace: heard.advert.pace, family, to, ok });
+    }
+}
+
+/// As [`Auth::admit`](carp_common::admission::Auth::admit) finds it.
+fn addressee(heard: &Heard, own: &[Option<IpAddr>]) -> Addressee {
+    if heard.is_announcement() {
+        Addressee::Ours
+    } else if heard.seen().is_to_group() {
+        Addressee::Group
+    } else if own.contains(&Some(heard.destination)) {
+        Addressee::Us
+    } else {
+        Addressee::Another
     }
 }
 

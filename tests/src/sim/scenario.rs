@@ -3,6 +3,7 @@
 
 use super::clock::{Clock, EXACT};
 use super::fault::Fault;
+use carp_common::admission::Mode;
 use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::pace::Pace;
@@ -18,6 +19,8 @@ pub const KEY: Key = Key(*b"simulated secret\0\0\0\0");
 pub struct Scenario {
     /// The machines; faults name them by index.
     pub machines: Vec<MachineSpec>,
+    /// How all nodes sign their adverts.
+    pub auth: Mode,
     /// The virtual hosts, the same on every machine.
     pub hosts: Vec<HostSpec>,
     /// How many segments there are; every machine has a port to each.
@@ -82,7 +85,7 @@ pub enum Promise {
     /// Everything.
     All,
     /// All but rule 1, one server at most. Recorded adverts of a live peer are sent again in such
-    /// a run. The compatible protocol has no defence: a receiver must accept any counter
+    /// a run, and authentication is not strict. The compatible protocol has no defence: a receiver must accept any counter
     /// (`carp-protocol` section 2.5, consequence 2), so that an old farewell starts a take-over
     /// and an old advert keeps a dead master alive. It can promise that all is well once the
     /// attacker is gone, and that is checked.
@@ -101,6 +104,7 @@ impl Scenario {
         };
         Self {
             machines: (0..machines).map(spec).collect(),
+            auth: Mode::Carp,
             hosts: vec![HostSpec { segment: 0, vhid: vhid(1), families: Families::V4 }],
             segments: 1,
             manners: Manners::Exact,
@@ -113,6 +117,13 @@ impl Scenario {
     #[must_use]
     pub fn at(mut self, after: Span, fault: Fault) -> Self {
         self.script.push((Instant::ZERO + after, fault));
+        self
+    }
+
+    /// With adverts signed in this way.
+    #[must_use]
+    pub const fn auth(mut self, auth: Mode) -> Self {
+        self.auth = auth;
         self
     }
 
@@ -130,8 +141,8 @@ impl Scenario {
         self
     }
 
-    /// What a machine's daemon is told at its start.
-    pub fn setup(&self, machine: usize, seed: u64) -> Setup {
+    /// What a machine's daemon is told at its start, which has this number.
+    pub fn setup(&self, machine: usize, seed: u64, epoch: u32) -> Setup {
         let spec = &self.machines[machine];
         let host = |(host, pace): (&HostSpec, &Pace)| HostSetup {
             link: link(host.segment),
@@ -141,13 +152,15 @@ impl Scenario {
             pace: *pace,
             preempt: spec.preempt,
             flavour: Flavour::Freebsd,
+            mode: self.auth,
             key: KEY,
+            next_key: None,
             digest: Variant::Freebsd,
             accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
             tos: 0xe0,
             resume_until: None,
         };
-        Setup { hosts: self.hosts.iter().zip(&spec.paces).map(host).collect(), seed }
+        Setup { hosts: self.hosts.iter().zip(&spec.paces).map(host).collect(), seed, epoch }
     }
 
     /// A machine's port as its kernel describes it.

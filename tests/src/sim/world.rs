@@ -38,6 +38,7 @@ pub struct World {
     pub(super) oracle: Oracle,
     agenda: BTreeMap<(Instant, u64), Happening>,
     /// Scratch: who may serve when, by virtual host, then machine.
+    windows: Vec<Option<Spell>>,
     spells: Vec<Option<Spell>>,
     steps: u64,
     log: Vec<Line>,
@@ -74,6 +75,7 @@ impl World {
             manners: scenario.manners,
             oracle: Oracle::new(&scenario),
             agenda: BTreeMap::new(),
+            windows: Vec::new(),
             spells: Vec::new(),
             steps: 0,
             log: Vec::new(),
@@ -132,7 +134,7 @@ impl World {
 
     /// Who takes part, in one line.
     pub fn cast(&self) -> String {
-        let Scenario { machines, hosts, promise, .. } = &self.scenario;
+        let Scenario { machines, hosts, promise, auth, .. } = &self.scenario;
         let of = |machine: &super::scenario::MachineSpec| {
             let paces: Vec<_> =
                 machine.paces.iter().map(|pace| format!("{}/{}", pace.base, pace.skew)).collect();
@@ -141,7 +143,8 @@ impl World {
         };
         let machines: Vec<_> = machines.iter().map(of).collect();
         let families: Vec<_> = hosts.iter().map(|host| format!("{:?}", host.families)).collect();
-        format!("{}; hosts {}; promise {promise:?}", machines.join(", "), families.join(" "))
+        let (machines, families, auth) = (machines.join(", "), families.join(" "), auth.name());
+        format!("{machines}; hosts {families}; auth {auth}; promise {promise:?}")
     }
 
     /// World time.
@@ -182,7 +185,16 @@ impl World {
     }
 
     pub(super) fn service(&self, node: usize, host: usize) -> Option<Spell> {
-        let spell = self.machines[node].service(host, self.scenario.hosts[host].segment, self.now);
+        self.window(node, host).filter(|_| self.is_connected(node, host))
+    }
+
+    fn is_connected(&self, node: usize, host: usize) -> bool {
+        self.machines[node].is_connected(self.scenario.hosts[host].segment)
+    }
+
+    /// As [`World::service`], whether anybody can notice or not.
+    fn window(&self, node: usize, host: usize) -> Option<Spell> {
+        let spell = self.machines[node].service(host, self.now);
         let endless = self.mutant == Some(Mutant::LeaseIgnored);
         spell.map(|(from, until)| (from, if endless { Instant::MAX } else { until }))
     }
@@ -238,7 +250,7 @@ impl World {
 
     fn watch(&mut self, next: Instant) {
         self.survey();
-        self.oracle.watch(self.now, next, &self.spells);
+        self.oracle.watch(self.now, next, &self.windows, &self.spells);
     }
 
     fn settle(&mut self) {
@@ -247,11 +259,16 @@ impl World {
     }
 
     fn survey(&mut self) {
-        let mut spells = std::mem::take(&mut self.spells);
+        let (mut windows, mut spells) = (std::mem::take(&mut self.windows), std::mem::take(&mut self.spells));
+        windows.clear();
         spells.clear();
         for host in 0..self.scenario.hosts.len() {
-            spells.extend((0..self.machines.len()).map(|node| self.service(node, host)));
+            for node in 0..self.machines.len() {
+                let window = self.window(node, host);
+                windows.push(window);
+                spells.push(window.filter(|_| self.is_connected(node, host)));
+            }
         }
-        self.spells = spells;
+        (self.windows, self.spells) = (windows, spells);
     }
 }

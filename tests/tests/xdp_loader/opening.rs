@@ -23,11 +23,13 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
         let maps = [
             "ADVERTS",
             "AUTH",
+            "CHALLENGES",
             "COUNTERS",
             "DECISIONS",
             "HEARD",
             "HOSTS",
             "REFUSED",
+            "SENDERS",
             "TRACE",
             "VIPS",
             "WINDOWS",
@@ -189,7 +191,7 @@ fn two_instances_live_side_by_side_and_do_not_share_an_interface() {
         }
         let (second, _rings) = open(&two, &[port("a1", Mode::Auto)]).unwrap();
         first.close().unwrap();
-        assert_eq!(two.pins().len(), 14);
+        assert_eq!(two.pins().len(), 16);
         assert!(Leaving::is_on("a1"));
         second.close().unwrap();
         assert!(!two.folder().exists());

@@ -8,16 +8,18 @@ use aya::{Ebpf, EbpfLoader};
 use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    ADVERTS, AUTH, COUNTERS, Captured, Counter, Counts, DECISIONS, Decision, HEARD, HOSTS, Host, HostKey,
-    REFUSED, Sample, TRACE, TRACE_LOST, TRACE_UNTIL, VIPS, Vip, VipKey, WINDOWS, Window,
+    ADVERTS, AUTH, CHALLENGES, COUNTERS, Captured, Counter, Counts, DECISIONS, Decision, HEARD, HOSTS, Host,
+    HostKey, REFUSED, SENDERS, Sample, SenderKey, TRACE, TRACE_LOST, TRACE_UNTIL, VIPS, Vip, VipKey, WINDOWS,
+    Window,
 };
+use carp_common::sender::{Challenge, Sender};
 use carp_common::time::{Instant, Span};
 use carp_ebpf::world::Maps;
 use carp_user::io::bpf::{
     EGRESS_PROGRAM, INGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, program_of_this_kernel,
 };
 use carp_user::io::clock;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -37,7 +39,7 @@ pub const SLOTS: u32 = 3;
 
 pub struct Kernel {
     ebpf: Ebpf,
-    hook: Hook,
+    pub hook: Hook,
     twin: Twin,
 }
 
@@ -142,6 +144,46 @@ impl Kernel {
         let map = self.ebpf.map_mut(AUTH).unwrap();
         Array::<_, Auth>::try_from(map).unwrap().set(slot, auth, 0).unwrap();
         self.twin.set_auth(slot, *auth);
+    }
+
+    /// Says whose answers count.
+    pub fn set_challenge(&mut self, slot: u32, challenge: Challenge) {
+        let map = self.ebpf.map_mut(CHALLENGES).unwrap();
+        Array::<_, u64>::try_from(map).unwrap().set(slot, challenge.0, 0).unwrap();
+        self.twin.set_challenge(slot, challenge);
+    }
+
+    /// Knows this of a sender.
+    pub fn set_sender(&mut self, key: SenderKey, sender: Sender) {
+        self.sender_map().insert(key, sender, 0).unwrap();
+        self.twin.set_sender(&key, sender);
+    }
+
+    /// What is known of senders, by the bytes of their keys; kernel and host know the same but for the
+    /// moment.
+    pub fn senders(&mut self) -> BTreeMap<Vec<u8>, Sender> {
+        let map = self.sender_map();
+        let in_kernel = map.iter().map(Result::unwrap);
+        let in_kernel: BTreeMap<_, _> =
+            in_kernel.map(|(key, sender)| (key.as_bytes().to_vec(), sender)).collect();
+        let timeless = |senders: &BTreeMap<Vec<u8>, Sender>| -> Vec<_> {
+            let facts = |sender: &Sender| (sender.counter, sender.window, sender.fresh_at != 0);
+            senders.iter().map(|(key, sender)| (key.clone(), facts(sender))).collect()
+        };
+        assert_eq!(timeless(&in_kernel), timeless(&self.twin.senders()), "kernel and host");
+        in_kernel
+    }
+
+    /// Of nobody anything.
+    pub fn forget_senders(&mut self) {
+        let mut map = self.sender_map();
+        let known: Vec<SenderKey> = map.keys().map(Result::unwrap).collect();
+        known.iter().for_each(|key| map.remove(key).unwrap());
+        self.twin.forget_senders();
+    }
+
+    fn sender_map(&mut self) -> HashMap<&mut aya::maps::MapData, SenderKey, Sender> {
+        HashMap::try_from(self.ebpf.map_mut(SENDERS).unwrap()).unwrap()
     }
 
     /// When the slot's master was heard last; on the host that was a moment earlier at most, as each

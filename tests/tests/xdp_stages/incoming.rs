@@ -3,6 +3,7 @@
 use crate::adverts;
 use crate::frames::*;
 use crate::harness::{Hook, Kernel, LINK, LINK_MAC, Outcome, PASS};
+use crate::strict;
 use crate::table::{Fate, Row, answers, becomes, check, drops, passes, untouched};
 use crate::windows::windows;
 use carp_common::id::IfIndex;
@@ -110,6 +111,9 @@ fn adverts() -> Vec<Row> {
         heard("an authentic advert", adverts::good(CLIENT4.into())),
         heard("an authentic IPv6 advert", adverts::good(CLIENT6.into())),
         heard("an announced claim", adverts::announced(CLIENT4.into())),
+        heard("a strict advert", strict::advert(CLIENT4.into(), 7)),
+        heard("a strict IPv6 advert", strict::advert(CLIENT6.into(), 7)),
+        heard("a strict answer", strict::word(CLIENT4.into(), Pace::ANSWER, 6, 5)),
         heard("a word to this node", adverts::to_node(CLIENT4.into(), adverts::OWN4.into(), Pace::GREETING)),
     ]
 }

@@ -15,6 +15,7 @@ mod model;
 mod random;
 mod serving;
 mod speed;
+mod strict;
 mod table;
 mod tracing;
 mod twin;

@@ -2,11 +2,14 @@
 //! pure verdicts. Here what comes in; what leaves in `egress_model`. Adverts are judged by the same code,
 //! compiled for the host.
 
-use carp_common::admission::Auth;
-use carp_common::auth::Scratch;
+use carp_common::admission::{Addressee, Auth};
 use carp_common::map::{Counter, Host, Vip};
+use carp_common::sender::{Challenge, Sender};
+use carp_common::time::Instant;
 use carp_common::verdict::{self, Ask, Verdict};
-use carp_common::wire::Heard;
+use carp_common::wire::sighting::may_be_vrrp;
+use carp_common::wire::{Heard, Refusal};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -17,6 +20,8 @@ pub struct Maps {
     pub vips: BTreeMap<IpAddr, Vip>,
     pub serves: BTreeMap<u32, bool>,
     pub auth: BTreeMap<u32, Auth>,
+    /// What strict authentication remembers, by vhid and address.
+    pub senders: RefCell<BTreeMap<(u8, IpAddr), Sender>>,
 }
 
 impl Maps {
@@ -48,12 +53,34 @@ impl Maps {
         let Some(auth) = self.auth.get(&slot).filter(|auth| auth.is_known()) else {
             return Some(Verdict::Serve(Counter::Advert));
         };
-        let judged = Heard::parse(frame)?
-            .and_then(|heard| auth.admit(&heard, |key| auth.is_signed(key, &heard, &mut Scratch::new())));
+        let judged = Heard::parse(frame)?.and_then(|heard| {
+            let addressee = auth.admit(heard.seen())?;
+            match addressee {
+                Addressee::Another => Err(Refusal::NotForUs),
+                Addressee::Group | Addressee::Ours | Addressee::Us if auth.is_strict() => {
+                    self.recall(slot, vhid, &heard, addressee)
+                }
+                Addressee::Group | Addressee::Ours | Addressee::Us => Ok(()),
+            }
+        });
         Some(match judged {
-            Ok(_) => Verdict::Serve(Counter::Advert),
-            Err(refusal) => verdict::refused(refusal, Heard::may_be_vrrp(frame)),
+            Ok(()) => Verdict::Serve(Counter::Advert),
+            Err(refusal) => verdict::refused(refusal, may_be_vrrp(frame)),
         })
+    }
+
+    /// The highest counter of each sender is all that there is to know of one that proves nothing.
+    fn recall(&self, slot: u32, vhid: u8, heard: &Heard, addressee: Addressee) -> Result<(), Refusal> {
+        let mut senders = self.senders.borrow_mut();
+        let known = senders.entry((vhid, heard.source)).or_default();
+        *known = known.hear(
+            &heard.seen().said,
+            addressee,
+            Challenge::default(),
+            self.auth[&slot].patience(),
+            Instant::ZERO,
+        )?;
+        known.admit(&heard.seen().said, addressee)
     }
 
     fn arp(&self, frame: &[u8]) -> Option<Verdict> {

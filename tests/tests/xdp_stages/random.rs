@@ -4,6 +4,7 @@ use crate::adverts::auth;
 use crate::frames::*;
 use crate::harness::{Action, Hook, Kernel, LINK, LINK_MAC, SLOTS};
 use crate::model::Maps;
+use crate::strict::strict_auth;
 use crate::table::Row;
 use crate::windows::{open, set_up, windows};
 use crate::{incoming, leaving};
@@ -12,7 +13,6 @@ use carp_common::map::{Counter, Counts, Host, Vip};
 use carp_common::verdict::Verdict;
 use carp_user::io::bpf::Standing;
 use carp_user::io::clock;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Frames between two changes of the maps.
@@ -128,6 +128,7 @@ fn agree(hook: Hook, rows: &[Row], count: u32) -> [u32; 3] {
         for slot in 0..SLOTS {
             kernel.heard(slot);
         }
+        kernel.senders();
     }
     println!("passed, dropped, went back: {fates:?}");
     fates
@@ -142,19 +143,26 @@ impl Maps {
             hosts: [(VHID, host)].into(),
             vips: VIPS.map(|address| (address, vip)).into(),
             serves: [(0, serves)].into(),
-            auth: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
     /// New ones, the same in the kernel, on the host and here.
     fn shuffled(kernel: &mut Kernel, random: &mut Random) -> Self {
         let mut maps = Self::default();
+        kernel.forget_senders();
         let windows: Vec<_> = windows().open.into_iter().chain(windows().closed).collect();
         for slot in 0..SLOTS {
             let (_, standing) = random.pick(&windows);
             kernel.set_window(slot, standing);
             maps.serves.insert(slot, standing.is_open(clock::now()));
-            let known = random.pick(&[Auth::NONE, auth(), auth().at(Some(CLIENT4), None)]);
+            let known = random.pick(&[
+                Auth::NONE,
+                auth(),
+                auth().at(Some(CLIENT4), None),
+                strict_auth(),
+                strict_auth(),
+            ]);
             kernel.set_auth(slot, &known);
             maps.auth.insert(slot, known);
         }
@@ -193,7 +201,8 @@ impl Maps {
         let is_as_said = match (verdict, hook) {
             (Verdict::Pass | Verdict::Serve(_), _) => action == Action::Pass && out == frame,
             (Verdict::Drop(_), _) => action == Action::Drop && out == frame,
-            (Verdict::Rewrite(_), Hook::Xdp | Hook::OneBuffer | Hook::Tc) => {
+            (Verdict::Rewrite(_), Hook::Tc) => action == Action::Pass && out == frame,
+            (Verdict::Rewrite(_), Hook::Xdp | Hook::OneBuffer) => {
                 action == Action::Pass && out[..6] == LINK_MAC && out[6..] == frame[6..]
             }
             (Verdict::Rewrite(_), Hook::Egress) => {

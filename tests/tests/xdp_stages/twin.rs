@@ -5,17 +5,19 @@ use carp_common::admission::Auth;
 use carp_common::auth::Scratch;
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::{
-    Captured, Counts, Decision, Host, HostKey, RING_BYTES, SAMPLE_EVERY, Sample, Vip, VipKey, Window,
+    Captured, Counts, Decision, Host, HostKey, RING_BYTES, SAMPLE_EVERY, Sample, SenderKey, Vip, VipKey,
+    Window,
 };
+use carp_common::sender::{Challenge, Sender};
 use carp_common::time::{Instant, Span};
 use carp_common::verdict::Fate;
-use carp_common::wire::{Bytes, Heard, Refusal, Wire};
-use carp_ebpf::world::{Maps, Packet, Room};
+use carp_common::wire::{Bytes, Refusal, Sighting, Wire};
+use carp_ebpf::world::{Maps, Packet};
 use carp_ebpf::{egress, ingress};
 use carp_user::io::bpf::Standing;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use zerocopy::{FromBytes, FromZeros};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// The maps in memory.
 #[derive(Default)]
@@ -25,6 +27,8 @@ pub struct Twin {
     windows: BTreeMap<u32, Window>,
     heard: RefCell<BTreeMap<u32, Instant>>,
     auth: BTreeMap<u32, Auth>,
+    senders: RefCell<BTreeMap<Vec<u8>, Sender>>,
+    challenges: BTreeMap<u32, Challenge>,
     now: Instant,
     ring: RefCell<Vec<Captured>>,
     refused: RefCell<Vec<Sample>>,
@@ -40,7 +44,8 @@ impl Twin {
     pub fn act(&mut self, hook: Hook, link: IfIndex, frame: &[u8], now: Instant) -> (Action, Vec<u8>) {
         self.now = now;
         let first = if hook.is_xdp() { ONE_BUFFER } else { usize::MAX };
-        let mut frame = Slice { link, bytes: frame.to_vec(), first };
+        let keeps_mac = hook == Hook::Tc;
+        let mut frame = Slice { link, bytes: frame.to_vec(), first, keeps_mac };
         let fate = match hook {
             Hook::Xdp | Hook::OneBuffer | Hook::Tc => ingress::decide(&mut frame, self),
             Hook::Egress => egress::decide(&mut frame, self),
@@ -63,6 +68,23 @@ impl Twin {
 
     pub fn set_auth(&mut self, slot: u32, auth: Auth) {
         self.auth.insert(slot, auth);
+    }
+
+    pub fn set_challenge(&mut self, slot: u32, challenge: Challenge) {
+        self.challenges.insert(slot, challenge);
+    }
+
+    pub fn set_sender(&mut self, key: &SenderKey, sender: Sender) {
+        self.senders.get_mut().insert(key.as_bytes().to_vec(), sender);
+    }
+
+    pub fn forget_senders(&mut self) {
+        self.senders.get_mut().clear();
+    }
+
+    /// What is known of everybody.
+    pub fn senders(&self) -> BTreeMap<Vec<u8>, Sender> {
+        self.senders.borrow().clone()
     }
 
     /// Of one slot.
@@ -120,13 +142,31 @@ impl Maps for Twin {
         self.heard.borrow_mut().insert(slot, at);
     }
 
-    fn judge<T>(&self, slot: u32, judge: impl FnOnce(&Auth, &mut Room) -> T) -> Option<T> {
+    fn judge(
+        &self,
+        slot: u32,
+        read: impl FnOnce(&mut Sighting) -> Result<(), Refusal>,
+        judge: impl FnOnce(&Auth, &Sighting) -> Result<(), Refusal>,
+    ) -> Option<Result<(), Refusal>> {
         let auth = self.auth.get(&slot).filter(|auth| auth.is_known())?;
-        Some(judge(auth, &mut Room::Empty))
+        let mut seen = Sighting::BLANK;
+        let read = read(&mut seen);
+        let is_signed = |scheme, key| auth.is_signed(scheme, key, &seen, &mut Scratch::new());
+        let judged = read.and_then(|()| auth.authenticate(&seen, is_signed));
+        Some(judged.and_then(|()| judge(auth, &seen)))
     }
 
-    fn is_signed(&self, _slot: u32, auth: &Auth, key: u32, heard: &Heard) -> bool {
-        auth.is_signed(key, heard, &mut Scratch::new())
+    fn sender(&self, key: &SenderKey) -> Option<Sender> {
+        self.senders.borrow().get(key.as_bytes()).copied()
+    }
+
+    fn remember(&self, key: &SenderKey, sender: Sender) -> Option<()> {
+        self.senders.borrow_mut().insert(key.as_bytes().to_vec(), sender);
+        Some(())
+    }
+
+    fn challenge(&self, slot: u32) -> Challenge {
+        self.challenges.get(&slot).copied().unwrap_or_default()
     }
 
     fn capture(&self, fill: impl FnOnce(&mut Captured)) -> Option<()> {
@@ -167,6 +207,8 @@ struct Slice {
     bytes: Vec<u8>,
     /// Most bytes in it.
     first: usize,
+    /// The kernel is told beside the frame that it is for it.
+    keeps_mac: bool,
 }
 
 impl Bytes for Slice {
@@ -211,7 +253,7 @@ impl Packet for Slice {
     }
 
     fn readdress(&mut self, link_mac: Mac) -> Option<()> {
-        self.store(0, link_mac.0)
+        if self.keeps_mac { Some(()) } else { self.store(0, link_mac.0) }
     }
 }
 

@@ -1,11 +1,13 @@
 //! A packet's fields, by the names that the project's test vectors use, and its structure's faults.
 
-use super::{Packet, Shape};
-use carp_common::wire::{Advert, Heard, Refusal, carp, eth, ip, sum};
+use super::{Packet, Shape, Strict};
+use carp_common::admission::Mode;
+use carp_common::wire::{Heard, Refusal, Sighting, carp, eth, ip, sum};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use zerocopy::IntoBytes;
 
 const ETHERNET: usize = 14;
 const TAG: usize = 4;
@@ -22,11 +24,16 @@ pub struct Decoded {
     pub ip: Option<Ip>,
     /// Its CARP header, when it is long enough and not VRRP.
     pub carp: Option<Carp>,
+    /// How it is signed, by the names of `auth` in the configuration; `None` when it is not well-formed.
+    pub auth: Option<&'static str>,
+    /// What strict authentication adds, when it is signed strictly.
+    pub strict: Option<Strict>,
     /// Names of the digest variants that match.
     pub hmac_variants_that_match: Vec<&'static str>,
     /// Every digest variant, when there was a password.
     pub variants: BTreeMap<&'static str, bool>,
-    /// A variant matches. False too when there was no password.
+    /// What it is signed with is right: a variant matches, and the strict MAC if it has one. False too
+    /// when there was no password.
     pub verified: bool,
     /// Why carpd would refuse it.
     pub refused: Option<Refused>,
@@ -103,7 +110,7 @@ pub struct Carp {
     pub vhid: u8,
     /// 1/256 s.
     pub advskew: u8,
-    /// 7, checked by nobody.
+    /// 7, checked by nobody; 0x87 when the digest is a strict MAC.
     pub authlen: u8,
     /// OpenBSD's demote counter.
     pub demote_or_pad: u8,
@@ -135,21 +142,13 @@ impl From<Refusal> for Refused {
 }
 
 /// The fields, and the advertisement if it is well-formed.
-pub(super) fn dissect(packet: &Packet) -> (Decoded, Option<Advert>) {
+pub(super) fn dissect(packet: &Packet) -> (Decoded, Option<Heard>) {
     let frame = Untagged::of(packet);
-    let payload = match packet.shape {
-        Shape::Carp => Some(packet.bytes.as_slice()),
-        Shape::Ethernet | Shape::Ip => frame.carp(),
-    };
-    let judged = match packet.shape {
-        Shape::Carp => Some(Advert::parse(&packet.bytes)),
-        Shape::Ethernet | Shape::Ip => {
-            Heard::parse(&frame.bytes).map(|heard| heard.map(|heard| heard.advert))
-        }
-    };
+    let judged = Heard::parse(&frame.bytes);
     let refusal = judged.and_then(Result::err);
     let is_carp = judged.is_some() && refusal != Some(Refusal::Vrrp);
-    let carp = payload.filter(|_| is_carp).and_then(carp_fields);
+    let heard = judged.and_then(Result::ok);
+    let carp = frame.carp().filter(|_| is_carp).and_then(carp_fields);
     let mut notes = Vec::new();
     if packet.shape != Shape::Ethernet {
         let what = if packet.shape == Shape::Ip { "an IP packet" } else { "a bare CARP header" };
@@ -165,7 +164,7 @@ pub(super) fn dissect(packet: &Packet) -> (Decoded, Option<Advert>) {
     if let Some(vlan) = frame.vlan {
         notes.push(format!("tagged: only a virtual host on the link of VLAN {vlan} hears it"));
     }
-    if let Some(carp) = carp.as_ref().filter(|carp| carp.authlen != carp::AUTH_LEN) {
+    if let Some(carp) = carp.as_ref().filter(|carp| !is_authlen(carp.authlen)) {
         notes.push(format!(
             "authlen is {}, which every CARP sends as 7: perhaps it is VRRPv2 with as many addresses",
             carp.authlen
@@ -176,13 +175,28 @@ pub(super) fn dissect(packet: &Packet) -> (Decoded, Option<Advert>) {
         ethernet: (packet.shape == Shape::Ethernet).then(|| ethernet_fields(packet, frame.vlan)).flatten(),
         ip: (packet.shape != Shape::Carp).then(|| ip_fields(frame.network())).flatten(),
         carp,
+        auth: heard.map(|heard| mode(heard.seen()).name()),
+        strict: heard.and_then(|heard| Strict::of(heard.seen())),
         hmac_variants_that_match: Vec::new(),
         variants: BTreeMap::new(),
         verified: false,
         refused: refusal.map(Refused::from),
         notes,
     };
-    (decoded, judged.and_then(Result::ok))
+    (decoded, heard)
+}
+
+/// How it is signed.
+pub(super) const fn mode(seen: &Sighting) -> Mode {
+    match (seen.has_mac(), seen.is_strict()) {
+        (false, _) => Mode::Carp,
+        (true, false) => Mode::Migrate,
+        (true, true) => Mode::Strict,
+    }
+}
+
+const fn is_authlen(authlen: u8) -> bool {
+    authlen == carp::AUTH_LEN || authlen == carp::STRICT_AUTH_LEN
 }
 
 /// Whether a packet of a capture concerns us.
@@ -190,7 +204,7 @@ pub(super) fn is_protocol_112(packet: &Packet) -> bool {
     Heard::parse(&Untagged::of(packet).bytes).is_some()
 }
 
-/// The packet as an untagged Ethernet frame, its header made up where the input has none.
+/// The packet as an untagged Ethernet frame, its headers made up where the input has none.
 struct Untagged {
     bytes: Vec<u8>,
     vlan: Option<u16>,
@@ -200,13 +214,12 @@ impl Untagged {
     fn of(packet: &Packet) -> Self {
         let bytes = &packet.bytes;
         match packet.shape {
-            Shape::Carp => Self { bytes: Vec::new(), vlan: None },
-            Shape::Ip => {
-                let is_v6 = bytes.first().is_some_and(|byte| byte >> 4 == 6);
-                let ethertype = if is_v6 { eth::IPV6 } else { eth::IPV4 };
-                let header = [&[0; 12][..], &ethertype.to_be_bytes()].concat();
-                Self { bytes: [&header, bytes.as_slice()].concat(), vlan: None }
+            Shape::Carp => {
+                let none = Ipv6Addr::UNSPECIFIED;
+                let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+                Self::behind_ethernet(&[ip::Ipv6::unrouted(none, none, 0, ip::CARP, len).as_bytes(), bytes])
             }
+            Shape::Ip => Self::behind_ethernet(&[bytes]),
             Shape::Ethernet => match bytes.get(12..16) {
                 Some([0x81 | 0x88, 0x00 | 0xa8, high, low]) if is_tagged(bytes) => {
                     let vlan = u16::from_be_bytes([*high, *low]) & 0x0fff;
@@ -217,6 +230,13 @@ impl Untagged {
                 Some(_) | None => Self { bytes: bytes.clone(), vlan: None },
             },
         }
+    }
+
+    fn behind_ethernet(packet: &[&[u8]]) -> Self {
+        let packet = packet.concat();
+        let is_v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
+        let ethertype = if is_v6 { eth::IPV6 } else { eth::IPV4 };
+        Self { bytes: [&[0; 12][..], &ethertype.to_be_bytes(), &packet].concat(), vlan: None }
     }
 
     fn network(&self) -> &[u8] {
@@ -298,7 +318,7 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

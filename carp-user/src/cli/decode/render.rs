@@ -1,6 +1,6 @@
 //! What was decoded, for people and for programs.
 
-use super::{Carp, Decoded};
+use super::{Carp, Decoded, Strict};
 use carp_common::pace::Pace;
 use std::fmt::Write;
 
@@ -53,6 +53,9 @@ fn packet(text: &mut String, one: &Decoded) -> std::fmt::Result {
         writeln!(text, "            demote {demote_or_pad}, advbase {advbase}, checksum {cksum:#06x} {sum}")?;
         writeln!(text, "            counter {counter}, digest {md}")?;
     }
+    if let Some(auth) = one.auth {
+        writeln!(text, "  signed    {}", signature(auth, one.strict.as_ref()))?;
+    }
     if !one.variants.is_empty() {
         let variants: Vec<String> = one
             .variants
@@ -72,6 +75,17 @@ fn packet(text: &mut String, one: &Decoded) -> std::fmt::Result {
         writeln!(text, "  note      {note}")?;
     }
     Ok(())
+}
+
+/// By the names of `auth` in the configuration.
+fn signature(auth: &str, strict: Option<&Strict>) -> String {
+    let Some(Strict { epoch, count, echo, mac, mac_ok }) = strict else { return auth.to_owned() };
+    let verdict = match mac_ok {
+        Some(true) => " ok",
+        Some(false) => " WRONG",
+        None => "",
+    };
+    format!("{auth}, MAC {mac}{verdict}, epoch {epoch}, count {count}, echo {echo}")
 }
 
 fn headline(carp: &Carp) -> String {

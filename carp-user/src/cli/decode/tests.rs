@@ -3,15 +3,37 @@
 use super::*;
 use serde_json::Value;
 
-fn vectors() -> Vec<Value> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/carp-vectors.json");
+fn file(name: &str) -> Value {
+    let path = format!("{}/../tests/data/{name}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).expect("the vectors are there");
-    let all: Value = serde_json::from_str(&text).expect("they are JSON");
-    all["vectors"].as_array().expect("a list").clone()
+    serde_json::from_str(&text).expect("they are JSON")
+}
+
+fn vectors() -> Vec<Value> {
+    file("carp-vectors.json")["vectors"].as_array().expect("a list").clone()
 }
 
 fn vector(id: &str) -> Value {
     vectors().into_iter().find(|vector| vector["id"] == id).expect("the vector is there")
+}
+
+fn strict_vectors() -> Vec<Value> {
+    file("strict-vectors.json").as_array().expect("a list").clone()
+}
+
+fn strict_vector(id: &str) -> Value {
+    strict_vectors().into_iter().find(|vector| vector["id"] == id).expect("the vector is there")
+}
+
+fn vips(vector: &Value) -> Vec<IpAddr> {
+    let list = vector["vips"].as_array().expect("VIPs").iter();
+    list.map(|vip| vip.as_str().and_then(|vip| vip.parse().ok()).expect("an address")).collect()
+}
+
+/// As a user of the strict vector's password believes.
+fn decoded_strict(vector: &Value, packet: Packet) -> Decoded {
+    let key = Key::from_password(vector["password"].as_str().expect("a word").as_bytes()).expect("short");
+    decoded(packet, &key, &vips(vector), None)
 }
 
 fn frame(vector: &Value) -> Packet {
@@ -152,6 +174,64 @@ fn a_near_miss_is_explained() {
 }
 
 #[test]
+fn a_strict_or_migrating_advert_says_its_mode_counter_and_echo_and_whether_the_mac_is_right() {
+    for vector in strict_vectors() {
+        let one = decoded_strict(&vector, frame(&vector));
+        let json: Value = serde_json::from_str(&json(&[one])).expect("valid JSON");
+        let (json, id) = (&json[0], &vector["id"]);
+        assert_eq!((&json["verified"], &json["refused"]), (&Value::Bool(true), &Value::Null), "{id}: {json}");
+        assert_eq!(json["auth"], vector["mode"], "{id}");
+        let (strict, counter) = (&json["strict"], vector["counter"].as_u64().expect("a number"));
+        assert_eq!((&strict["mac"], &strict["mac_ok"]), (&vector["mac_hex"], &Value::Bool(true)), "{id}");
+        assert_eq!(strict["epoch"], counter >> 32, "{id}");
+        assert_eq!(strict["count"], counter & 0xffff_ffff, "{id}");
+        assert_eq!(json["carp"]["counter"], format!("{counter:016x}"), "{id}");
+        assert_eq!(strict["echo"], format!("{:016x}", vector["echo"].as_u64().expect("a number")), "{id}");
+        let has_digest = json["hmac_variants_that_match"].as_array().is_some_and(|list| !list.is_empty());
+        assert_eq!(has_digest, vector["mode"] == "migrate", "{id}");
+    }
+}
+
+#[test]
+fn a_wrong_strict_mac_is_refused_beside_a_right_digest_noted_and_explained() {
+    let change = |id: &str, at: usize| {
+        let vector = strict_vector(id);
+        let mut packet = frame(&vector);
+        packet.bytes[at] ^= 1;
+        (vector, packet)
+    };
+    // The sender's address, of which the IPv6 header has no sum.
+    let (vector, packet) = change("strict-v6-many", 14 + 8 + 15);
+    let one = decoded_strict(&vector, packet);
+    assert_eq!(one.refused.as_ref().map(|refused| refused.reason), Some("badauth"), "{one:?}");
+    assert!(
+        !one.verified && one.strict.as_ref().is_some_and(|strict| strict.mac_ok == Some(false)),
+        "{one:?}"
+    );
+    let (vector, packet) = change("migrate-answer-v6", 14 + 8 + 15);
+    let one = decoded_strict(&vector, packet);
+    assert!(!one.verified && one.refused.is_none(), "{one:?}");
+    assert!(one.notes.iter().any(|note| note.contains("with auth = \"strict\" only")), "{one:?}");
+    let vector = strict_vector("strict-v4");
+    let key = Key::from_password(b"secret").expect("short");
+    let more = [vips(&vector), vec!["10.77.1.9".parse().expect("an address")]].concat();
+    let one = decoded(frame(&vector), &key, &more, None);
+    assert_eq!(one.notes, ["it verifies without 10.77.1.9: the sender does not have this address"]);
+}
+
+#[test]
+fn of_a_bare_strict_header_the_mode_is_told_and_the_ip_packet_asked_for() {
+    for id in ["strict-v4", "migrate-v4"] {
+        let vector = strict_vector(id);
+        let digits: String = frame(&vector).bytes[34..].iter().map(|byte| format!("{byte:02x}")).collect();
+        let one = decoded_strict(&vector, packet_in_hex(&digits).expect("digits"));
+        assert_eq!(one.auth, vector["mode"].as_str(), "{id}");
+        assert!(!one.verified && one.refused.is_none(), "{one:?}");
+        assert!(one.notes.iter().any(|note| note.ends_with("give the IP packet")), "{one:?}");
+    }
+}
+
+#[test]
 fn an_interval_that_is_a_word_between_nodes_is_told_as_such() {
     let greeting = "2101fe07ffff181e609586b0f23c88ffc40fe0871ab94e7daaab8bdbdc0e39e35a8fb17f";
     let one = decode(&[packet_in_hex(greeting).expect("a frame")], None).remove(0);
@@ -183,10 +263,15 @@ packet 1: CARP advertisement, vhid 1, every 1.000 s
   carp      version 2, type 1, vhid 1, advskew 0, authlen 7
             demote 0, advbase 1, checksum 0xfe44 ok
             counter 4d27796f9a158d4c, digest 0de5ff7688327e65ec1916575075f24323e875b2
+  signed    carp
   digest    dragonfly yes, fb05 yes, freebsd yes, netbsd yes, openbsd-nov6ll yes, openbsd-orig yes, ucarp yes
   verdict   accepted: it verifies
 ";
     assert_eq!(text(&[decoded(frame(&vector), &key, &vips, None)], 0), expected);
+    let strict = strict_vector("strict-answer");
+    let strict = text(&[decoded_strict(&strict, frame(&strict))], 0);
+    let signed = "signed    strict, MAC 82ec18fa63a47a33ebfdc74600c1b106003f96a7 ok, epoch 3, count 2, echo 0000000500000006\n";
+    assert!(strict.contains(signed), "{strict}");
     let wrong = text(&[injected("inj-17")], 3);
     assert!(wrong.contains("  verdict   refused (badauth): no digest variant matches"), "{wrong}");
     assert!(wrong.ends_with("1 of protocol 112, 3 others ignored\n"), "{wrong}");

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use aya::maps::{MapData, MapInfo, MapType};
 use carp_common::admission::Auth;
-use carp_common::map::{self, Captured, Counts, Decision, Host, HostKey, Sample, Vip, VipKey, Window};
+use carp_common::map::{
+    self, Captured, Counts, Decision, Host, HostKey, Sample, SenderKey, Vip, VipKey, Window,
+};
+use carp_common::sender::Sender;
 
 use super::Error;
 use super::sys::{self, Access};
@@ -26,15 +29,17 @@ pub(super) struct Layout {
 }
 
 /// Every map of the object.
-pub(super) const MAPS: [Layout; 10] = [
+pub(super) const MAPS: [Layout; 12] = [
     layout::<HostKey, Host>(map::HOSTS, MapType::Hash, map::MAX_HOSTS, 1).shared(),
     layout::<VipKey, Vip>(map::VIPS, MapType::Hash, map::MAX_VIPS, 1).shared(),
     layout::<u32, Window>(map::WINDOWS, MapType::Array, map::MAX_HOSTS, 4).shared(),
     layout::<u32, u64>(map::HEARD, MapType::Array, map::MAX_HOSTS, 3).shared(),
     layout::<(), ()>(map::ADVERTS, MapType::RingBuf, map::RING_BYTES, 1),
     layout::<(), ()>(map::REFUSED, MapType::RingBuf, map::RING_BYTES, 5),
-    layout::<u32, Counts>(map::COUNTERS, MapType::PerCpuArray, map::MAX_HOSTS, 5).shared(),
-    layout::<u32, Auth>(map::AUTH, MapType::Array, map::MAX_HOSTS, 5),
+    layout::<u32, Counts>(map::COUNTERS, MapType::PerCpuArray, map::MAX_HOSTS, 6).shared(),
+    layout::<u32, Auth>(map::AUTH, MapType::Array, map::MAX_HOSTS, 6),
+    layout::<SenderKey, Sender>(map::SENDERS, MapType::Hash, map::MAX_SENDERS, 6),
+    layout::<u32, u64>(map::CHALLENGES, MapType::Array, map::MAX_HOSTS, 6),
     layout::<u32, u64>(map::TRACE, MapType::Array, 2, 5),
     layout::<(), ()>(map::DECISIONS, MapType::RingBuf, map::DECISIONS_BYTES, 5),
 ];

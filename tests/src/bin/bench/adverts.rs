@@ -13,7 +13,7 @@ use carp_common::time::Instant;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_user::config::{self, Secret, Source};
-use carp_user::proto::event::{Action, Event, Family, HostSetup, LinkState, Setup};
+use carp_user::proto::event::{Action, Errand, Event, Family, HostSetup, LinkState, Setup};
 use carp_user::proto::node::Node;
 use std::path::Path;
 
@@ -125,7 +125,7 @@ impl Peer {
     fn new(hosts: &[HostSetup]) -> Result<Self> {
         let host = hosts.first().context("no virtual hosts")?.clone();
         let (link, now) = (host.link, clock::now());
-        let mut node = Node::new(Setup { hosts: vec![host], seed: 7 }, now);
+        let mut node = Node::new(Setup { hosts: vec![host], seed: 7, epoch: 1 }, now);
         let state = LinkState {
             up: true,
             mac: SOURCE_MAC,
@@ -146,9 +146,10 @@ impl Peer {
             self.now = self.node.deadline().context("a peer with nothing to do")?;
             let mut advert = None;
             for action in self.node.handle(Event::Tick, self.now) {
-                if let Action::Advertise { host, family, frame, .. } = action {
-                    self.node.handle(Event::Sent { host, family, at: self.now, ok: true }, self.now);
-                    advert = advert.or_else(|| (family == Some(Family::V4)).then(|| frame.bytes().to_vec()));
+                if let Action::Advertise { host, errand, frame, .. } = action {
+                    self.node.handle(Event::Sent { host, errand, at: self.now, ok: true }, self.now);
+                    advert = advert
+                        .or_else(|| (errand == Errand::Advert(Family::V4)).then(|| frame.bytes().to_vec()));
                 }
             }
             if let Some(advert) = advert {
