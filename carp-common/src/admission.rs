@@ -183,7 +183,7 @@ impl Auth {
         seen: &Sighting,
         is_signed: impl Fn(Scheme, u32) -> bool,
     ) -> Result<(), Refusal> {
-        if self.is_ours(&seen.said.source) {
+        if self.is_ours(&seen.said.source, seen) {
             return Err(Refusal::Loop);
         }
         let family = if seen.is_v4() { Self::V4 } else { Self::V6 };
@@ -220,11 +220,12 @@ impl Auth {
     /// Whom an advert is for.
     #[inline(always)]
     pub fn addressee(&self, seen: &Sighting) -> Addressee {
-        match (seen.is_to_group(), self.is_ours(&seen.said.destination)) {
-            (true, _) if seen.is_announcement() => Addressee::Ours,
-            (true, _) => Addressee::Group,
-            (false, true) => Addressee::Us,
-            (false, false) => Addressee::Another,
+        if seen.is_to_group() {
+            if seen.is_announcement() { Addressee::Ours } else { Addressee::Group }
+        } else if self.is_ours(&seen.said.destination, seen) {
+            Addressee::Us
+        } else {
+            Addressee::Another
         }
     }
 
@@ -243,8 +244,9 @@ impl Auth {
     }
 
     #[inline(always)]
-    fn is_ours(&self, address: &[u8; 16]) -> bool {
-        *address != [0; 16] && (*address == self.own_v4 || *address == self.own_v6)
+    fn is_ours(&self, address: &[u8; 16], seen: &Sighting) -> bool {
+        let own = if seen.is_v4() { &self.own_v4 } else { &self.own_v6 };
+        *address == *own && *own != [0; 16]
     }
 }
 

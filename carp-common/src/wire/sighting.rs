@@ -119,8 +119,12 @@ impl Sighting {
     /// Whether it is for nodes of ours only: a claim that is announced, not made.
     #[inline(always)]
     pub fn is_announcement(&self) -> bool {
-        self.said.destination == ip::OUR_GROUP_V6.octets()
-            || self.said.destination == ip::mapped(ip::OUR_GROUP_V4.into())
+        if self.is_v4() {
+            let [.., a, b, c, d] = self.said.destination;
+            [a, b, c, d] == ip::OUR_GROUP_V4.octets()
+        } else {
+            self.said.destination == ip::OUR_GROUP_V6.octets()
+        }
     }
 
     /// Whether it is for everybody.
