@@ -5,12 +5,13 @@ use crate::road::SOURCE;
 use anyhow::{Context, Result};
 use aya::programs::loaded_programs;
 use carp_common::id::IfIndex;
-use carp_common::map::Window;
+use carp_common::map::{Counter, Window};
+use carp_common::sender::Challenge;
 use carp_common::time::{Instant, Span};
 use carp_tests::lab::bpf::{Hook, Program};
 use carp_tests::lab::clock;
 use carp_tests::lab::namespace::Namespace;
-use carp_user::io::bpf::{EGRESS_PROGRAM, Mode, Port, Rings};
+use carp_user::io::bpf::{Counters, EGRESS_PROGRAM, Mode, Port, Rings};
 use carp_user::io::link::Links;
 use carp_user::io::shield::Shield;
 use carp_user::proto::event::{HostId, HostSetup};
@@ -72,6 +73,16 @@ impl Fence {
             self.shield.set_window(HostId(host), window)?;
         }
         Ok(clock::now().since(begun))
+    }
+
+    /// Answers to greetings count from this one on, on the first virtual host.
+    pub fn challenge(&mut self, challenge: Challenge) -> Result<()> {
+        Ok(self.shield.set_challenge(HostId(0), challenge)?)
+    }
+
+    /// How many adverts were ever accepted.
+    pub fn accepted(&self) -> Result<u64> {
+        Ok(Counters::sum(self.shield.counters()?.values()).get(Counter::Advert))
     }
 
     /// How many adverts have come out of the ring since the last time.

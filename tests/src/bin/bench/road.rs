@@ -27,6 +27,9 @@ pub const LAN_MAC: Mac = Mac([2, 0, 0, 0, 1, 2]);
 pub const SINK_MAC: Mac = Mac([2, 0, 0, 0, 2, 0x10]);
 const WAN_MAC: Mac = Mac([2, 0, 0, 0, 2, 2]);
 
+/// The gateway's own on the LAN.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 2);
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 2);
 pub const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 10);
 pub const SOURCE6: Ipv6Addr = Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 0x10);
 pub const SINK: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 10);
