@@ -24,6 +24,17 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// How many counters a word to this node may come late.
 pub const WINDOW: u64 = 64;
 
+/// The number of the start of its sender that a counter belongs to: its upper half.
+#[inline(always)]
+pub const fn epoch_of(counter: u64) -> u64 {
+    counter >> 32
+}
+
+/// The counter before the first one of a start with this number.
+pub const fn before_first_of(epoch: u32) -> u64 {
+    (epoch as u64) << 32
+}
+
 /// For how long a node may be silent and still be believed what it says to this one: three leases, as a
 /// backup asks its master once in each. (A sum: BPF has no wide product.)
 #[inline(always)]
@@ -51,8 +62,8 @@ pub struct Sender {
 pub struct Challenge(pub u64);
 
 impl Sender {
-    /// An authentic advert of this sender, not to another node, arrives at `at`; what is known of it from now on. `lease` is
-    /// the longest of this virtual host.
+    /// An authentic advert of this sender, not to another node, arrives at `at`; what is known of it from now
+    /// on. `lease` is the longest of this virtual host.
     ///
     /// # Errors
     /// `Replay`, and nothing changes.
@@ -133,7 +144,7 @@ impl Challenge {
     /// Whether this answers any greeting of the present daemon, whose epoch is in the upper half of each.
     #[inline(always)]
     pub const fn is_known_to(self, said: &Said) -> bool {
-        self.0 != 0 && said.echo() >> 32 == self.0 >> 32
+        self.0 != 0 && epoch_of(said.echo()) == epoch_of(self.0)
     }
 }
 

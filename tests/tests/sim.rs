@@ -59,7 +59,7 @@ fn a_claim_that_was_announced_with_another_rank_or_before_a_sleep_is_announced_a
 
 #[test]
 fn one_that_has_ever_confirmed_is_one_of_ours_and_a_stranger_is_looked_at_anew_after_a_silence() {
-    are_clean(&[30_119_392, 30_250_184, 40_010_487]);
+    are_clean(&[30_119_392, 30_250_184, 40_010_487, 90_035_424]);
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! What a virtual host does about taking over: when it announces a claim, whether a claim has to
 //! settle, when its kernel may take over by itself, and whom it hands the role to.
 
-use super::election;
 use super::event::{Action, Errand, Reason, Role};
 use super::host::Host;
 use super::intent::Intent;
-use super::keyring::Word;
 use super::outgoing;
 use super::succession::Promise;
 use super::tenure::{LATENCY, SETTLE, Tenure};
@@ -18,6 +16,7 @@ impl Host {
     /// that was announced has begun to.
     pub(super) fn claim(&mut self, reason: Reason, is_news: bool, now: Instant) {
         self.tally.forget_errors();
+        self.peers.look_again(now);
         let is_young = now < self.knows_all_at();
         // A command may come before what the daemon has not read yet.
         let is_heir = reason == Reason::HandedOver
@@ -82,10 +81,9 @@ impl Host {
 
     pub(super) fn announce_claim(&mut self, actions: &mut Vec<Action>) {
         let Some(family) = self.families.list().next() else { return };
-        let (pace, demote) = (self.election.effective(), election::demote_byte(self.demotion));
+        let rank = self.rank(0);
         let Some(link) = &self.link else { return };
-        let word = Word { pace, demote, echo: 0 };
-        let frame = outgoing::to_ours(&self.setup, link, &mut self.keys, family, word);
+        let frame = outgoing::to_ours(&self.setup, link, &mut self.keys, family, rank);
         if let Some(frame) = frame {
             self.intent = Intent::Asked;
             let (link, errand) = (self.setup.link, Errand::Advert(family));

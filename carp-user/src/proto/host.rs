@@ -182,7 +182,7 @@ impl Host {
         let lease = self.lease_until();
         let opening = match self.tenure {
             Tenure::Claim { settled_at, .. } if lease.is_some() => {
-                Some(settled_at.max(self.others_may_serve_until()))
+                Some(settled_at.max(self.peers.may_serve_until()))
             }
             Tenure::Claim { .. } | Tenure::None | Tenure::Serving { .. } => None,
         };
@@ -290,11 +290,11 @@ impl Host {
         }
     }
 
-    /// Starts to serve, on a tick, so that all is read that has come in: when nothing stands against it any more: the claim is settled, no other node
-    /// can still be serving, and the adverts were really sent.
-    pub(super) fn open(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    /// Starts to serve when nothing stands against it any more: the claim is settled, no other node can still be
+    /// serving, and the adverts were really sent. Asked on a tick alone: then all is read that has come in.
+    fn open(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Tenure::Claim { settled_at, sent, .. } = self.tenure else { return };
-        let clear_at = settled_at.max(self.others_may_serve_until());
+        let clear_at = settled_at.max(self.peers.may_serve_until());
         if now < clear_at || self.lease_until().is_none_or(|until| until <= now) {
             return;
         }
@@ -337,15 +337,10 @@ impl Host {
         self.listens_since + self.setup.pace.longest_lease()
     }
 
-    /// Until when some other node may be serving, in the worst case, of those that confirm.
-    fn others_may_serve_until(&self) -> Instant {
-        self.peers.may_serve_until()
-    }
-
     /// When to advertise a claim again: while it waits for others, who may not have heard it.
     fn retry_at(&self) -> Option<Instant> {
         let Tenure::Claim { retry: (at, left), settled_at, .. } = self.tenure else { return None };
-        (left > 0 && self.others_may_serve_until() > at.max(settled_at)).then_some(at)
+        (left > 0 && self.peers.may_serve_until() > at.max(settled_at)).then_some(at)
     }
 
     fn lease_until(&self) -> Option<Instant> {
@@ -373,8 +368,13 @@ impl Host {
     }
 
     fn frame_to_group(&mut self, family: Family, pace: Pace) -> Option<Frame> {
-        let word = Word { pace, demote: election::demote_byte(self.demotion), echo: 0 };
+        let word = Word { pace, ..self.rank(0) };
         outgoing::to_group(&self.setup, self.link.as_ref()?, &mut self.keys, family, word)
+    }
+
+    /// What this node competes with, said in answer to this greeting, if any.
+    pub(super) fn rank(&self, echo: u64) -> Word {
+        Word { pace: self.election.effective(), demote: election::demote_byte(self.demotion), echo }
     }
 
     /// Sends to one node; nothing depends on it.
@@ -384,13 +384,12 @@ impl Host {
 
     /// The same, in answer to a greeting. For OpenBSD a word is worse than any advert by byte 4 too.
     pub(super) fn send_word(&mut self, node: IpAddr, pace: Pace, echo: u64, actions: &mut Vec<Action>) {
-        if let Some(frame) = self.frame_to_node(node, pace, u8::MAX, echo) {
+        if let Some(frame) = self.frame_to_node(node, Word { pace, demote: u8::MAX, echo }) {
             actions.push(Action::Send { link: self.setup.link, frame });
         }
     }
 
-    pub(super) fn frame_to_node(&mut self, node: IpAddr, pace: Pace, demote: u8, echo: u64) -> Option<Frame> {
-        let word = Word { pace, demote, echo };
+    pub(super) fn frame_to_node(&mut self, node: IpAddr, word: Word) -> Option<Frame> {
         outgoing::to_node(&self.setup, self.link.as_ref()?, &mut self.keys, node, word)
     }
 }

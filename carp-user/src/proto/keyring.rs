@@ -7,7 +7,7 @@ use carp_common::admission::{Addressee, Auth, Mode};
 use carp_common::auth::{Key, Midstate, StrictKey, Variant};
 use carp_common::id::{Mac, Vhid};
 use carp_common::pace::Pace;
-use carp_common::sender::Challenge;
+use carp_common::sender::{Challenge, before_first_of};
 use carp_common::time::{Instant, Span};
 use carp_common::wire::annex::Annex;
 use carp_common::wire::carp::{AUTH_LEN, Carp, STRICT_AUTH_LEN, VERSION_TYPE};
@@ -87,14 +87,16 @@ impl Keyring {
             Mode::Strict => self.strict.mac(&said),
         };
         header.sum_up();
-        let annex = Annex::new(word.echo, self.strict.mac(&said));
-        let behind: &[u8] = match self.mode {
-            Mode::Carp => &[],
-            Mode::Migrate => annex.as_bytes(),
-            Mode::Strict if word.echo == 0 => &[],
-            Mode::Strict => &said.echo,
-        };
-        envelope.wrap(&[header.as_bytes(), behind], from)
+        let header = header.as_bytes();
+        match self.mode {
+            Mode::Carp => envelope.wrap(&[header], from),
+            Mode::Migrate => {
+                let annex = Annex::new(word.echo, self.strict.mac(&said));
+                envelope.wrap(&[header, annex.as_bytes()], from)
+            }
+            Mode::Strict if word.echo == 0 => envelope.wrap(&[header], from),
+            Mode::Strict => envelope.wrap(&[header, &said.echo], from),
+        }
     }
 
     /// The link's own addresses are these, from now on.
@@ -199,7 +201,7 @@ impl Counter {
     fn new(mode: Mode, random: u64, epoch: u32) -> Self {
         match mode {
             Mode::Carp => Self { last: None, heard: false, random },
-            Mode::Migrate | Mode::Strict => Self { last: Some(u64::from(epoch) << 32), heard: true, random },
+            Mode::Migrate | Mode::Strict => Self { last: Some(before_first_of(epoch)), heard: true, random },
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a virtual host has to say to people.
 
+use carp_common::sender::epoch_of;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -68,7 +69,7 @@ impl fmt::Display for Warning {
                     "old adverts of {peer} come again: somebody records and replays them, or a loop does; or {peer} \
                      lost its epoch: then write a number "
                 )?;
-                match counter >> 32 {
+                match epoch_of(*counter) {
                     0 => write!(f, "well above the last one into its file"),
                     epoch => write!(f, "above {epoch} into its file"),
                 }

@@ -85,9 +85,6 @@ impl Peers {
         } else {
             peer.dismissed_until = until;
         }
-        if peer.custom.is_silent() {
-            peer.custom = Custom::UNKNOWN;
-        }
     }
 
     /// It lives: what was dismissed was its own.
@@ -122,11 +119,8 @@ impl Peers {
 
     /// Whether to greet this master now, and that it is done. With strict authentication all are ours.
     pub fn greet(&mut self, address: IpAddr, mode: Mode, now: Instant) -> bool {
+        self.look_again(now);
         let Some(peer) = self.known.iter_mut().find(|peer| peer.address == address) else { return false };
-        // The path may have been blocked then.
-        if peer.was_greeted_long_ago(now) {
-            peer.custom = Custom::UNKNOWN;
-        }
         match &mut peer.custom {
             Custom::Unknown { last: Some(last), .. } if now.since(*last) <= ANSWER_WITHIN => false,
             Custom::Unknown { greetings, last } if *greetings < GREETINGS || mode == Mode::Strict => {
@@ -144,6 +138,14 @@ impl Peers {
                 true
             }
             Custom::Confirms => false,
+        }
+    }
+
+    /// Whoever did not answer, but was not asked of late, may have been hard of hearing: the path may have been
+    /// blocked then.
+    pub fn look_again(&mut self, now: Instant) {
+        for peer in self.known.iter_mut().filter(|peer| peer.was_greeted_long_ago(now)) {
+            peer.custom = Custom::UNKNOWN;
         }
     }
 

@@ -2,9 +2,9 @@
 //! whoever is greeted answers, with the greeting's counter. A master lets an advert follow, to the one
 //! that asked: until now it may have been heard in vain. That answers too, as it may overtake.
 
-use super::election;
 use super::event::{Action, Errand, Role, Warning};
 use super::host::Host;
+use super::keyring::Word;
 use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
@@ -46,7 +46,7 @@ impl Host {
 
     /// A greeting whose counter was used before is answered too, ten times a second at most: a node that lost
     /// its epoch could not learn else that there is a master. To anybody else the answer is an old one.
-    pub fn answer_old(&mut self, heard: &Heard, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn answer_old(&mut self, heard: &Heard, now: Instant, actions: &mut Vec<Action>) {
         let is_due = ANSWER_EVERY <= now.since(self.answered_at);
         if is_due && heard.advert.pace == Pace::GREETING && self.keys.is_for_us(heard) {
             self.answered_at = now;
@@ -73,7 +73,8 @@ impl Host {
         if let Some(challenge) = self.keys.challenge(now) {
             actions.push(Action::Challenge { host: self.id, challenge });
         }
-        if let Some(frame) = self.frame_to_node(node, Pace::GREETING, u8::MAX, 0) {
+        let greeting = Word { pace: Pace::GREETING, demote: u8::MAX, echo: 0 };
+        if let Some(frame) = self.frame_to_node(node, greeting) {
             let (link, errand) = (self.setup.link, Errand::Greeting(node));
             actions.push(Action::Advertise { host: self.id, link, errand, frame });
         }
@@ -88,8 +89,8 @@ impl Host {
         if self.election.role() != Role::Master {
             return;
         }
-        let (pace, demote) = (self.election.effective(), election::demote_byte(self.demotion));
-        if let Some(frame) = self.frame_to_node(node, pace, demote, echo) {
+        let rank = self.rank(echo);
+        if let Some(frame) = self.frame_to_node(node, rank) {
             actions.push(Action::Send { link: self.setup.link, frame });
         }
     }

@@ -3,6 +3,7 @@
 use super::dissect::hex;
 use super::{Belief, Decoded, suspicion};
 use carp_common::auth::StrictKey;
+use carp_common::sender::epoch_of;
 use carp_common::wire::{Heard, Sighting};
 use serde::Serialize;
 
@@ -26,7 +27,7 @@ impl Strict {
     pub(super) fn of(seen: &Sighting) -> Option<Self> {
         let counter = seen.said.counter();
         seen.has_mac().then(|| Self {
-            epoch: counter >> 32,
+            epoch: epoch_of(counter),
             count: counter & u64::from(u32::MAX),
             echo: hex(&seen.said.echo),
             mac: hex(&seen.mac),
