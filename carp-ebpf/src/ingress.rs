@@ -1,5 +1,7 @@
 //! What comes in: which stage a frame goes to.
 
+use carp_common::id::Mac;
+use carp_common::map::{Counter, Host};
 use carp_common::verdict::Fate;
 use carp_common::wire::eth::{self, Ethernet};
 use carp_common::wire::ip::{self, Ipv4, Ipv6};
@@ -16,9 +18,42 @@ const IPV4: u32 = 14 + 20 + 4;
 const IPV6: u32 = 14 + 40 + 24;
 
 /// Decides about a frame, changes it so, and counts it.
+///
+/// What the master forwards comes first, and all that is done with it is in one piece of a few hundred bytes:
+/// TCP's copying leaves nothing in the caches, so that what a program takes there is mostly what it has to
+/// fetch anew, its own instructions first.
 #[inline(always)]
 pub fn decide(packet: &mut impl Packet, maps: &impl Maps) -> Fate {
-    counted(judge(packet, maps), packet, maps)
+    let host = transit(packet, maps);
+    if let Some(host) = host
+        && maps.is_leased(host.slot)
+        && packet.readdress(host.mac()).is_some()
+    {
+        maps.count(host.slot, Counter::VirtualMacServed.index());
+        return Fate::Passes;
+    }
+    let judged = match host {
+        Some(host) => vip::at_virtual_mac(packet, maps, host),
+        None => judge(packet, maps),
+    };
+    counted(judged, packet, maps)
+}
+
+/// Whose virtual MAC a packet of IP goes to that only [`vip`] looks at: no advert, and nothing of ICMP's.
+#[inline(always)]
+fn transit(packet: &impl Packet, maps: &impl Maps) -> Option<Host> {
+    let ethernet = packet.load::<Ethernet>(0)?;
+    let (ethertype, vhid) = (ethernet.ethertype.get(), Mac(ethernet.destination).vhid()?);
+    let protocol = protocol(packet, ethertype);
+    let is_transit = match ethertype {
+        eth::IPV4 => !matches!(protocol, ip::CARP | ip::ICMP | ip::RESERVED),
+        eth::IPV6 => !matches!(protocol, ip::CARP | ip::ICMPV6 | ip::RESERVED),
+        _ => false,
+    };
+    if !is_transit || packet.is_tagged() {
+        return None;
+    }
+    maps.host(packet.link(), vhid)
 }
 
 /// The stages in order. Adverts go first, so that one sent to a virtual MAC is heard; a question

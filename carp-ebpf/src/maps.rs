@@ -145,6 +145,19 @@ impl Maps for Pinned {
     }
 
     #[inline(always)]
+    fn is_leased(&self, slot: u32) -> bool {
+        let Some(window) = WINDOWS.get_ptr(slot) else { return false };
+        // SAFETY: as above.
+        let (from, until) = unsafe {
+            (
+                (&raw const (*window).serve_from).read_volatile(),
+                (&raw const (*window).serve_until).read_volatile(),
+            )
+        };
+        until != 0 && Window { serve_from: from, serve_until: until, ..Window::CLOSED }.is_leased(self.now())
+    }
+
+    #[inline(always)]
     fn arming(&self, slot: u32) -> Option<Window> {
         let window = WINDOWS.get_ptr(slot)?;
         // SAFETY: as above. Half of a new master is none: it ends what is armed.

@@ -3,6 +3,7 @@
 //! kernel still believes about the addresses.
 
 use carp_common::id::Mac;
+use carp_common::map::Host;
 use carp_common::verdict::{self, Ask, Verdict};
 use carp_common::wire::eth::Ethernet;
 use carp_common::wire::ip::{Ipv4, Ipv6};
@@ -20,6 +21,12 @@ pub fn virtual_mac(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged>
     let ethernet = *packet.load::<Ethernet>(0)?;
     let vhid = Mac(ethernet.destination).vhid()?;
     let host = maps.host(packet.link(), vhid)?;
+    at_virtual_mac(packet, maps, host)
+}
+
+/// A frame to the virtual MAC of this virtual host.
+#[inline(always)]
+pub fn at_virtual_mac(packet: &mut impl Packet, maps: &impl Maps, host: Host) -> Option<Judged> {
     let verdict = verdict::virtual_mac(maps.serves(host.slot));
     if let Verdict::Rewrite(_) = verdict {
         packet.readdress(host.mac())?;

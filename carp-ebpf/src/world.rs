@@ -71,6 +71,9 @@ pub trait Maps {
     /// The window of this slot; `None` for a slot that cannot be.
     fn window(&self, slot: u32) -> Option<Window>;
 
+    /// Whether this slot has a lease at this moment: a shorter way to most of what [`Maps::serves`] is true for.
+    fn is_leased(&self, slot: u32) -> bool;
+
     /// The same with the master that it is armed for, and without the lease.
     fn arming(&self, slot: u32) -> Option<Window>;
 

@@ -130,6 +130,10 @@ impl Maps for Twin {
         Some(self.windows.get(&slot).copied().unwrap_or_default())
     }
 
+    fn is_leased(&self, slot: u32) -> bool {
+        self.window(slot).is_some_and(|window| window.is_leased(self.now))
+    }
+
     fn arming(&self, slot: u32) -> Option<Window> {
         self.window(slot).map(Window::without_lease)
     }

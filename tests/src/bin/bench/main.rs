@@ -104,7 +104,7 @@ impl Effort {
                 repeat: 200_000,
                 frames: 1_000_000,
                 stream: Span::millis(100),
-                rounds: 8,
+                rounds: 16,
                 links: 16,
                 hosts: 255,
             },
