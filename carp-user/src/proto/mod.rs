@@ -5,6 +5,7 @@ mod claiming;
 pub mod demote;
 pub mod election;
 pub mod event;
+pub mod flow;
 mod hearing;
 mod host;
 mod intent;
