@@ -79,9 +79,11 @@ impl Daemon {
         let mut daemon =
             Self { config, hosts, node, shells, alarm, serving: BTreeSet::new(), unpublished: false };
         let links: Vec<_> = daemon.shells.links.snapshot().collect();
-        for (link, facts) in links {
-            daemon.link(link, facts);
-        }
+        let events: Vec<_> = links.into_iter().map(|(link, facts)| daemon.describe(link, facts)).collect();
+        // All at one moment, so that virtual hosts that are alike are due together ever after.
+        let now = clock::now();
+        let actions = events.into_iter().flat_map(|event| daemon.node.handle(event, now)).collect();
+        daemon.perform(actions);
         // Also when it serves nothing: what an earlier daemon left has to go then.
         daemon.publish();
         tracing::info!(node = daemon.config.node.name, hosts = daemon.hosts.len(), "started");
@@ -157,6 +159,12 @@ impl Daemon {
     }
 
     fn link(&mut self, link: IfIndex, facts: LinkFacts) {
+        let event = self.describe(link, facts);
+        self.tell(event);
+    }
+
+    /// Tells the datapath of a link; what to tell the node.
+    fn describe(&mut self, link: IfIndex, facts: LinkFacts) -> Event<'static> {
         let name = self.shells.links.name(link).unwrap_or_default();
         tracing::debug!(interface = name, ?facts, "link");
         if facts.successor.is_some() {
@@ -170,8 +178,7 @@ impl Daemon {
         {
             tracing::warn!(%error, "telling the datapath of a link");
         }
-        let state = facts.state(self.shells.shield.is_some());
-        self.tell(Event::Link { link, state });
+        Event::Link { link, state: facts.state(self.shells.shield.is_some()) }
     }
 
     fn heard(&mut self, heard: &HeardFrame) {
@@ -184,10 +191,16 @@ impl Daemon {
         }
     }
 
-    /// Tells the node, and does what it says, until nothing is left to do. The applier hears of it once at the
-    /// end, not of each of thousands of virtual hosts: a change is all of the addresses.
+    /// Tells the node, and does what it says.
     fn tell(&mut self, event: Event<'_>) {
-        let mut actions: VecDeque<Action> = self.node.handle(event, clock::now()).into();
+        let actions = self.node.handle(event, clock::now()).into();
+        self.perform(actions);
+    }
+
+    /// Does all this, and what follows from it, until nothing is left to do. The applier hears of it once at
+    /// the end, not of each of thousands of virtual hosts: a change is all of the addresses.
+    fn perform(&mut self, mut actions: VecDeque<Action>) {
+        self.set_windows(&mut actions);
         while let Some(action) = actions.pop_front() {
             if let Some(outcome) = self.dispatch(action) {
                 actions.extend(self.node.handle(outcome, clock::now()));
@@ -198,15 +211,25 @@ impl Daemon {
         }
     }
 
+    /// Takes the windows from the front, and changes them as one.
+    fn set_windows(&mut self, actions: &mut VecDeque<Action>) {
+        let mut changes = Vec::new();
+        while let Some(Action::Window { host, window }) = actions.front() {
+            changes.push((*host, *window));
+            actions.pop_front();
+        }
+        if let Some(shield) = &mut self.shells.shield
+            && let Err(error) = shield.set_windows(&changes)
+        {
+            tracing::warn!(%error, "the datapath does not take a window");
+        }
+    }
+
     /// Does one thing, and returns what is to be told of it.
     fn dispatch(&mut self, action: Action) -> Option<Event<'static>> {
         match action {
             Action::Window { host, window } => {
-                if let Some(shield) = &mut self.shells.shield
-                    && let Err(error) = shield.set_window(host, window)
-                {
-                    tracing::warn!(%error, "the datapath does not take a window");
-                }
+                self.set_windows(&mut [Action::Window { host, window }].into());
             }
             Action::Advertise { host, link, errand, frame } => {
                 let at = clock::now();

@@ -21,6 +21,7 @@ mod slot;
 mod sys;
 mod tc;
 mod trace;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,7 +37,7 @@ use carp_common::map::{
 };
 use carp_common::sender::{Challenge, Sender};
 
-use super::{clock, privilege};
+use super::privilege;
 
 pub use adverts::{Adverts, Rings, Samples};
 pub use error::Error;
@@ -50,6 +51,7 @@ use attach::{Survey, Undo};
 use load::{Maps, load, program, tc_program};
 use pins::Pins;
 use tc::Way;
+use windows::Windows;
 
 /// The object that `cargo xtask build-ebpf` made; `build.rs` finds it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARP_BPF_OBJECT"));
@@ -71,14 +73,11 @@ pub struct Datapath {
     modes: Vec<(IfIndex, Attached)>,
     hosts: HashMap<MapData, HostKey, Host>,
     vips: HashMap<MapData, VipKey, Vip>,
-    windows: Array<MapData, Window>,
-    heard: Array<MapData, u64>,
+    windows: Windows,
     counters: PerCpuArray<MapData, Counts>,
     auth: Array<MapData, Auth>,
     senders: HashMap<MapData, SenderKey, Sender>,
     challenges: Array<MapData, u64>,
-    /// What was last written to a slot, or read from it first.
-    shadow: BTreeMap<u32, Window>,
 }
 
 /// Takes down the datapath that a killed daemon of this instance left, if it did: without XDP, what
@@ -146,7 +145,7 @@ impl Datapath {
         let known = self.hosts.get(&key, 0).is_ok_and(|known| known.slot == host.slot);
         if !known {
             self.set_window(host.slot, Window::CLOSED)?;
-            self.heard.set(host.slot, 0, 0).map_err(|error| Error::map(HEARD, &error))?;
+            self.windows.forget(host.slot)?;
         }
         self.hosts.insert(key, host, 0).map_err(|error| Error::map(HOSTS, &error))
     }
@@ -208,26 +207,21 @@ impl Datapath {
         Ok(())
     }
 
-    /// Says from when until when a slot may serve: one map write as a rule (see `shift`). One that is
-    /// armed anew counts its master's silence from now on.
+    /// [`Datapath::set_windows`] for one.
     ///
     /// # Errors
-    /// A slot of `MAX_HOSTS` or more; the kernel's.
+    /// The same.
     pub fn set_window(&mut self, slot: u32, window: Window) -> Result<(), Error> {
-        let failed = |error| Error::map(WINDOWS, &error);
-        let current = match self.shadow.get(&slot) {
-            Some(current) => *current,
-            None => self.windows.get(&slot, 0).map_err(failed)?,
-        };
-        if window.dead != 0 && (window.dead, window.master) != (current.dead, current.master) {
-            let now = clock::now().nanos();
-            self.heard.set(slot, now, 0).map_err(|error| Error::map(HEARD, &error))?;
-        }
-        for step in shift::steps(current, window) {
-            self.windows.set(slot, step, 0).map_err(failed)?;
-            self.shadow.insert(slot, step);
-        }
-        Ok(())
+        self.set_windows(&[(slot, window)])
+    }
+
+    /// Says from when until when these slots may serve, all of them in one call of the kernel as a rule. One that
+    /// is armed anew counts its master's silence from now on.
+    ///
+    /// # Errors
+    /// A slot of `MAX_HOSTS` or more; the kernel's. Those after it are as they were.
+    pub fn set_windows(&mut self, changes: &[(u32, Window)]) -> Result<(), Error> {
+        self.windows.set(changes)
     }
 
     /// The windows of all virtual hosts, by slot.
@@ -235,7 +229,7 @@ impl Datapath {
     /// # Errors
     /// The kernel's.
     pub fn windows(&self) -> Result<BTreeMap<u32, Standing>, Error> {
-        read::windows(&self.entries()?, &self.windows, &self.heard)
+        self.windows.read(&self.entries()?)
     }
 
     /// What the datapath did for every virtual host, by slot, since the maps were made.
@@ -313,13 +307,11 @@ impl Datapath {
             modes: Vec::new(),
             hosts: maps.take(HOSTS, HashMap::try_from)?,
             vips: maps.take(VIPS, HashMap::try_from)?,
-            windows: maps.take(WINDOWS, Array::try_from)?,
-            heard: maps.take(HEARD, Array::try_from)?,
+            windows: Windows::new(maps.take(WINDOWS, Array::try_from)?, maps.take(HEARD, Array::try_from)?),
             counters: maps.take(COUNTERS, PerCpuArray::try_from)?,
             auth: maps.take(AUTH, Array::try_from)?,
             senders: maps.take(SENDERS, HashMap::try_from)?,
             challenges: maps.take(CHALLENGES, Array::try_from)?,
-            shadow: BTreeMap::new(),
         };
         Ok((datapath, rings))
     }

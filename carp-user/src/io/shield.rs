@@ -70,12 +70,13 @@ impl Shield {
         }
     }
 
-    /// Writes the window of a virtual host.
+    /// Writes the windows of these virtual hosts, as one change.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn set_window(&mut self, host: HostId, window: Window) -> Result<(), super::bpf::Error> {
-        self.datapath.set_window(host.0, window)
+    pub fn set_windows(&mut self, changes: &[(HostId, Window)]) -> Result<(), super::bpf::Error> {
+        let changes: Vec<_> = changes.iter().map(|(host, window)| (host.0, *window)).collect();
+        self.datapath.set_windows(&changes)
     }
 
     /// Says whose answers count for a virtual host.

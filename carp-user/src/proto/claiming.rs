@@ -7,6 +7,7 @@ use super::intent::Intent;
 use super::outgoing;
 use super::succession::Promise;
 use super::tenure::{LATENCY, SETTLE, Tenure};
+use super::together::Opening;
 use carp_common::map::Window;
 use carp_common::time::Instant;
 use std::net::IpAddr;
@@ -35,6 +36,12 @@ impl Host {
             self.promise = Promise::forgotten(self.setup.pace, now);
         }
         self.confirms_until = Instant::ZERO;
+    }
+
+    /// Of a claim whose adverts were sent.
+    pub fn opening(&self) -> Option<Opening> {
+        let Tenure::Claim { since, settled_at, .. } = self.tenure else { return None };
+        self.lease_until().map(|_| Opening { since, settled_at, clear_at: self.peers.may_serve_until() })
     }
 
     /// Whom the role can be handed to: the heir; if there is and can be none, any node of ours.

@@ -162,9 +162,11 @@ impl Host {
         }
     }
 
-    /// Time has passed.
-    pub fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.open(now, actions);
+    /// Time has passed. A claim opens then, as those made with it.
+    pub fn tick(&mut self, opens_at: Option<Instant>, now: Instant, actions: &mut Vec<Action>) {
+        if opens_at.is_some_and(|at| at <= now) {
+            self.open(now, actions);
+        }
         if self.retry_at().is_some_and(|at| at <= now) && self.tenure.retry(now) {
             self.advertise(actions);
         }
@@ -177,21 +179,11 @@ impl Host {
         }
     }
 
-    /// When to come back with a tick.
+    /// When to come back with a tick, but for a claim that opens ([`Host::opening`]).
     pub fn deadline(&self) -> Option<Instant> {
-        let lease = self.lease_until();
-        let opening = match self.tenure {
-            Tenure::Claim { settled_at, .. } if lease.is_some() => {
-                Some(settled_at.max(self.peers.may_serve_until()))
-            }
-            Tenure::Claim { .. } | Tenure::None | Tenure::Serving { .. } => None,
-        };
+        let timers = [self.election.deadline(), self.lease_until(), self.retry_at()];
         let announced = [self.intent_at(), self.preempt_at()];
-        [self.election.deadline(), lease, opening, self.retry_at()]
-            .into_iter()
-            .chain(announced)
-            .flatten()
-            .min()
+        timers.into_iter().chain(announced).flatten().min()
     }
 
     /// The sum of the node's demotions.
@@ -290,12 +282,11 @@ impl Host {
         }
     }
 
-    /// Starts to serve when nothing stands against it any more: the claim is settled, no other node can still be
-    /// serving, and the adverts were really sent. Asked on a tick alone: then all is read that has come in.
+    /// Starts to serve, now that nothing stands against it any more: the claim is settled, no other node can still
+    /// be serving, and the adverts were really sent. On a tick alone: then all is read that has come in.
     fn open(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let Tenure::Claim { settled_at, sent, .. } = self.tenure else { return };
-        let clear_at = settled_at.max(self.peers.may_serve_until());
-        if now < clear_at || self.lease_until().is_none_or(|until| until <= now) {
+        let Tenure::Claim { sent, .. } = self.tenure else { return };
+        if self.lease_until().is_none_or(|until| until <= now) {
             return;
         }
         self.tenure = Tenure::serve(sent, now);
@@ -343,7 +334,7 @@ impl Host {
         (left > 0 && self.peers.may_serve_until() > at.max(settled_at)).then_some(at)
     }
 
-    fn lease_until(&self) -> Option<Instant> {
+    pub(super) fn lease_until(&self) -> Option<Instant> {
         self.tenure.lease_until(self.families, self.setup.pace)
     }
 

@@ -22,4 +22,5 @@ mod succession;
 mod suspicion;
 mod tally;
 mod tenure;
+mod together;
 mod watching;

@@ -6,6 +6,7 @@ use super::host::Host;
 use super::status::NodeStatus;
 use super::tally::Tally;
 use super::tenure::SETTLE;
+use super::together::Openings;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::time::{Instant, Span};
 use carp_common::wire::sighting::peek_vhid;
@@ -81,7 +82,7 @@ impl Node {
                     host.sent(errand, at, ok, now, &mut actions);
                 }
             }
-            Event::Tick => self.hosts.iter_mut().for_each(|host| host.tick(now, &mut actions)),
+            Event::Tick => self.tick(now, &mut actions),
             Event::Command(command) => self.command(command, now, &mut actions),
             Event::Stop => {
                 self.hosts.iter_mut().for_each(|host| host.stop(now, &mut actions));
@@ -96,7 +97,12 @@ impl Node {
 
     /// When to come back with a `Tick`; `None`: nothing is due before the next event.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.stopped { None } else { self.hosts.iter().filter_map(Host::deadline).min() }
+        if self.stopped {
+            return None;
+        }
+        let openings = Openings::of(&self.hosts);
+        let openings = self.hosts.iter().filter_map(Host::opening).map(|opening| openings.at(opening));
+        self.hosts.iter().filter_map(Host::deadline).chain(openings).min()
     }
 
     /// What the node is at this moment.
@@ -106,6 +112,14 @@ impl Node {
             demotions: self.demotions.status(),
             demotion: self.demotions.sum(),
             stray: self.stray.refused(),
+        }
+    }
+
+    fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let openings = Openings::of(&self.hosts);
+        for host in &mut self.hosts {
+            let opens_at = host.opening().map(|opening| openings.at(opening));
+            host.tick(opens_at, now, actions);
         }
     }
 

@@ -4,10 +4,11 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use aya::Pod;
 use carp_common::id::IfIndex;
 
 /// What a pinned object is opened for.
@@ -80,6 +81,23 @@ pub(super) fn tcx(way: Way, link: IfIndex) -> io::Result<Vec<u32>> {
     Ok(programs)
 }
 
+/// Sets entries of an array map, in this order, in one call.
+///
+/// # Errors
+/// The kernel's, for the first entry that it does not take; those after it are not looked at.
+pub(super) fn update<V: Pod>(map: BorrowedFd<'_>, keys: &[u32], values: &[V]) -> io::Result<()> {
+    let count = keys.len().min(values.len());
+    if count == 0 {
+        return Ok(());
+    }
+    let mut attributes = Attributes::default();
+    attributes.words[2] = keys.as_ptr().expose_provenance().try_into().map_err(io::Error::other)?;
+    attributes.words[3] = values.as_ptr().expose_provenance().try_into().map_err(io::Error::other)?;
+    let file = u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?;
+    attributes.words[4] = pair(u32::try_from(count).map_err(io::Error::other)?, file);
+    bpf(MAP_UPDATE_BATCH, &mut attributes).map(|_zero| ())
+}
+
 /// `union bpf_attr`, as long as any kernel's so far; the kernel takes trailing zeros.
 #[repr(C)]
 #[derive(Default)]
@@ -90,6 +108,8 @@ struct Attributes {
 const OBJ_GET: libc::c_long = 7;
 const BPF_F_RDONLY: u32 = 1 << 3;
 const PROG_QUERY: libc::c_long = 16;
+/// Linux 5.6.
+const MAP_UPDATE_BATCH: libc::c_long = 26;
 const LINK_DETACH: libc::c_long = 34;
 /// `BPF_TCX_INGRESS`.
 const TCX_INGRESS: u32 = 46;
@@ -104,7 +124,7 @@ fn pair(first: u32, second: u32) -> u64 {
 
 fn bpf(command: libc::c_long, attributes: &mut Attributes) -> io::Result<libc::c_long> {
     // SAFETY: the attributes live over the call and are as long as we say, and may be written.
-    // What they point to, a path or room for as many ids as they say, is borrowed above.
+    // What they point to, a path, keys with values, or room for as many ids as they say, is borrowed above.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<Attributes>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -69,9 +69,8 @@ impl Fence {
             Windows::Armed => Window::armed(Span::secs(3600), Instant::MAX, SOURCE.into()),
             Windows::Shut => Window::CLOSED,
         };
-        for host in 0..self.hosts {
-            self.shield.set_window(HostId(host), window)?;
-        }
+        let changes: Vec<_> = (0..self.hosts).map(|host| (HostId(host), window)).collect();
+        self.shield.set_windows(&changes)?;
         Ok(clock::now().since(begun))
     }
 
