@@ -5,6 +5,7 @@ pub mod counters;
 pub mod daemon;
 pub mod decode;
 pub mod demote;
+pub mod genkey;
 pub mod health;
 pub mod instance;
 pub mod status;
@@ -55,6 +56,8 @@ enum Verb {
     Demote(demote::Args),
     /// Lift a demotion of that name.
     Undemote(demote::UndemoteArgs),
+    /// Make the key that the two nodes of a pair share.
+    Genkey(genkey::Args),
     /// Remove what a killed carpd left on this machine.
     Cleanup(cleanup::Args),
     /// Take an advertisement apart: does it verify, and why would it be refused?
@@ -71,6 +74,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Trace(args) => trace::run(&args, name),
         Verb::Demote(args) => demote::run(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
+        Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),
         Verb::Decode(args) => return decode::run(args),
     };

@@ -92,22 +92,22 @@ impl<'a> Fields<'a> {
     }
 
     /// A number within the limits of the reference.
-    pub(super) fn number(&self, key: &str, mistakes: &mut Vec<Mistake>) -> Option<At<u8>> {
+    pub(super) fn number<T: TryFrom<u16>>(&self, key: &str, mistakes: &mut Vec<Mistake>) -> Option<At<T>> {
         let Kind::Number(least, most, default) = self.key(key)?.kind else { return None };
         if let (None, Some(value)) = (self.table.get(key), default) {
-            return Some(At { value, place: self.place_of_table() });
+            return Some(At { value: T::try_from(value).ok()?, place: self.place_of_table() });
         }
         let value = self.required(key, mistakes)?;
         let DeValue::Integer(number) = value.get_ref() else {
-            let help = plain(value.get_ref()).and_then(|text| text.parse::<u8>().ok());
+            let help = plain(value.get_ref()).and_then(|text| text.parse::<u16>().ok());
             let help = help.map(|number| format!("write {number}, without quotes"));
             return self.wrong(value, key, &format!("a whole number, {least} to {most}"), help, mistakes);
         };
         // Without digits that fit it is far outside: which side, the sign says.
         let far = if number.as_str().starts_with('-') { i128::MIN } else { i128::MAX };
         let wide = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(far);
-        match u8::try_from(wide) {
-            Ok(narrow) if (least..=most).contains(&narrow) => Some(self.at(value, narrow)),
+        match u16::try_from(wide) {
+            Ok(narrow) if (least..=most).contains(&narrow) => Some(self.at(value, T::try_from(narrow).ok()?)),
             Ok(_) | Err(_) => {
                 let near = if wide < i128::from(least) { least } else { most };
                 let what = format!("`{key}` is out of range");

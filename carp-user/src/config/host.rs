@@ -3,7 +3,7 @@
 use super::fields::{At, Fields};
 use super::mistake::{File, Mistake, Place};
 use super::node::device_problem;
-use super::{Document, HostConfig, Node, Secret, Vip, address, password, reference, secrets};
+use super::{Document, HostConfig, Node, Vip, address, private, reference, secrets};
 use crate::proto::event::Flavour;
 use carp_common::auth::{StrictKey, Variant};
 use carp_common::id::Vhid;
@@ -23,7 +23,7 @@ const MOST_SKEW: u8 = 254;
 pub(super) fn read_all(
     document: &Document,
     node: Option<&Node>,
-    secret: impl Fn(&Path) -> Result<Secret, password::Problem>,
+    read: impl Fn(&Path) -> Result<private::Content, private::Problem>,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<HostConfig> {
     let mut ledger = Ledger::default();
@@ -31,7 +31,7 @@ pub(super) fn read_all(
     for table in tables(document, mistakes) {
         let fields =
             Fields::new((document.file, document.whole), NAME, table, reference::VIRTUAL_HOST, mistakes);
-        hosts.extend(read(&fields, node, &secret, &mut ledger, mistakes));
+        hosts.extend(read_one(&fields, node, &read, &mut ledger, mistakes));
     }
     ledger.check_sizes(document.file, mistakes);
     hosts
@@ -47,10 +47,10 @@ struct Ledger {
     signers: BTreeMap<Vhid, Vec<(StrictKey, String, Place)>>,
 }
 
-fn read(
+fn read_one(
     fields: &Fields<'_>,
     node: Option<&Node>,
-    secret: impl Fn(&Path) -> Result<Secret, password::Problem>,
+    read: impl Fn(&Path) -> Result<private::Content, private::Problem>,
     ledger: &mut Ledger,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<HostConfig> {
@@ -62,7 +62,7 @@ fn read(
     }
     let addresses = fields.list("addresses", mistakes);
     let vips = addresses.as_ref().and_then(|list| vips(list, device.as_deref(), ledger, mistakes));
-    let secrets = secrets::read(fields, &secret, mistakes);
+    let secrets = secrets::read(fields, &read, mistakes);
     let base = fields.number("base", mistakes);
     let skew = fields.number("skew", mistakes).and_then(|skew| total_skew(&skew, node, mistakes));
     let preempt = fields.flag("preempt", node.is_none_or(|node| node.preempt), mistakes);
@@ -94,7 +94,8 @@ fn read(
     })
 }
 
-fn device(name: &At<&str>, node: Option<&Node>, mistakes: &mut Vec<Mistake>) -> Option<String> {
+/// The device of this role, or of this name.
+pub(super) fn device(name: &At<&str>, node: Option<&Node>, mistakes: &mut Vec<Mistake>) -> Option<String> {
     if let Some(device) = node.and_then(|node| node.interfaces.get(name.value)) {
         return Some(device.clone());
     }

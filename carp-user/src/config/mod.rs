@@ -2,6 +2,7 @@
 
 pub mod mistake;
 pub mod password;
+pub mod private;
 pub mod reference;
 
 mod address;
@@ -9,12 +10,16 @@ mod fields;
 mod host;
 mod node;
 mod secrets;
+mod sync;
+mod sync_key;
 #[cfg(test)]
 mod tests;
 
 pub use mistake::{File, Mistake, Mistakes, Source};
 pub use password::Secret;
 pub use reference::reference;
+pub use sync::{DEFAULT_PORT, Sync};
+pub use sync_key::{SYNC_KEY_LEN, SyncKey};
 
 use crate::proto::event::{Flavour, HostSetup, Setup};
 use carp_common::admission::Mode;
@@ -38,6 +43,8 @@ const MOST_BYTES: u64 = 4 << 20;
 pub struct Config {
     /// What is of this node alone.
     pub node: Node,
+    /// The other node, if connections are to go on there.
+    pub sync: Option<Sync>,
     /// The virtual hosts, in the order of the file.
     pub hosts: Vec<HostConfig>,
 }
@@ -141,10 +148,10 @@ pub fn load(config: &Path, node: Option<&Path>) -> Result<Config, Mistakes> {
         return Err(Mistakes::new(shared, own.unwrap_or_default(), unreadable));
     }
     let directory = config.parent().unwrap_or(Path::new("")).to_owned();
-    parse(shared, own, |file| Secret::read(&directory.join(file)))
+    parse(shared, own, |file| private::read(&directory.join(file)))
 }
 
-/// What [`load`] does once the files are read; `secret` gives the key in a password file. Does no
+/// What [`load`] does once the files are read; `read` gives what is in a file with a secret. Does no
 /// IO itself.
 ///
 /// # Errors
@@ -152,16 +159,17 @@ pub fn load(config: &Path, node: Option<&Path>) -> Result<Config, Mistakes> {
 pub fn parse(
     shared: Source,
     node: Option<Source>,
-    secret: impl Fn(&Path) -> Result<Secret, password::Problem>,
+    read: impl Fn(&Path) -> Result<private::Content, private::Problem>,
 ) -> Result<Config, Mistakes> {
     let mut mistakes = Vec::new();
     let own = node.as_ref().map(|source| document(File::Node, source, &mut mistakes));
     let all = document(File::Shared, &shared, &mut mistakes);
     let syntax: Vec<Place> = mistakes.iter().filter_map(|mistake| mistake.place.clone()).collect();
     let node_config = node::read(&all, own.as_ref(), &mut mistakes);
-    let hosts = host::read_all(&all, node_config.as_ref(), secret, &mut mistakes);
+    let sync = sync::read((&all, own.as_ref()), node_config.as_ref(), &read, &mut mistakes);
+    let hosts = host::read_all(&all, node_config.as_ref(), &read, &mut mistakes);
     match node_config {
-        Some(node) if mistakes.is_empty() => Ok(Config { node, hosts }),
+        Some(node) if mistakes.is_empty() => Ok(Config { node, sync, hosts }),
         Some(_) | None => {
             Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))
         }

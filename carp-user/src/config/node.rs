@@ -96,7 +96,11 @@ fn unknown_tables(document: &Document, mistakes: &mut Vec<Mistake>) {
         let owner = |(table, keys): (&'static str, &[reference::Key])| {
             keys.iter().any(|key| key.name == name).then(|| format!("`{name}` belongs below {table}"))
         };
-        let owners = [("[node]", reference::NODE), ("[[virtual_host]]", reference::VIRTUAL_HOST)];
+        let owners = [
+            ("[node]", reference::NODE),
+            ("[sync]", reference::SYNC),
+            ("[[virtual_host]]", reference::VIRTUAL_HOST),
+        ];
         let help = owners.into_iter().find_map(owner);
         // The header above it may be what is broken.
         if help.is_some() && !document.whole {

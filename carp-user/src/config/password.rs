@@ -1,20 +1,15 @@
 //! Password files: who may read them, and what a key may be.
 
+use super::private::{self, first_line, from_hex};
 use carp_common::auth::{KEY_LEN, Key};
-use rustix::fs::OFlags;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 /// Longest password, in bytes. The buffer has 20, but every `ifconfig` and ucarp keep the last one
 /// for a NUL (`carp-protocol` section 2.1).
 pub const MAX_PASSWORD: usize = 19;
 
-/// Bytes of the file that are looked at; a longer first line is too long anyway.
-const READ_LIMIT: usize = 4096;
 const HEX: &[u8] = b"hex:";
 
 /// The shared secret of a virtual host. Wiped when dropped, blind in `Debug`.
@@ -24,12 +19,8 @@ pub struct Secret(Key);
 /// Why a password file gives no key. `Display` says it without a word of the content.
 #[derive(Debug)]
 pub enum Problem {
-    /// It cannot be opened or read.
-    Unreadable(PathBuf, std::io::Error),
-    /// A directory, a device, a pipe.
-    NotAFile(PathBuf),
-    /// Others than its owner may read or write it; the permission bits.
-    TooOpen(PathBuf, u32),
+    /// The file itself.
+    File(private::Problem),
     /// Its first line is empty.
     Empty(PathBuf),
     /// The first line has this many bytes.
@@ -47,21 +38,7 @@ impl Secret {
     /// # Errors
     /// See [`Problem`].
     pub fn read(path: &Path) -> Result<Self, Problem> {
-        let unreadable = |error| Problem::Unreadable(path.into(), error);
-        // Without NONBLOCK a named pipe would hang here.
-        let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or(0);
-        let file = File::options().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
-        let about = file.metadata().map_err(unreadable)?;
-        if !about.is_file() {
-            return Err(Problem::NotAFile(path.into()));
-        }
-        if about.mode() & 0o077 != 0 {
-            return Err(Problem::TooOpen(path.into(), about.mode() & 0o777));
-        }
-        // One allocation, so that no copy is left behind unwiped.
-        let mut content = Zeroizing::new(Vec::with_capacity(READ_LIMIT));
-        let limit = u64::try_from(READ_LIMIT).unwrap_or(0);
-        file.take(limit).read_to_end(&mut content).map_err(unreadable)?;
+        let content = private::read(path)?;
         Self::from_content(path, &content)
     }
 
@@ -70,8 +47,7 @@ impl Secret {
     /// # Errors
     /// [`Problem::Empty`], [`Problem::TooLong`], [`Problem::ZeroByte`], [`Problem::BadHex`].
     pub fn from_content(path: &Path, content: &[u8]) -> Result<Self, Problem> {
-        let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = first_line(content);
         if let Some(digits) = line.strip_prefix(HEX) {
             return raw_key(digits).ok_or_else(|| Problem::BadHex(path.into()));
         }
@@ -110,13 +86,10 @@ impl Problem {
     /// What to do about it.
     pub fn help(&self) -> String {
         match self {
-            Self::Unreadable(path, error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Self::File(problem) => problem.help(|path| {
                 let path = path.display();
                 format!("write the password into it: (umask 077; cat > {path}), type it, Enter, Ctrl-D")
-            }
-            Self::Unreadable(path, _) => format!("carpd runs as root; let root read {}", path.display()),
-            Self::NotAFile(_) => "name a regular file".into(),
-            Self::TooOpen(path, _) => format!("chmod 0600 {}", path.display()),
+            }),
             Self::Empty(_) => format!(
                 "write 1 to {MAX_PASSWORD} bytes; to run without a secret, as peers without a password do, \
                  write hex: and 40 zeros"
@@ -134,13 +107,7 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(path, error) => {
-                write!(f, "cannot read password file {}: {error}", path.display())
-            }
-            Self::NotAFile(path) => write!(f, "password file {} is not a regular file", path.display()),
-            Self::TooOpen(path, mode) => {
-                write!(f, "password file {} is open to others (mode {mode:04o})", path.display())
-            }
+            Self::File(problem) => f.write_str(&problem.text("password file")),
             Self::Empty(path) => write!(f, "password file {} is empty", path.display()),
             Self::TooLong(path, len) => {
                 write!(f, "the password in {} has {len} bytes, more than {MAX_PASSWORD}", path.display())
@@ -153,16 +120,15 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+impl From<private::Problem> for Problem {
+    fn from(problem: private::Problem) -> Self {
+        Self::File(problem)
+    }
+}
+
 fn raw_key(digits: &[u8]) -> Option<Secret> {
-    if digits.len() != 2 * KEY_LEN {
-        return None;
-    }
     let mut secret = Secret(Key([0; KEY_LEN]));
-    for (byte, pair) in secret.0.0.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
-        *byte = u8::try_from(high? << 4 | low?).ok()?;
-    }
-    Some(secret)
+    from_hex(digits, &mut secret.0.0).map(|()| secret)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Every key of the configuration in one table: the parser knows and limits keys by it, and
 //! `docs/config.md` is printed from it.
 
+use super::sync::DEFAULT_PORT;
 use std::fmt::Write;
 
 /// What a key takes.
@@ -11,7 +12,7 @@ pub enum Kind {
     /// `true` or `false`.
     Flag,
     /// A whole number between two others, both included, and what counts when it is absent.
-    Number(u8, u8, Option<u8>),
+    Number(u16, u16, Option<u16>),
     /// One of these strings; the first counts when the key is absent.
     Choice(&'static [&'static str]),
     /// A list of strings.
@@ -233,13 +234,64 @@ pub const VIRTUAL_HOST: &[Key] = &[
     },
 ];
 
+/// Keys of the table `[sync]`.
+pub const SYNC: &[Key] = &[
+    Key {
+        name: "interface",
+        kind: Kind::Text,
+        range: "",
+        unit: "",
+        default: "",
+        example: r#""sync""#,
+        meaning: "Role or device of the link to the other node; the session leaves and comes in by no other.",
+    },
+    Key {
+        name: "address",
+        kind: Kind::Text,
+        range: "IPv4 or IPv6",
+        unit: "",
+        default: "",
+        example: r#""10.255.0.1""#,
+        meaning: "This node's own address on that link.",
+    },
+    Key {
+        name: "peer",
+        kind: Kind::Text,
+        range: "of the same family",
+        unit: "",
+        default: "",
+        example: r#""10.255.0.2""#,
+        meaning: "The other node's address there. Nobody else is listened to.",
+    },
+    Key {
+        name: "port",
+        kind: Kind::Number(1, 65535, Some(DEFAULT_PORT)),
+        range: "the same on both nodes",
+        unit: "",
+        default: "7112",
+        example: "7112",
+        meaning: "TCP port of the session.",
+    },
+    Key {
+        name: "key_file",
+        kind: Kind::Text,
+        range: "mode 0600; 64 hexadecimal digits",
+        unit: "",
+        default: "",
+        example: r#""/etc/carp/sync.key""#,
+        meaning: "File with the key that both nodes have, made by `carpctl genkey`. The session is encrypted with it, \
+                  and who does not have it gets nothing. A relative path starts at the directory of the shared file.",
+    },
+];
+
 /// The top-level tables.
-pub const TOP: &[&str] = &["node", "virtual_host"];
+pub const TOP: &[&str] = &["node", "sync", "virtual_host"];
 
 /// The reference of all keys as Markdown: the content of `docs/config.md`.
 pub fn reference() -> String {
     let mut text = String::from(HEAD);
     table(&mut text, "[node]", NODE_INTRO, NODE);
+    table(&mut text, "[sync]", SYNC_INTRO, SYNC);
     table(&mut text, "[[virtual_host]]", HOST_INTRO, VIRTUAL_HOST);
     text.push_str(EXAMPLE_HEAD);
     text.push_str(EXAMPLE);
@@ -255,6 +307,13 @@ skew = 0
 [node.interfaces]
 lan = "eth1"
 wan = "eth0"
+sync = "eth2"
+
+[sync]
+interface = "sync"
+address = "10.255.0.1"
+peer = "10.255.0.2"
+key_file = "/etc/carp/sync.key"
 
 [[virtual_host]]
 interface = "lan"
@@ -275,10 +334,11 @@ Printed from the table that the parser itself uses. The format is TOML 1.1; unkn
 `carpd --config FILE --check` reads everything, lists all mistakes with their places, and changes nothing.
 
 Both nodes of a pair can share one file: what is of one node stands in a second file that contains only
-`[node]` and is given as `carpd --config carp.toml --node node.toml`. Without `--node` the table `[node]`
+`[node]` (and `[sync]`) and is given as `carpd --config carp.toml --node node.toml`. Without `--node` the table `[node]`
 stands in the shared file.
 ";
 const NODE_INTRO: &str = "What is of this node alone.";
+const SYNC_INTRO: &str = "The other node, so that tracked connections are there when it takes over. The table stands where `[node]` does.";
 const HOST_INTRO: &str = "One virtual host: addresses that move together. The table is repeated for each.";
 const EXAMPLE_HEAD: &str = "\n## Example\n\n```toml\n";
 

@@ -2,7 +2,7 @@
 
 use super::fields::{At, Fields};
 use super::mistake::{Mistake, Place};
-use super::{Secret, Vip, password};
+use super::{Secret, Vip, password, private};
 use crate::proto::keyring;
 use carp_common::admission::{MAX_DIGESTS, Mode};
 use carp_common::auth::{Midstate, StrictKey, Variant};
@@ -24,11 +24,13 @@ pub(super) struct Secrets {
 /// Those of this table, when they are in order.
 pub(super) fn read(
     fields: &Fields<'_>,
-    secret: impl Fn(&Path) -> Result<Secret, password::Problem>,
+    read: impl Fn(&Path) -> Result<private::Content, private::Problem>,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Secrets> {
     let open = |file: &At<&str>, mistakes: &mut Vec<Mistake>| {
-        let problem = match secret(Path::new(file.value)) {
+        let path = Path::new(file.value);
+        let content = read(path).map_err(password::Problem::from);
+        let problem = match content.and_then(|content| Secret::from_content(path, &content)) {
             Ok(secret) => return Some(secret),
             Err(problem) => problem,
         };

@@ -1,16 +1,14 @@
 //! What is right, and every mistake as it is printed.
 
-use super::password::Problem;
+use super::private::{Content, Problem};
 use super::*;
-use carp_common::auth::Key;
 
-/// Password files of these names are in order; others are not there.
-fn secret(file: &Path) -> Result<Secret, Problem> {
+/// Files with secrets of these names are in order; others are not there.
+fn secret(file: &Path) -> Result<Content, Problem> {
     match file.to_str() {
-        Some("pw" | "/etc/carp/lan.password" | "/etc/carp/wan.password") => {
-            Ok(Key::from_password(b"secret").expect("short").into())
-        }
-        Some("pw2") => Ok(Key::from_password(b"another").expect("short").into()),
+        Some("pw" | "/etc/carp/lan.password" | "/etc/carp/wan.password") => Ok(b"secret".to_vec().into()),
+        Some("pw2") => Ok(b"another".to_vec().into()),
+        Some("key" | "/etc/carp/sync.key") => Ok("0a".repeat(SYNC_KEY_LEN).into_bytes().into()),
         _ => Err(Problem::Unreadable(file.into(), std::io::ErrorKind::NotFound.into())),
     }
 }
@@ -76,8 +74,10 @@ fn a_relative_password_file_lies_beside_the_file_that_names_it() {
     use std::os::unix::fs::OpenOptionsExt;
     let directory = std::env::temp_dir().join(format!("carp-config-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("the temporary directory is writable");
-    let text =
-        reference::EXAMPLE.replace("/etc/carp/lan.password", "pw").replace("/etc/carp/wan.password", "pw");
+    let (sync, hosts) = reference::EXAMPLE.split_at(reference::EXAMPLE.find("[[").expect("virtual hosts"));
+    let (node, _) = sync.split_at(sync.find("[sync]").expect("a sync link"));
+    let hosts = hosts.replace("/etc/carp/lan.password", "pw").replace("/etc/carp/wan.password", "pw");
+    let text = node.to_owned() + &hosts;
     let file = directory.join("carp.toml");
     std::fs::write(&file, text).expect("it is writable");
     let missing = load(&file, None).expect_err("no password yet");
@@ -332,7 +332,8 @@ fn missing_tables_are_named_with_what_to_write() {
              --node FILE",
             "carp.toml:1:1 there is no virtual host | in this file | begin each virtual host with a line \
              [[virtual_host]]",
-            "carp.toml:1:1 unknown table or key `colour` | not at the top level | it can be `node`, `virtual_host`",
+            "carp.toml:1:1 unknown table or key `colour` | not at the top level | it can be `node`, `sync`, \
+             `virtual_host`",
             "carp.toml:2:1 unknown table or key `base` | not at the top level | `base` belongs below [[virtual_host]]",
         ]
     );

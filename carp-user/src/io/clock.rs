@@ -24,11 +24,20 @@ pub fn now() -> Instant {
 ///
 /// # Errors
 /// The kernel's; it has none once the machine is up.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that draws randomness")]
 pub fn seed() -> Result<u64, Error> {
     let mut seed = [0; 8];
-    match rustix::rand::getrandom(&mut seed, GetRandomFlags::empty()) {
-        Ok(8) => Ok(u64::from_ne_bytes(seed)),
+    draw(&mut seed)?;
+    Ok(u64::from_ne_bytes(seed))
+}
+
+/// Fills it with what nobody can guess; at most 256 bytes, which the kernel hands out in one piece.
+///
+/// # Errors
+/// As [`seed`].
+#[expect(clippy::disallowed_methods, reason = "this is the one place that draws randomness")]
+pub fn draw(bytes: &mut [u8]) -> Result<(), Error> {
+    match rustix::rand::getrandom(&mut *bytes, GetRandomFlags::empty()) {
+        Ok(len) if len == bytes.len() => Ok(()),
         Ok(_) => Err(no_seed(io::ErrorKind::UnexpectedEof.into())),
         Err(errno) => Err(no_seed(errno.into())),
     }

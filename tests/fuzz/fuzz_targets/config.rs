@@ -3,9 +3,8 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use carp_common::auth::Key;
 use carp_user::config::reference::EXAMPLE;
-use carp_user::config::{Secret, Source, parse};
+use carp_user::config::{Source, parse};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Arbitrary)]
@@ -28,7 +27,7 @@ fuzz_target!(|input: Input| {
     };
     let source = |name: &str, text: &str| Source { name: name.into(), text: text.into() };
     let node = input.node.map(|text| source("node.toml", text));
-    let secret = |_: &std::path::Path| Ok(Secret::from(Key([1; 20])));
+    let secret = |_: &std::path::Path| Ok("01".repeat(32).into_bytes().into());
     match parse(source("carp.toml", &text), node, secret) {
         Ok(config) => {
             assert!(!config.hosts.is_empty() && config.hosts.iter().all(|host| !host.addresses.is_empty()))

@@ -10,7 +10,7 @@ use carp_common::id::{IfIndex, Mac};
 use carp_common::time::Instant;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
-use carp_user::config::{self, Secret, Source};
+use carp_user::config::{self, Source};
 use carp_user::proto::event::{Action, Errand, Event, Family, HostSetup, LinkState, Setup};
 use carp_user::proto::node::Node;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -97,7 +97,7 @@ pub fn setup(carp_toml: &str, index_of: impl Fn(&str) -> Option<IfIndex>) -> Res
     let source = |name: &str, text: String| Source { name: name.to_owned(), text };
     let lab = Config::gateway();
     let node = source("node.toml", lab.node_toml("bench"));
-    let secret = |file: &Path| Secret::from_content(file, lab.password.as_bytes());
+    let secret = |_: &Path| Ok(lab.password.as_bytes().to_vec().into());
     let config = config::parse(source("carp.toml", carp_toml.to_owned()), Some(node), secret)?;
     Ok(config.setup(index_of, 1)?.hosts)
 }

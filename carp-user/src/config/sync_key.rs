@@ -1,0 +1,114 @@
+//! The key of the sync link.
+
+use super::private::{self, first_line, from_hex};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroize;
+
+/// Bytes of the key.
+pub const SYNC_KEY_LEN: usize = 32;
+
+/// What the two nodes of a pair prove themselves to each other with. Wiped when dropped, blind in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SyncKey([u8; SYNC_KEY_LEN]);
+
+/// Why a file gives no key. `Display` says it without a word of the content.
+#[derive(Debug)]
+pub enum Problem {
+    /// The file itself.
+    File(private::Problem),
+    /// Its first line is not 64 hexadecimal digits.
+    NotAKey(PathBuf),
+    /// It is all zeros, which is no secret.
+    Zero(PathBuf),
+}
+
+impl SyncKey {
+    /// The key in a file with this content; `path` is for the message only.
+    ///
+    /// # Errors
+    /// [`Problem::NotAKey`], [`Problem::Zero`].
+    pub fn from_content(path: &Path, content: &[u8]) -> Result<Self, Problem> {
+        let mut key = Self([0; SYNC_KEY_LEN]);
+        from_hex(first_line(content), &mut key.0).ok_or_else(|| Problem::NotAKey(path.into()))?;
+        if key.0 == [0; SYNC_KEY_LEN] { Err(Problem::Zero(path.into())) } else { Ok(key) }
+    }
+
+    /// For whom must encrypt with it.
+    pub const fn bytes(&self) -> &[u8; SYNC_KEY_LEN] {
+        &self.0
+    }
+}
+
+impl From<[u8; SYNC_KEY_LEN]> for SyncKey {
+    fn from(bytes: [u8; SYNC_KEY_LEN]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Drop for SyncKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for SyncKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SyncKey(…)")
+    }
+}
+
+impl Problem {
+    /// What to do about it.
+    pub fn help(&self) -> String {
+        let make = |path: &Path| {
+            let path = path.display();
+            format!("make one with carpctl genkey {path}, and copy it to the other node")
+        };
+        match self {
+            Self::File(problem) => problem.help(make),
+            Self::NotAKey(path) | Self::Zero(path) => make(path),
+        }
+    }
+}
+
+impl From<private::Problem> for Problem {
+    fn from(problem: private::Problem) -> Self {
+        Self::File(problem)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(problem) => f.write_str(&problem.text("key file")),
+            Self::NotAKey(path) => {
+                write!(f, "the first line of key file {} is not 64 hexadecimal digits", path.display())
+            }
+            Self::Zero(path) => write!(f, "the key in {} is all zeros", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_sixty_four_digits_and_not_all_zeros() {
+        let path = Path::new("k");
+        let key = SyncKey::from_content(path, format!("{}\n", "0a".repeat(32)).as_bytes());
+        assert_eq!(key.expect("right").bytes(), &[10; 32]);
+        for wrong in ["", "hex:00", &"0a".repeat(31), &"0g".repeat(32), &"00".repeat(32)] {
+            let problem = SyncKey::from_content(path, wrong.as_bytes()).expect_err(wrong);
+            assert!(problem.help().contains("carpctl genkey k"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_blind_in_debug() {
+        assert_eq!(format!("{:?}", SyncKey::from([7; 32])), "SyncKey(…)");
+    }
+}
