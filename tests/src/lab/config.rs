@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 const PASSWORD: &str = "password";
 const NEXT_PASSWORD: &str = "next-password";
+const SYNC_KEY: &str = "sync-key";
 
 /// The configuration of one node, of which a test changes what it is about.
 #[derive(Clone, Debug)]
@@ -26,6 +27,9 @@ pub struct Config {
     pub next_password: Option<&'static str>,
     /// `carp`, `migrate` or `strict`.
     pub auth: &'static str,
+    /// The last byte of this gateway's address on the sync link and of the other's, if there is a session, and the
+    /// 64 digits of its key.
+    pub sync: Option<(u8, u8, &'static str)>,
     /// Roles of links: `("lan", "lan0")`.
     pub interfaces: Vec<(&'static str, &'static str)>,
     /// The virtual hosts; the index is the slot in the map of windows.
@@ -69,7 +73,8 @@ impl Config {
             password: "lab secret",
             next_password: None,
             auth: "carp",
-            interfaces: vec![("lan", "lan0"), ("wan", "wan0")],
+            sync: None,
+            interfaces: vec![("lan", "lan0"), ("wan", "wan0"), ("sync", "sync0")],
             hosts: vec![
                 host("lan", 1, vec!["10.77.1.1/24", "fd77:1::1/64"]),
                 host("wan", 2, vec!["10.77.2.1/24", "fd77:2::1/64"]),
@@ -101,6 +106,21 @@ impl Config {
         Self { password, next_password, ..self }
     }
 
+    /// The same for gw1 of a pair that replicates connections.
+    #[must_use]
+    pub fn with_sync(self) -> Self {
+        Self {
+            sync: Some((2, 3, "c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42")),
+            ..self
+        }
+    }
+
+    /// The same for gw2, which has 100 more skew.
+    #[must_use]
+    pub fn of_backup(self) -> Self {
+        Self { skew: 100, sync: self.sync.map(|(own, peer, key)| (peer, own, key)), ..self }
+    }
+
     /// The same with the LAN's virtual host only, and only its IPv4 address: all that ucarp knows.
     #[must_use]
     pub fn for_ucarp(self) -> Self {
@@ -109,7 +129,7 @@ impl Config {
         Self { hosts, ..self }
     }
 
-    /// Writes the three files into a folder of their own.
+    /// Writes the files into a folder of their own.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -118,7 +138,12 @@ impl Config {
         let files = Files { carp: folder.join("carp.toml"), node: folder.join("node.toml") };
         fs::write(&files.carp, self.carp_toml())?;
         fs::write(&files.node, self.node_toml(instance))?;
-        for (name, password) in [(PASSWORD, Some(self.password)), (NEXT_PASSWORD, self.next_password)] {
+        let secrets = [
+            (PASSWORD, Some(self.password)),
+            (NEXT_PASSWORD, self.next_password),
+            (SYNC_KEY, self.sync.map(|(.., key)| key)),
+        ];
+        for (name, password) in secrets {
             let Some(password) = password else { continue };
             let file = folder.join(name);
             fs::write(&file, format!("{password}\n"))?;
@@ -150,6 +175,11 @@ impl Config {
         let head =
             format!("[node]\nname = \"{instance}\"\nskew = {skew}\npreempt = {preempt}\nxdp = \"{xdp}\"\n\n");
         let roles = self.interfaces.iter().map(|(role, link)| format!("{role} = \"{link}\"\n"));
-        format!("{head}[node.interfaces]\n{}", roles.collect::<String>())
+        let sync = self.sync.map(|(own, peer, _)| {
+            format!(
+                "\n[sync]\ninterface = \"sync\"\naddress = \"10.77.9.{own}\"\npeer = \"10.77.9.{peer}\"\nkey_file = \"{SYNC_KEY}\"\n"
+            )
+        });
+        format!("{head}[node.interfaces]\n{}{}", roles.collect::<String>(), sync.unwrap_or_default())
     }
 }

@@ -39,7 +39,7 @@ impl Duo {
         let pair = Pair::new(Purpose::Test)?;
         let adverts = Listener::start(&pair.switch, &PORTS)?;
         let mut gw1 = Carpd::configure(&pair.lab, pair.gw1(), config)?;
-        let mut gw2 = Carpd::configure(&pair.lab, pair.gw2(), &config.clone().with_skew(100))?;
+        let mut gw2 = Carpd::configure(&pair.lab, pair.gw2(), &config.clone().of_backup())?;
         let watch = Watch::start([gw1.windows(), gw2.windows()]);
         let begun = clock::now();
         gw1.run()?;

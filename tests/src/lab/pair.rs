@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  client ── lan ──┬── gw1 ──┬── wan ── server
-//!   .1.10          └── gw2 ──┘           .2.10
+//!   .1.10          │    │    │           .2.10
+//!                  │  sync   │
+//!                  └── gw2 ──┘
 //! ```
 //!
 //! LAN 10.77.1.0/24 and fd77:1::/64, WAN 10.77.2.0/24 and fd77:2::/64; gw1 is .2, gw2 is .3, the
-//! virtual addresses are .1, and client and server have their default routes over these. The
+//! virtual addresses are .1; between them is a cable, 10.77.9.0/24. Client and server have their default routes over the virtual addresses. The
 //! bridges `lan` and `wan` are in a namespace `switch`, whose ports are called `lan-gw1` and so on.
 
 use super::namespace::Namespace;
@@ -21,7 +23,7 @@ use std::process::Command;
 pub struct Pair {
     /// On the LAN.
     pub client: Namespace,
-    /// Gateway of two: [0] is gw1, [1] is gw2. Links `lan0` and `wan0`.
+    /// Gateway of two: [0] is gw1, [1] is gw2. Links `lan0`, `wan0` and `sync0`.
     pub gateways: [Namespace; 2],
     /// On the WAN.
     pub server: Namespace,
@@ -116,7 +118,9 @@ impl Pair {
             ("wan", gw1, "wan0"),
             ("wan", gw2, "wan0"),
         ];
-        cables.iter().fold(String::new(), |mut text, (net, host, link)| {
+        let sync =
+            format!("link add sync0 netns {} type veth peer name sync0 netns {}\n", gw1.name(), gw2.name());
+        cables.iter().fold(sync, |mut text, (net, host, link)| {
             let (port, host) = (format!("{net}-{}", host.host()), host.name());
             // Writing to a String cannot fail.
             writeln!(text, "link add {port} netns {switch} type veth peer name {link} netns {host}").ok();
@@ -146,7 +150,7 @@ impl Pair {
 }
 
 fn gateway(number: u8) -> String {
-    format!("{}{}", interface("lan0", 1, number), interface("wan0", 2, number))
+    [("lan0", 1), ("wan0", 2), ("sync0", 9)].map(|(link, net)| interface(link, net, number)).concat()
 }
 
 fn end_host(net: u8) -> String {
