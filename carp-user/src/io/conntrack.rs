@@ -46,17 +46,19 @@ fn port(socket: &OwnedFd) -> io::Result<u32> {
     Ok(address.pid())
 }
 
-/// Names the capability or the kernel option that is missing, when it is one of these.
+/// Names what is missing to open a socket: the capability, or the kernel's option.
 fn failed(doing: &str, source: io::Error) -> Error {
-    let option = match source.raw_os_error() {
-        // No such protocol of netlink.
-        Some(libc::EPROTONOSUPPORT) => Some("CONFIG_NETFILTER_NETLINK"),
-        // Nobody behind this subsystem's number.
-        Some(libc::EINVAL | libc::EOPNOTSUPP) => Some("CONFIG_NF_CT_NETLINK"),
-        _ => None,
-    };
-    match option {
-        Some(option) => Error::Unsupported { doing: doing.to_owned(), option },
-        None => Error::kernel(doing, CAP_NET_ADMIN, source),
+    named(doing, source, libc::EPROTONOSUPPORT, "CONFIG_NETFILTER_NETLINK")
+}
+
+/// The same for a plain question to ctnetlink: nobody stands behind its number.
+fn unanswered(doing: &str, source: io::Error) -> Error {
+    named(doing, source, libc::EINVAL, "CONFIG_NF_CT_NETLINK")
+}
+
+fn named(doing: &str, source: io::Error, errno: i32, option: &'static str) -> Error {
+    if source.raw_os_error() == Some(errno) {
+        return Error::Unsupported { doing: doing.to_owned(), option };
     }
+    Error::kernel(doing, CAP_NET_ADMIN, source)
 }

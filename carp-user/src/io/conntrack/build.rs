@@ -280,8 +280,13 @@ fn put_shift(message: &mut Message<'_>, kind: u16, shift: &SequenceShift) {
 fn put_translation(message: &mut Message<'_>, flow: &Flow) {
     if flow.source_translation().or(flow.destination_translation()).is_some() {
         let Tuple { source, destination, ids, .. } = flow.reply;
+        // An identifier is changed with the source.
+        let port = match flow.key.original.ids {
+            Ids::Icmp { id, .. } => id,
+            Ids::None | Ids::Ports { .. } => ids.source(),
+        };
         put_range(message, CTA_NAT_SRC, destination, ids, ids.destination());
-        put_range(message, CTA_NAT_DST, source, ids, ids.source());
+        put_range(message, CTA_NAT_DST, source, ids, port);
     }
 }
 

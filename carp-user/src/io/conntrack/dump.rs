@@ -2,7 +2,7 @@
 
 use super::number::*;
 use super::parse::{FAMILY_HEADER, News, be32, message};
-use super::{failed, open, requests};
+use super::{failed, open, requests, unanswered};
 use crate::io::error::Error;
 use crate::io::netlink::{DATAGRAM, DONE, DUMP, ERROR, Message, Request, attributes, replies, verdict};
 use crate::proto::flow::{Expectation, Flow};
@@ -58,7 +58,9 @@ impl Dump {
         for reply in replies(self.buffer.get(..len).unwrap_or_default()) {
             if let ERROR | DONE = reply.kind {
                 self.is_over = true;
-                return verdict(&reply).map(|()| !flows.is_empty()).map_err(|source| failed(DOING, source));
+                return verdict(&reply)
+                    .map(|()| !flows.is_empty())
+                    .map_err(|source| unanswered(DOING, source));
             }
             if let Some(News::Flow(_, flow)) = message(&reply).map(|message| message.news)
                 && self.zone.is_none_or(|zone| flow.key.zone == zone || flow.reply_zone == zone)
@@ -76,7 +78,7 @@ impl Dump {
 /// As [`Dump::start`].
 pub fn expectations() -> Result<Vec<Expectation>, Error> {
     let list = requests()?.dump(EXPECTATIONS | IPCTNL_MSG_EXP_GET, &[0; FAMILY_HEADER]);
-    let list = list.map_err(|source| failed("listing expectations", source))?;
+    let list = list.map_err(|source| unanswered("listing expectations", source))?;
     let expectation = |news| match news {
         News::Expectation(_, expectation) => Some(expectation),
         News::Flow(..) => None,
@@ -91,7 +93,7 @@ pub fn expectations() -> Result<Vec<Expectation>, Error> {
 pub fn count() -> Result<u32, Error> {
     let request = Request::new(FLOWS | IPCTNL_MSG_CT_GET_STATS, 0, &[0; FAMILY_HEADER]);
     let answer =
-        requests()?.query(request).map_err(|source| failed("asking for the number of flows", source))?;
+        requests()?.query(request).map_err(|source| unanswered("asking for the number of flows", source))?;
     let mut values = replies(&answer)
         .filter(|reply| reply.kind == FLOWS | IPCTNL_MSG_CT_GET_STATS)
         .flat_map(|reply| attributes(reply.body.get(FAMILY_HEADER..).unwrap_or_default()));

@@ -2,16 +2,16 @@
 
 use super::number::GROUPS;
 use super::parse::{Message, messages};
-use super::{failed, open};
+use super::{failed, open, port};
 use crate::io::error::Error;
 use crate::io::netlink::{DATAGRAM, force_receive_buffer};
 use crate::io::raw::Ready;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{RecvFlags, SocketFlags};
-use socket2::{SockFilter, Socket};
+use socket2::{SockFilter, SockRef};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 /// Something from the socket of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,19 +60,17 @@ impl Events {
     /// # Errors
     /// [`Error::Privilege`] without `CAP_NET_ADMIN`, [`Error::Unsupported`] without ctnetlink.
     pub fn open(listening: &Listening) -> Result<Self, Error> {
-        let doing = |source: io::Error| failed("listening to conntrack events", source);
         let socket = open(0, SocketFlags::NONBLOCK)?;
-        force_receive_buffer(&socket, listening.receive_buffer).map_err(doing)?;
-        let filtered = Socket::from(socket);
-        filtered.attach_filter(&filter(&listening.deaf_to)).map_err(doing)?;
-        let socket = OwnedFd::from(filtered);
-        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUPS))
-            .map_err(|error| doing(error.into()))?;
-        let room =
-            rustix::net::sockopt::socket_recv_buffer_size(&socket).map_err(|error| doing(error.into()))?;
-        let room = room / LEAST_OF_A_DATAGRAM + 1;
-        let socket = Ready::new(socket).map_err(doing)?;
-        Ok(Self { socket, buffer: vec![0; DATAGRAM], stale: None, room })
+        let begin = move || -> io::Result<Self> {
+            force_receive_buffer(&socket, listening.receive_buffer)?;
+            // Deaf first, then a member: what comes before the filter is there would be told.
+            SockRef::from(&socket).attach_filter(&filter(&listening.deaf_to))?;
+            rustix::net::bind(&socket, &SocketAddrNetlink::new(port(&socket)?, GROUPS))?;
+            let room = rustix::net::sockopt::socket_recv_buffer_size(&socket)? / LEAST_OF_A_DATAGRAM + 1;
+            let socket = Ready::new(socket)?;
+            Ok(Self { socket, buffer: vec![0; DATAGRAM], stale: None, room })
+        };
+        begin().map_err(|source| failed("listening to conntrack events", source))
     }
 
     /// Waits until something has happened, and hands over all that waits, at most some thousand items, so that a flood
