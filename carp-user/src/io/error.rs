@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-/// An error of `io/{clock,link,address,fdb,advert,group}`.
+/// An error of `io/{clock,link,address,fdb,advert,group,conntrack}`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The process lacks a capability.
@@ -63,6 +63,14 @@ pub enum Error {
         name: String,
         /// The virtual MAC.
         mac: carp_common::id::Mac,
+    },
+    /// The kernel was built without something.
+    #[error("{doing}: this kernel lacks {option}")]
+    Unsupported {
+        /// What was tried.
+        doing: String,
+        /// The option of its configuration.
+        option: &'static str,
     },
     /// Anything else that the kernel said.
     #[error("{doing}: {source}")]

@@ -5,6 +5,7 @@ pub mod address;
 pub mod advert;
 pub mod bpf;
 pub mod clock;
+pub mod conntrack;
 pub mod control;
 pub mod ear;
 pub mod epoch;

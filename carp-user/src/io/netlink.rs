@@ -1,4 +1,4 @@
-//! The little of rtnetlink that the shells need, byte by byte: a message, a request socket that
+//! The little of netlink that the shells need, byte by byte: a message, a request socket that
 //! blocks until the kernel has answered, and a socket of events.
 //!
 //! Unknown message types and attributes are passed over, so a newer kernel cannot break a parse.
@@ -10,7 +10,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{
     Timeout, set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_timeout,
 };
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,17 @@ use std::time::Duration;
 /// Bytes of the largest datagram that the kernel makes (`NLMSG_GOODSIZE`, and 32 KiB in a dump).
 pub(super) const DATAGRAM: usize = 1 << 16;
 /// `NLM_F_CREATE | NLM_F_EXCL`: make it, and say `EEXIST` when it is there.
-pub(super) const CREATE: u16 = 0x600;
+pub(super) const CREATE: u16 = MAKE | 0x200;
+/// `NLM_F_CREATE`: make it if it is not there.
+pub(super) const MAKE: u16 = 0x400;
+/// `NLM_F_REQUEST`.
+pub(super) const REQUEST: u16 = 1;
+/// `NLM_F_DUMP`.
+pub(super) const DUMP: u16 = 0x300;
+/// `NLMSG_ERROR`.
+pub(super) const ERROR: u16 = 2;
+/// `NLMSG_DONE`.
+pub(super) const DONE: u16 = 3;
 
 /// The family of IPv4 in the kernel's messages.
 pub(super) const AF_INET: u8 = 2;
@@ -34,6 +44,8 @@ pub(super) struct Reply<'a> {
     pub(super) kind: u16,
     pub(super) flags: u16,
     pub(super) sequence: u32,
+    /// The socket whose request caused it; 0 for the kernel.
+    pub(super) port: u32,
     /// After the netlink header.
     pub(super) body: &'a [u8],
 }
@@ -46,6 +58,7 @@ pub(super) fn replies(mut bytes: &[u8]) -> impl Iterator<Item = Reply<'_>> {
             kind: u16_at(bytes, 4)?,
             flags: u16_at(bytes, 6)?,
             sequence: u32_at(bytes, 8)?,
+            port: u32_at(bytes, 12)?,
             body: bytes.get(HEADER..len)?,
         };
         bytes = bytes.get(len.next_multiple_of(ALIGN)..).unwrap_or(&[]);
@@ -80,6 +93,68 @@ pub(super) fn ip(value: &[u8]) -> Option<IpAddr> {
         4 => value.first_chunk::<4>().copied().map(IpAddr::from),
         16 => value.first_chunk::<16>().copied().map(IpAddr::from),
         _ => None,
+    }
+}
+
+/// A message under construction at the end of a buffer that is used again and again. Without [`Message::end`]
+/// the buffer is as it was before.
+#[derive(Debug)]
+pub(super) struct Message<'a> {
+    bytes: &'a mut Vec<u8>,
+    start: usize,
+    is_whole: bool,
+}
+
+impl<'a> Message<'a> {
+    /// A request of this type, with these flags besides the usual one, and this family header.
+    pub(super) fn begin(bytes: &'a mut Vec<u8>, kind: u16, flags: u16, sequence: u32, header: &[u8]) -> Self {
+        let start = bytes.len();
+        bytes.extend([0; 4]);
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend((flags | REQUEST).to_ne_bytes());
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(header);
+        Self { bytes, start, is_whole: false }
+    }
+
+    /// One more attribute, of at most a few dozen bytes.
+    pub(super) fn put(&mut self, kind: u16, value: &[u8]) {
+        let len = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+        self.bytes.extend(len.to_ne_bytes());
+        self.bytes.extend(kind.to_ne_bytes());
+        self.bytes.extend(value);
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
+    }
+
+    /// An attribute made of attributes.
+    pub(super) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        let start = self.bytes.len();
+        self.put(kind | NESTED, &[]);
+        fill(self);
+        let len = u16::try_from(self.bytes.len() - start).unwrap_or(u16::MAX);
+        write_at(self.bytes, start, &len.to_ne_bytes());
+    }
+
+    /// Makes it whole.
+    pub(super) fn end(mut self) {
+        let len = u32::try_from(self.bytes.len() - self.start).unwrap_or(u32::MAX);
+        write_at(self.bytes, self.start, &len.to_ne_bytes());
+        self.is_whole = true;
+    }
+}
+
+impl Drop for Message<'_> {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            self.bytes.truncate(self.start);
+        }
+    }
+}
+
+fn write_at(bytes: &mut [u8], at: usize, value: &[u8]) {
+    if let Some(place) = bytes.get_mut(at..at + value.len()) {
+        place.copy_from_slice(value);
     }
 }
 
@@ -127,16 +202,26 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// In the network namespace of the calling thread.
+    /// To rtnetlink, in the network namespace of the calling thread.
     pub(super) fn open() -> io::Result<Self> {
-        let socket = socket(0, SocketFlags::CLOEXEC)?;
+        Self::open_to(ROUTE)
+    }
+
+    /// To another part of the kernel.
+    pub(super) fn open_to(protocol: Option<Protocol>) -> io::Result<Self> {
+        let socket = socket(protocol, 0, SocketFlags::CLOEXEC)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(5)))?;
         Ok(Self { socket, sequence: 0 })
     }
 
     /// Has the kernel do it.
     pub(super) fn ask(&mut self, request: Request) -> io::Result<()> {
-        self.answer(&Request { flags: request.flags | ACK, ..request }).map(|_nothing| ())
+        self.query(request).map(|_nothing| ())
+    }
+
+    /// Has the kernel answer it: the whole answer, for [`replies`].
+    pub(super) fn query(&mut self, request: Request) -> io::Result<Vec<u8>> {
+        self.answer(&Request { flags: request.flags | ACK, ..request })
     }
 
     /// Has the kernel list it: the whole answer, for [`replies`]. Asks again, at most eight times,
@@ -176,39 +261,41 @@ impl Requests {
 pub(super) fn events(groups: u32) -> io::Result<Ready> {
     /// Some thousand events.
     const BURST: usize = 1 << 20;
-    let socket = socket(groups, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
-    if set_socket_recv_buffer_size_force(&socket, BURST).is_err() {
-        set_socket_recv_buffer_size(&socket, BURST)?;
-    }
+    let socket = socket(ROUTE, groups, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    force_receive_buffer(&socket, BURST)?;
     Ready::new(socket)
 }
 
-const HEADER: usize = 16;
-const ALIGN: usize = 4;
-/// `NLM_F_REQUEST`.
-const REQUEST: u16 = 1;
-/// `NLM_F_ACK`.
-const ACK: u16 = 4;
-/// `NLM_F_DUMP_INTR`.
-const DUMP_INTERRUPTED: u16 = 0x10;
-/// `NLM_F_DUMP`.
-const DUMP: u16 = 0x300;
-/// `NLMSG_ERROR`.
-const ERROR: u16 = 2;
-/// `NLMSG_DONE`.
-const DONE: u16 = 3;
-/// `NLA_TYPE_MASK`.
-const ATTRIBUTE_TYPE: u16 = 0x3fff;
+/// A receive buffer of this many bytes; without `CAP_NET_ADMIN` of as many as the system allows.
+pub(super) fn force_receive_buffer(socket: &OwnedFd, bytes: usize) -> io::Result<()> {
+    if set_socket_recv_buffer_size_force(socket, bytes).is_err() {
+        set_socket_recv_buffer_size(socket, bytes)?;
+    }
+    Ok(())
+}
 
-fn socket(groups: u32, flags: SocketFlags) -> io::Result<OwnedFd> {
-    // Protocol 0 is NETLINK_ROUTE.
-    let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+/// A socket in the network namespace of the calling thread, for these groups (a mask, bit n-1 for group n).
+pub(super) fn socket(protocol: Option<Protocol>, groups: u32, flags: SocketFlags) -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
     rustix::net::bind(&socket, &SocketAddrNetlink::new(0, groups))?;
     Ok(socket)
 }
 
+const HEADER: usize = 16;
+const ALIGN: usize = 4;
+/// `NETLINK_ROUTE` is 0, which stands for itself.
+const ROUTE: Option<Protocol> = None;
+/// `NLM_F_ACK`.
+const ACK: u16 = 4;
+/// `NLM_F_DUMP_INTR`.
+const DUMP_INTERRUPTED: u16 = 0x10;
+/// `NLA_F_NESTED`.
+const NESTED: u16 = 0x8000;
+/// `NLA_TYPE_MASK`.
+const ATTRIBUTE_TYPE: u16 = 0x3fff;
+
 /// Both an error and the end of a dump carry an error number, negative, or zero for success.
-fn verdict(reply: &Reply<'_>) -> io::Result<()> {
+pub(super) fn verdict(reply: &Reply<'_>) -> io::Result<()> {
     match reply.body.first_chunk().copied().map(i32::from_ne_bytes) {
         Some(0) => Ok(()),
         Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
@@ -229,6 +316,27 @@ mod tests {
         assert_eq!((replies[0].kind, replies[0].flags, replies[0].sequence), (20, CREATE | REQUEST, 7));
         let attributes: Vec<_> = attributes(&replies[0].body[8..]).collect();
         assert_eq!(attributes, [(2, &[10, 0, 0, 1][..]), (11, &[112][..])]);
+    }
+
+    #[test]
+    fn a_message_is_written_whole_or_not_at_all_and_nests_have_their_length() {
+        let mut bytes = vec![7];
+        drop(Message::begin(&mut bytes, 20, 0, 1, &[0; 4]));
+        assert_eq!(bytes, [7]);
+        bytes.clear();
+        let mut message = Message::begin(&mut bytes, 20, MAKE, 9, &[2, 0, 0, 0]);
+        message.nest(1, |message| {
+            message.put(3, &[1, 2, 3]);
+            message.nest(4, |_| {});
+        });
+        message.put(5, &[4]);
+        message.end();
+        let reply = replies(&bytes).next().unwrap();
+        assert_eq!((reply.kind, reply.flags, reply.sequence, reply.port), (20, MAKE | REQUEST, 9, 0));
+        let outer: Vec<_> = attributes(&reply.body[4..]).collect();
+        assert_eq!((outer[0].0, outer[1]), (1, (5, &[4][..])));
+        assert_eq!(attributes(outer[0].1).collect::<Vec<_>>(), [(3, &[1, 2, 3][..]), (4, &[][..])]);
+        assert_eq!(bytes.len() % 4, 0);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What the safe socket libraries do not offer: a file descriptor that tokio watches, the address of
 //! a packet socket, and its options. All `unsafe` of this crate's sockets is here.
-#![expect(unsafe_code, reason = "tokio's AsyncFd, sockaddr_ll and SOL_PACKET options have no safe interface")]
+#![expect(
+    unsafe_code,
+    reason = "tokio's AsyncFd, sockaddr_ll and options of packet and netlink sockets have no safe interface"
+)]
 
 use carp_common::id::{IfIndex, Mac};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -134,6 +137,15 @@ pub fn join_mac(socket: &Socket, link: IfIndex, group: Mac) -> io::Result<()> {
         mr_address: [a, b, c, d, e, f, 0, 0],
     };
     set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, request)
+}
+
+/// Has the kernel answer a refused request with its header only, not with all of it.
+///
+/// # Errors
+/// The kernel's; before Linux 4.3 `ENOPROTOOPT`.
+pub fn cap_acknowledgements(netlink: BorrowedFd<'_>) -> io::Result<()> {
+    let on: c_int = 1;
+    set_option(netlink, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, on)
 }
 
 /// AF_PACKET, in the width of `sll_family`.

@@ -13,7 +13,7 @@ use super::kernel::{decompressed, files_below};
 
 /// What the lab's networks and the product's own choices take. What a kernel has built in, or does not have, is
 /// simply not found.
-const WANTED: [&str; 39] = [
+const WANTED: [&str; 41] = [
     "veth",
     "bridge",
     "br_netfilter",
@@ -40,6 +40,8 @@ const WANTED: [&str; 39] = [
     "nf_tables",
     "nf_conntrack",
     "nf_conntrack_netlink",
+    "nf_conntrack_ftp",
+    "nf_nat_ftp",
     "nft_ct",
     "nft_nat",
     "nft_masq",

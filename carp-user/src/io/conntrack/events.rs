@@ -1,0 +1,153 @@
+//! What happens in the table, as it happens.
+
+use super::number::GROUPS;
+use super::parse::{Message, messages};
+use super::{failed, open, port};
+use crate::io::error::Error;
+use crate::io::netlink::{DATAGRAM, force_receive_buffer};
+use crate::io::raw::Ready;
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{RecvFlags, SocketFlags};
+use socket2::{SockFilter, SockRef};
+use std::io;
+use std::os::fd::AsFd;
+
+/// Something from the socket of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation per event")]
+pub enum Item {
+    /// Something changed.
+    Message(Message),
+    /// Events were lost before this one: only a new look at the whole table tells what is in it. All that happens from
+    /// here on is told again.
+    Overrun,
+}
+
+/// How to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Bytes that may wait to be read. An event takes about one kilobyte there, whatever its length. Beyond that events
+    /// are lost, and [`Item::Overrun`] says so.
+    pub receive_buffer: usize,
+    /// Ports of sockets whose doing is not told: those of [`Injector::port`](super::Injector::port). The kernel leaves
+    /// it out, so it costs no wake-up. At most 64; more are told.
+    pub deaf_to: Vec<u32>,
+}
+
+impl Default for Listening {
+    fn default() -> Self {
+        Self { receive_buffer: 64 << 20, deaf_to: Vec::new() }
+    }
+}
+
+/// The events of flows and expectations of one network namespace. Flows that the kernel began to track while
+/// `nf_conntrack_events` was 0 have none.
+#[derive(Debug)]
+pub struct Events {
+    socket: Ready,
+    buffer: Vec<u8>,
+    /// Datagrams that can still be from before a loss; none without a loss.
+    stale: Option<usize>,
+    /// Datagrams that the receive buffer can hold.
+    room: usize,
+}
+
+impl Events {
+    /// Listens from now on, in the network namespace of the calling thread. Call it inside a tokio runtime with IO
+    /// enabled; outside of one it panics.
+    ///
+    /// # Errors
+    /// [`Error::Privilege`] without `CAP_NET_ADMIN`, [`Error::Unsupported`] without ctnetlink.
+    pub fn open(listening: &Listening) -> Result<Self, Error> {
+        let socket = open(0, SocketFlags::NONBLOCK)?;
+        let begin = move || -> io::Result<Self> {
+            force_receive_buffer(&socket, listening.receive_buffer)?;
+            // Deaf first, then a member: what comes before the filter is there would be told.
+            SockRef::from(&socket).attach_filter(&filter(&listening.deaf_to))?;
+            rustix::net::bind(&socket, &SocketAddrNetlink::new(port(&socket)?, GROUPS))?;
+            let room = rustix::net::sockopt::socket_recv_buffer_size(&socket)? / LEAST_OF_A_DATAGRAM + 1;
+            let socket = Ready::new(socket)?;
+            Ok(Self { socket, buffer: vec![0; DATAGRAM], stale: None, room })
+        };
+        begin().map_err(|source| failed("listening to conntrack events", source))
+    }
+
+    /// Waits until something has happened, and hands over all that waits, at most some thousand items, so that a flood
+    /// does not keep the caller from its other work. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// What the kernel says, but for losses.
+    pub async fn next(&mut self, take: &mut impl FnMut(Item)) -> io::Result<()> {
+        let Self { socket, buffer, stale, room } = self;
+        socket.read(|fd| read(fd, buffer, stale, *room, take)).await
+    }
+
+    /// Hands over what waits, as [`Events::next`], without waiting. False when there was nothing.
+    ///
+    /// # Errors
+    /// What the kernel says, but for losses.
+    pub fn waiting(&mut self, take: &mut impl FnMut(Item)) -> io::Result<bool> {
+        let Self { socket, buffer, stale, room } = self;
+        match read(socket.as_fd(), buffer, stale, *room, take) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Datagrams of one call; each is an event, or a few.
+const BATCH: usize = 1024;
+/// Bytes of the receive buffer that the kernel counts for the smallest datagram (`SKB_TRUESIZE`), or fewer.
+const LEAST_OF_A_DATAGRAM: usize = 512;
+
+/// Until the socket is empty or the batch is full. `WouldBlock` if there was nothing at all.
+fn read(
+    fd: impl AsFd,
+    buffer: &mut [u8],
+    stale: &mut Option<usize>,
+    room: usize,
+    take: &mut impl FnMut(Item),
+) -> io::Result<()> {
+    for count in 0..BATCH {
+        if *stale == Some(0) {
+            *stale = None;
+            take(Item::Overrun);
+        }
+        match rustix::net::recv(&fd, &mut *buffer, RecvFlags::empty()) {
+            Ok((len, _)) => {
+                messages(buffer.get(..len).unwrap_or_default())
+                    .for_each(|message| take(Item::Message(message)));
+                *stale = stale.map(|left| left.saturating_sub(1));
+            }
+            // The kernel says it once, and then loses all until the socket has been read empty.
+            Err(Errno::NOBUFS) => *stale = Some(room),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if stale.is_some() => *stale = Some(0),
+            Err(Errno::AGAIN) if count > 0 => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Classic BPF over a datagram: nothing if the header's port is one of these.
+fn filter(deaf_to: &[u32]) -> Vec<SockFilter> {
+    const LOAD_WORD: u16 = 0x20;
+    const EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const PORT: u32 = 12;
+    /// A jump is a byte.
+    const MOST: usize = 64;
+    let ports = deaf_to.get(..MOST).unwrap_or(deaf_to);
+    let count = u8::try_from(ports.len()).unwrap_or(u8::MAX);
+    let mut program = vec![SockFilter::new(LOAD_WORD, 0, 0, PORT)];
+    for (port, to_the_last) in ports.iter().zip((1..=count).rev()) {
+        // It loads as if the bytes were in the network's order.
+        program.push(SockFilter::new(EQUAL, to_the_last, 0, port.to_be()));
+    }
+    program.push(SockFilter::new(RETURN, 0, 0, u32::MAX));
+    program.push(SockFilter::new(RETURN, 0, 0, 0));
+    program
+}
