@@ -30,6 +30,21 @@ pub const MAX_RECORD: usize = 256;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u64);
 
+impl Version {
+    /// A take-over.
+    const TERM: u64 = 1 << 44;
+
+    /// The first version after a take-over.
+    pub const fn next_term(self) -> Self {
+        Self((self.0 / Self::TERM).saturating_add(1).saturating_mul(Self::TERM))
+    }
+
+    /// Of these take-overs, with the changes that `other` counts.
+    pub const fn with_count_of(self, other: Self) -> Self {
+        Self(self.0 - self.0 % Self::TERM + other.0 % Self::TERM)
+    }
+}
+
 /// Which of two nodes wrote a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Author {
@@ -292,4 +307,4 @@ fn expectation(mut bytes: Bytes<'_>) -> Result<Expectation, Malformed> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
