@@ -20,6 +20,7 @@ mod senders;
 pub mod status;
 mod succession;
 mod suspicion;
+pub mod sync;
 mod tally;
 mod tenure;
 mod together;

@@ -1,0 +1,82 @@
+//! What a session tells of itself.
+
+use super::{Link, Session};
+use crate::proto::sync::table::{Count, Stage, Tally};
+use carp_common::time::{Instant, Span};
+
+/// A session at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The connection.
+    pub link: LinkStatus,
+    /// Since when it is as it is.
+    pub since: Instant,
+    /// How long the oldest change has waited to be in the peer's kernel.
+    pub lag: Span,
+    /// How many of 4096 buckets differed when they were compared last; `None` while that is not known.
+    pub differing: Option<usize>,
+    /// The peer's table, while it comes.
+    pub bulk: Option<Progress>,
+    /// This node's table is being told.
+    pub telling: bool,
+    /// How many flows there are.
+    pub count: Count,
+    /// What was counted.
+    pub tally: Tally,
+    /// Flows of the peer that this node's kernel refused.
+    pub refused: u64,
+}
+
+/// How it stands with the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkStatus {
+    /// There is no connection.
+    Alone,
+    /// The peer has not said who it is.
+    Greeting,
+    /// There is one, with a node of this name.
+    Connected {
+        /// Its name.
+        peer: String,
+        /// Both have each other's table.
+        in_step: bool,
+    },
+}
+
+/// How far the peer's table has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Flows that have come.
+    pub got: u64,
+    /// Of how many, as far as the peer knew when it began.
+    pub of: u64,
+}
+
+impl Session {
+    /// For people. Walks over all flows.
+    pub fn status(&self, now: Instant) -> Status {
+        let up = match &self.link {
+            Link::Up(up) => Some(up),
+            Link::Down | Link::Greeting { .. } => None,
+        };
+        let link = match &self.link {
+            Link::Down => LinkStatus::Alone,
+            Link::Greeting { .. } => LinkStatus::Greeting,
+            Link::Up(up) => {
+                LinkStatus::Connected { peer: up.peer.clone(), in_step: self.table.stage() == Stage::InStep }
+            }
+        };
+        let progress = up.filter(|up| !up.into.is_done()).map(|up| up.into.progress());
+        Status {
+            link,
+            since: self.since,
+            lag: self.table.lag(now),
+            differing: up.and_then(|up| up.equality.differing()),
+            bulk: progress.map(|(got, of)| Progress { got, of }),
+            telling: up.is_some_and(|up| !up.out.is_done()),
+            count: self.table.count(),
+            tally: self.table.tally(),
+            refused: self.refused,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What is remembered of each flow: 32 bytes, in the order of their numbers.
+
+use crate::proto::sync::message::BUCKETS;
+use crate::proto::sync::record::Version;
+
+/// A flow that this node knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its number.
+    pub id: u64,
+    pub version: Version,
+    /// Number of its reply.
+    pub reply: u32,
+    /// When the peer was last told of it, or told this node, in seconds of the clock.
+    pub renewed: u32,
+    /// Where its record waits, or [`NOWHERE`].
+    pub pending: u32,
+    /// Number of what it contains.
+    pub content: u16,
+    /// State of TCP in the low half, incarnation in the high one.
+    pub tcp: u8,
+    flags: u8,
+}
+
+const _: () = assert!(size_of::<Entry>() == 32);
+
+/// No record waits.
+pub const NOWHERE: u32 = u32::MAX;
+
+/// This node wrote its version.
+pub const MINE: u8 = 1;
+/// It has ended, and the peer has not confirmed that it knows.
+pub const GONE: u8 = 2;
+/// It is an expectation.
+pub const EXPECTED: u8 = 4;
+/// The peer has it as well, or will once what was sent has arrived: the digest of its bucket takes it in.
+pub const SHARED: u8 = 8;
+/// Bit that tells whether the running dump has shown it.
+pub const SEEN: u8 = 16;
+/// The last dump did not show it.
+pub const MISSED: u8 = 32;
+/// The peer says that it has ended; it goes as soon as a dump shows its addresses.
+pub const DOOMED: u8 = 64;
+/// The peer may know of it, so it has to be told when it ends.
+pub const KNOWN: u8 = 128;
+
+impl Entry {
+    /// A new one, without a record that waits.
+    pub const fn new(id: u64) -> Self {
+        Self { id, version: Version(0), reply: 0, renewed: 0, pending: NOWHERE, content: 0, tcp: 0, flags: 0 }
+    }
+
+    /// Whether one of these flags is set.
+    pub const fn is(&self, flags: u8) -> bool {
+        self.flags & flags != 0
+    }
+
+    pub const fn set_seen(&mut self, seen: bool) {
+        self.set(SEEN, seen);
+    }
+
+    pub const fn set(&mut self, flag: u8, to: bool) {
+        if to {
+            self.flags |= flag;
+        } else {
+            self.flags &= !flag;
+        }
+    }
+
+    pub fn waits(&self) -> Option<u32> {
+        Some(self.pending).filter(|slot| *slot != NOWHERE)
+    }
+
+    pub const fn incarnation(&self) -> u8 {
+        self.tcp >> 4
+    }
+
+    pub const fn tcp_state(&self) -> u8 {
+        self.tcp & 15
+    }
+
+    pub const fn set_tcp(&mut self, state: u8, incarnation: u8) {
+        self.tcp = (state & 15) | (incarnation << 4);
+    }
+}
+
+/// All entries. A bucket is a sorted list: with 10^6 flows it has 244 entries.
+#[derive(Clone, Debug)]
+pub struct Store {
+    buckets: Vec<Vec<Entry>>,
+    count: usize,
+}
+
+impl Store {
+    pub fn new() -> Self {
+        Self { buckets: vec![Vec::new(); BUCKETS], count: 0 }
+    }
+
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn get(&self, id: u64) -> Option<&Entry> {
+        let bucket = &self.buckets[bucket(id)];
+        bucket.binary_search_by_key(&id, |entry| entry.id).ok().map(|at| &bucket[at])
+    }
+
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut Entry> {
+        let bucket = &mut self.buckets[bucket(id)];
+        bucket.binary_search_by_key(&id, |entry| entry.id).ok().map(|at| &mut bucket[at])
+    }
+
+    /// Puts it in place of one with its number, if there is one.
+    pub fn put(&mut self, entry: Entry) {
+        let bucket = &mut self.buckets[bucket(entry.id)];
+        match bucket.binary_search_by_key(&entry.id, |entry| entry.id) {
+            Ok(at) => bucket[at] = entry,
+            Err(at) => {
+                if bucket.len() == bucket.capacity() {
+                    // Doubling would leave a third of the memory unused.
+                    bucket.reserve_exact(8 + bucket.len() / 8);
+                }
+                bucket.insert(at, entry);
+                self.count += 1;
+            }
+        }
+    }
+
+    pub fn remove(&mut self, id: u64) -> Option<Entry> {
+        let bucket = &mut self.buckets[bucket(id)];
+        let at = bucket.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        self.count -= 1;
+        let entry = bucket.remove(at);
+        if bucket.capacity() > 16 + 2 * bucket.len() {
+            bucket.shrink_to(8 + bucket.len());
+        }
+        Some(entry)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.buckets.iter().flatten()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.buckets.iter_mut().flatten()
+    }
+}
+
+/// The bucket of a flow: the first twelve bits of its number.
+pub fn bucket(id: u64) -> usize {
+    usize::try_from(id >> (64 - BUCKETS.ilog2())).unwrap_or(0)
+}

@@ -1,0 +1,195 @@
+//! What a dump of the kernel's table shows: the contents that the peer is to be told, and what the kernel has not
+//! told of.
+
+use super::receiving::Told;
+use super::store::{DOOMED, EXPECTED, Entry, GONE, MINE, MISSED, SEEN, SHARED, bucket};
+use super::{Instruction, Lifetime, RENEW_AFTER, REPLICA_LIFETIME, Stage, Table, seconds};
+use crate::proto::flow::{Expectation, Flow, Key};
+use crate::proto::sync::message::{BUCKETS, Root};
+use crate::proto::sync::record::{Item, Version};
+use carp_common::time::Instant;
+
+/// What a dump is for; one dump can be for several things.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Purpose {
+    /// Flows that are not known, or have changed, are news: at the start, and after events were lost.
+    pub learn: bool,
+    /// The peer is told of all that it does not have.
+    pub tell: bool,
+    /// The peer is told again of flows that it has not heard of for [`RENEW_AFTER`].
+    pub renew: bool,
+    /// All flows become replicas: this node no longer serves.
+    pub retain: bool,
+    /// All replicas become flows of this node: it serves now.
+    pub release: bool,
+    /// The peer is told of all flows in these buckets, ascending.
+    pub buckets: Vec<u16>,
+}
+
+impl Purpose {
+    /// Whether there is any.
+    pub const fn is_any(&self) -> bool {
+        let Self { learn, tell, renew, retain, release, buckets } = self;
+        *learn || *tell || *renew || *retain || *release || !buckets.is_empty()
+    }
+
+    /// Whether it is about renewing and nothing else, for which there is time.
+    pub fn is_leisurely(&self) -> bool {
+        *self == Self { renew: true, ..Self::default() }
+    }
+
+    /// This and that.
+    pub fn and(&mut self, other: Self) {
+        self.learn |= other.learn;
+        self.tell |= other.tell;
+        self.renew |= other.renew;
+        self.retain |= other.retain;
+        self.release |= other.release;
+        self.buckets.extend(other.buckets);
+        self.buckets.sort_unstable();
+        self.buckets.dedup();
+    }
+}
+
+impl Table {
+    /// A dump begins.
+    pub fn dump_begins(&mut self) {
+        self.seen = !self.seen;
+        self.unsettled = false;
+    }
+
+    /// The dump shows a flow; what the kernel is to do with it.
+    pub fn dumped(&mut self, flow: &Flow, purpose: &Purpose, now: Instant) -> Option<Instruction> {
+        let id = self.identity.flow(&flow.key);
+        let told = self.told(flow);
+        let Some(mut entry) = self.store.get(id).copied() else {
+            if purpose.learn {
+                self.learn(id, told, flow, now);
+            }
+            // Else it has ended since, or its event is on the way.
+            return None;
+        };
+        entry.set_seen(self.seen);
+        entry.set(MISSED, false);
+        if entry.is(DOOMED) {
+            self.forget_entry(&mut entry);
+            return Some(Instruction::Remove(flow.key));
+        }
+        if entry.is(GONE) {
+            self.store.put(entry);
+            return None;
+        }
+        let before = Told::of(&entry);
+        if purpose.learn && self.owns(&entry) && told != before && !told.is_behind(before) {
+            self.tally.untold += 1;
+            self.store.put(entry);
+            self.local(super::News::Changed(flow), now);
+        } else {
+            if entry.waits().is_none() && self.is_due(&entry, purpose, now) {
+                self.tell_again(&mut entry, flow, now);
+            }
+            self.store.put(entry);
+        }
+        if purpose.retain {
+            return Some(Instruction::Inject(*flow, Lifetime::Replica));
+        }
+        (purpose.release && !entry.is(MINE)).then_some(Instruction::Inject(*flow, Lifetime::Protocol))
+    }
+
+    /// A flow that no event told of. A node that does not serve cannot know how old it is: whatever the peer
+    /// says is newer.
+    fn learn(&mut self, id: u64, told: Told, flow: &Flow, now: Instant) {
+        let Some((mut entry, _)) = self.entry(id) else { return };
+        told.put(&mut entry, 0);
+        entry.set(MINE, true);
+        entry.version = if self.serving { self.tick() } else { Version(0) };
+        self.enqueue(&mut entry, &Item::Flow(*flow), 0, now);
+        self.store.put(entry);
+    }
+
+    fn is_due(&self, entry: &Entry, purpose: &Purpose, now: Instant) -> bool {
+        if self.peer.stage == Stage::Away {
+            return false;
+        }
+        let is_old = || seconds(now).saturating_sub(entry.renewed) >= seconds(Instant::ZERO + RENEW_AFTER);
+        let wanted = || {
+            let bucket = u16::try_from(bucket(entry.id)).unwrap_or(0);
+            purpose.buckets.binary_search(&bucket).is_ok()
+        };
+        (purpose.tell && !entry.is(SHARED)) || wanted() || (purpose.renew && self.owns(entry) && is_old())
+    }
+
+    /// The record of a version that is known.
+    fn tell_again(&mut self, entry: &mut Entry, flow: &Flow, now: Instant) {
+        self.tally.renewed += u64::from(entry.is(SHARED));
+        self.enqueue(entry, &Item::Flow(*flow), entry.reply, now);
+    }
+
+    /// The dump shows an expectation.
+    pub fn dumped_expectation(&mut self, expectation: &Expectation, purpose: &Purpose, now: Instant) {
+        let key = Key { zone: expectation.master.zone, original: expectation.tuple };
+        let known = self.store.get(self.identity.expectation(&key)).copied();
+        let is_due = match known {
+            None => purpose.learn && self.serving,
+            Some(entry) => purpose.tell && !entry.is(GONE) && entry.waits().is_none() && self.owns(&entry),
+        };
+        if is_due {
+            self.local(super::News::Expected(expectation), now);
+        }
+    }
+
+    /// The dump is complete. What neither it nor an event has shown is missed; if the one before it did not show
+    /// it either, it has ended.
+    pub fn dump_ends(&mut self, purpose: &Purpose, now: Instant) {
+        let mut ended = Vec::new();
+        let (seen, oldest) =
+            (self.seen, seconds(now).saturating_sub(seconds(Instant::ZERO + REPLICA_LIFETIME)));
+        for entry in self.store.iter_mut() {
+            if entry.is(EXPECTED) {
+                if !entry.is(GONE) && entry.renewed < oldest {
+                    ended.push(entry.id);
+                }
+            } else if entry.is(SEEN) != seen && !entry.is(GONE) {
+                if entry.is(MISSED | DOOMED) {
+                    ended.push(entry.id);
+                } else {
+                    entry.set(MISSED, true);
+                    // When nothing is amiss the next dump will do.
+                    self.unsettled |= !purpose.is_leisurely();
+                }
+            }
+        }
+        for id in ended {
+            let Some(mut entry) = self.store.get(id).copied() else { continue };
+            self.tally.missed += u64::from(!entry.is(DOOMED | EXPECTED));
+            if entry.is(DOOMED | EXPECTED) {
+                self.forget_entry(&mut entry);
+            } else {
+                self.end(id, &Item::Lost(id), now);
+            }
+        }
+    }
+
+    /// Whether another dump is needed soon: for what is missed, doomed, or not told.
+    pub const fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// The digest of the whole table, with all batches of the peer up to `applied`.
+    pub const fn root(&self, applied: u64) -> Root {
+        self.digests.root(applied)
+    }
+
+    /// The digests of all buckets.
+    pub fn sums(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.digests.sums()
+    }
+
+    /// Whether the peer's digest of a bucket is another one; `applied` is the last batch of this node's that it
+    /// takes in.
+    pub fn differs(&self, bucket: u16, sum: u64, applied: u64) -> bool {
+        self.digests.differs(bucket, sum, applied)
+    }
+}
+
+const _: () = assert!(BUCKETS <= 1 << 16);
