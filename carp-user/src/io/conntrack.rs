@@ -11,6 +11,7 @@ mod injector;
 mod number;
 mod parse;
 mod settings;
+mod timeouts;
 
 pub use build::Unfit;
 pub use dump::{Dump, count, expectations};
@@ -18,6 +19,7 @@ pub use events::{Events, Item, Listening};
 pub use injector::{Injector, Order, Refusal};
 pub use parse::{Change, Message, News, messages};
 pub use settings::{Settings, probe, switch_events_on};
+pub use timeouts::Timeouts;
 
 use super::error::{CAP_NET_ADMIN, Error};
 use super::netlink::{Requests, socket};

@@ -101,13 +101,13 @@ pub(super) fn expect(bytes: &mut Vec<u8>, sequence: u32, expectation: &Expectati
     Ok(())
 }
 
-/// Has the kernel expect it no more; `ENOENT` if it does not.
-pub(super) fn withdraw(bytes: &mut Vec<u8>, sequence: u32, expectation: &Expectation) -> Result<(), Unfit> {
-    check_expectation(expectation)?;
-    let header = family_header(expectation.tuple.source);
+/// Has the kernel expect it no more, by zone and tuple; `ENOENT` if it does not.
+pub(super) fn withdraw(bytes: &mut Vec<u8>, sequence: u32, key: &Key) -> Result<(), Unfit> {
+    key.original.is_of_one_family().then_some(()).ok_or(Unfit::Families)?;
+    let header = family_header(key.original.source);
     let mut message = Message::begin(bytes, EXPECTATIONS | IPCTNL_MSG_EXP_DELETE, 0, sequence, &header);
-    put_direction(&mut message, CTA_EXPECT_TUPLE, &expectation.tuple, None);
-    put_zone(&mut message, CTA_EXPECT_ZONE, expectation.master.zone);
+    put_direction(&mut message, CTA_EXPECT_TUPLE, &key.original, None);
+    put_zone(&mut message, CTA_EXPECT_ZONE, key.zone);
     message.end();
     Ok(())
 }

@@ -27,8 +27,8 @@ pub enum Order<'a> {
     Delete(&'a Key),
     /// It waits for this. Its master must be there.
     Expect(&'a Expectation),
-    /// It does not wait for this.
-    Withdraw(&'a Expectation),
+    /// It does not wait for this: zone and tuple of an expectation.
+    Withdraw(&'a Key),
 }
 
 /// Why an order was not carried out.
@@ -74,7 +74,7 @@ enum Step<'a> {
     Update(&'a Flow),
     Delete(&'a Key),
     Expect(&'a Expectation),
-    Withdraw(&'a Expectation),
+    Withdraw(&'a Key),
 }
 
 impl Injector {
@@ -224,7 +224,7 @@ impl<'a> Order<'a> {
             }
             Self::Delete(key) => [Some(Step::Delete(key)), None],
             Self::Expect(expectation) => [Some(Step::Expect(expectation)), None],
-            Self::Withdraw(expectation) => [Some(Step::Withdraw(expectation)), None],
+            Self::Withdraw(key) => [Some(Step::Withdraw(key)), None],
         })
     }
 }
@@ -236,7 +236,7 @@ impl<'a> Step<'a> {
             Self::Update(flow) => build::update(bytes, sequence, flow, liberal),
             Self::Delete(key) => build::delete(bytes, sequence, key),
             Self::Expect(expectation) => build::expect(bytes, sequence, expectation),
-            Self::Withdraw(expectation) => build::withdraw(bytes, sequence, expectation),
+            Self::Withdraw(key) => build::withdraw(bytes, sequence, key),
         }
     }
 

@@ -67,7 +67,7 @@ pub fn switch_events_on() -> Result<bool, Error> {
         .map_err(|source| Error::kernel(format!("writing 1 to {}", file.display()), CAP_NET_ADMIN, source))
 }
 
-const FOLDER: &str = "/proc/sys/net/netfilter";
+pub(super) const FOLDER: &str = "/proc/sys/net/netfilter";
 
 /// One setting; without its file the kernel lacks the option.
 fn number(folder: &Path, name: &str, option: &'static str) -> Result<u32, Error> {

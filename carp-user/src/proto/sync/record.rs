@@ -111,7 +111,7 @@ impl Record {
             Item::Flow(flow) => put_flow(flow, mirrored, out),
             Item::Gone(key) | Item::Cancelled(key) => {
                 put_tuple(&key.original, out);
-                fields::put_zone(key.zone, out);
+                fields::put_zone(fields::ZONE, key.zone, 0, out);
             }
             Item::Expectation(expectation) => put_expectation(expectation, out),
             Item::Lost(number) => out.extend(number.to_be_bytes()),
@@ -223,7 +223,8 @@ fn put_flow(flow: &Flow, mirrored: bool, out: &mut Vec<u8>) {
     }
     out.extend(flow.status.to_be_bytes());
     out.extend(flow.timeout.to_be_bytes());
-    fields::put_zone(flow.key.zone, out);
+    fields::put_zone(fields::ZONE, flow.key.zone, 0, out);
+    fields::put_zone(fields::REPLY_ZONE, flow.reply_zone, flow.key.zone, out);
     if flow.mark != 0 {
         fields::put(fields::MARK, &[&flow.mark.to_be_bytes()], out);
     }
@@ -239,7 +240,7 @@ fn put_flow(flow: &Flow, mirrored: bool, out: &mut Vec<u8>) {
     if let Some(labels) = &flow.labels {
         fields::put(fields::LABELS, &[labels], out);
     }
-    fields::put_name(fields::HELPER, flow.helper.as_ref(), out);
+    fields::put_name(fields::HELPER, flow.helper.as_ref().map(<[u8; _]>::as_slice), out);
     for (tag, shift) in [fields::SHIFT_ORIGINAL, fields::SHIFT_REPLY].into_iter().zip(flow.sequence) {
         if let Some(SequenceShift { position, before, after }) = shift {
             fields::put(tag, &[&position.to_be_bytes(), &before.to_be_bytes(), &after.to_be_bytes()], out);
@@ -257,9 +258,9 @@ fn put_expectation(expectation: &Expectation, out: &mut Vec<u8>) {
     for number in [expectation.timeout, expectation.flags, expectation.class] {
         out.extend(number.to_be_bytes());
     }
-    fields::put_zone(expectation.master.zone, out);
+    fields::put_zone(fields::ZONE, expectation.master.zone, 0, out);
     fields::put_name(fields::HELPER, Some(&expectation.helper), out);
-    fields::put_name(fields::FUNCTION, expectation.function.as_ref(), out);
+    fields::put_name(fields::FUNCTION, expectation.function.as_ref().map(<[u8; _]>::as_slice), out);
     if let Some((tuple, direction)) = &expectation.nat {
         fields::put_tuple_field(fields::NAT, tuple, &direction.to_be_bytes(), out);
     }
@@ -270,9 +271,11 @@ fn flow(mut bytes: Bytes<'_>, mirrored: bool) -> Result<Flow, Malformed> {
     let reply = if mirrored { mirror(&original) } else { bytes.tuple()? };
     let (status, timeout) = (bytes.u32()?, bytes.u32()?);
     let fields = Fields::read(bytes)?;
+    let zone = fields.zone.unwrap_or(0);
     Ok(Flow {
-        key: Key { zone: fields.zone.unwrap_or(0), original },
+        key: Key { zone, original },
         reply,
+        reply_zone: fields.reply_zone.unwrap_or(zone),
         status,
         timeout,
         mark: fields.mark.unwrap_or(0),

@@ -1,6 +1,8 @@
 //! The fields behind the fixed part of a record: tag, length, value.
 
-use crate::proto::flow::{HELPER_LEN, LABELS_LEN, ProtocolState, Sctp, SequenceShift, Tcp, Tuple};
+use crate::proto::flow::{
+    FUNCTION_LEN, HELPER_LEN, LABELS_LEN, ProtocolState, Sctp, SequenceShift, Tcp, Tuple,
+};
 use crate::proto::sync::wire::{Bytes, Malformed, put_tuple};
 
 pub const ZONE: u8 = 1;
@@ -14,18 +16,20 @@ pub const SHIFT_REPLY: u8 = 8;
 pub const MASTER: u8 = 9;
 pub const FUNCTION: u8 = 10;
 pub const NAT: u8 = 11;
+pub const REPLY_ZONE: u8 = 12;
 
 /// Whatever fields a record has.
 #[derive(Default)]
 pub struct Fields {
     pub zone: Option<u16>,
+    pub reply_zone: Option<u16>,
     pub mark: Option<u32>,
     pub state: Option<ProtocolState>,
     pub labels: Option<[u8; LABELS_LEN]>,
     pub helper: Option<[u8; HELPER_LEN]>,
     pub sequence: [Option<SequenceShift>; 2],
     pub master: Option<Tuple>,
-    pub function: Option<[u8; HELPER_LEN]>,
+    pub function: Option<[u8; FUNCTION_LEN]>,
     pub nat: Option<(Tuple, u32)>,
 }
 
@@ -47,6 +51,7 @@ impl Fields {
     fn field(&mut self, tag: u8, value: &mut Bytes<'_>) -> Result<bool, Malformed> {
         match tag {
             ZONE => set(&mut self.zone, value.u16()?)?,
+            REPLY_ZONE => set(&mut self.reply_zone, value.u16()?)?,
             MARK => set(&mut self.mark, value.u32()?)?,
             TCP => {
                 let [state, scale @ .., a, b] = value.array::<5>()?;
@@ -78,8 +83,8 @@ fn of_field(error: Malformed) -> Malformed {
     if error == Malformed::Short { Malformed::Length } else { error }
 }
 
-fn name(value: &mut Bytes<'_>) -> Result<[u8; HELPER_LEN], Malformed> {
-    let mut name = [0; HELPER_LEN];
+fn name<const LEN: usize>(value: &mut Bytes<'_>) -> Result<[u8; LEN], Malformed> {
+    let mut name = [0; LEN];
     let bytes = value.take(value.0.len())?.0;
     name.get_mut(..bytes.len()).ok_or(Malformed::Length)?.copy_from_slice(bytes);
     Ok(name)
@@ -89,13 +94,14 @@ fn shift(value: &mut Bytes<'_>) -> Result<SequenceShift, Malformed> {
     Ok(SequenceShift { position: value.u32()?, before: value.i32()?, after: value.i32()? })
 }
 
-pub fn put_zone(zone: u16, out: &mut Vec<u8>) {
-    if zone != 0 {
-        put(ZONE, &[&zone.to_be_bytes()], out);
+/// A zone, unless it is the one that goes without saying.
+pub fn put_zone(tag: u8, zone: u16, usual: u16, out: &mut Vec<u8>) {
+    if zone != usual {
+        put(tag, &[&zone.to_be_bytes()], out);
     }
 }
 
-pub fn put_name(tag: u8, name: Option<&[u8; HELPER_LEN]>, out: &mut Vec<u8>) {
+pub fn put_name(tag: u8, name: Option<&[u8]>, out: &mut Vec<u8>) {
     let Some(name) = name else { return };
     let length = name.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     put(tag, &[&name[..length]], out);

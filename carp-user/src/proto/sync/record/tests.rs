@@ -1,5 +1,5 @@
 use super::*;
-use crate::proto::flow::{HELPER_LEN, LABELS_LEN};
+use crate::proto::flow::{FUNCTION_LEN, HELPER_LEN, LABELS_LEN};
 use proptest::option::of;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
@@ -46,24 +46,28 @@ pub(in crate::proto::sync) fn flow() -> BoxedStrategy<Flow> {
         [of(shift()), of(shift())],
         of(tuple()),
     );
-    (key(), of(tuple()), any::<[u32; 3]>(), state(), extras)
-        .prop_map(|(key, reply, [status, timeout, mark], state, (labels, helper, sequence, master))| Flow {
-            key,
-            reply: reply.unwrap_or_else(|| mirror(&key.original)),
-            status,
-            timeout,
-            mark,
-            state,
-            labels,
-            helper,
-            sequence,
-            master,
-        })
+    let replies = (of(tuple()), of(any::<u16>()));
+    (key(), replies, any::<[u32; 3]>(), state(), extras)
+        .prop_map(
+            |(key, (reply, zone), [status, timeout, mark], state, (labels, helper, sequence, master))| Flow {
+                key,
+                reply_zone: zone.unwrap_or(key.zone),
+                reply: reply.unwrap_or_else(|| mirror(&key.original)),
+                status,
+                timeout,
+                mark,
+                state,
+                labels,
+                helper,
+                sequence,
+                master,
+            },
+        )
         .boxed()
 }
 
 fn expectation() -> BoxedStrategy<Expectation> {
-    let names = (any::<[u8; HELPER_LEN]>(), of(any::<[u8; HELPER_LEN]>()));
+    let names = (any::<[u8; HELPER_LEN]>(), of(any::<[u8; FUNCTION_LEN]>()));
     (key(), [tuple(), tuple()], any::<[u32; 3]>(), names, of((tuple(), any::<u32>())))
         .prop_map(|(master, [tuple, mask], [timeout, flags, class], (helper, function), nat)| Expectation {
             master,
@@ -156,6 +160,7 @@ fn tcp(translated: bool) -> Flow {
     Flow {
         key: Key { zone: 0, original },
         reply,
+        reply_zone: 0,
         status: 0x18e,
         timeout: 432_000,
         mark: 0,

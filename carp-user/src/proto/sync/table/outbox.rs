@@ -95,6 +95,12 @@ impl Outbox {
         self.slots.get(index(number)).is_some_and(|slot| slot.stage == Stage::Queued)
     }
 
+    /// The record in a slot that was not sent.
+    pub fn queued_record(&self, number: u32) -> Option<&[u8]> {
+        let slot = self.slots.get(index(number)).filter(|slot| slot.stage == Stage::Queued)?;
+        Some(&slot.record)
+    }
+
     /// How many wait to be sent.
     pub fn waiting(&self) -> usize {
         self.queue.len() - self.cancelled

@@ -16,7 +16,7 @@ const FRESH: u32 = 60;
 pub(super) struct Told {
     reply: u32,
     content: u16,
-    tcp_state: u8,
+    pub(super) tcp_state: u8,
 }
 
 impl Told {

@@ -3,8 +3,8 @@
 use super::receiving::Told;
 use super::store::{DOOMED, EXPECTED, Entry, GONE, KNOWN, MINE, MISSED, NOWHERE};
 use super::{News, Stage, Table, seconds};
-use crate::proto::flow::{Expectation, Flow, Key};
-use crate::proto::sync::record::{Author, Item, Record, Version};
+use crate::proto::flow::{Expectation, Flow, Key, ProtocolState};
+use crate::proto::sync::record::{Author, Item, Record, Records, Version};
 use carp_common::time::Instant;
 
 impl Table {
@@ -22,7 +22,11 @@ impl Table {
     fn write(&mut self, flow: &Flow, began: bool, now: Instant) {
         let Some((mut entry, known)) = self.entry(self.identity.flow(&flow.key)) else { return };
         let is_known = known && !entry.is(GONE | DOOMED);
-        let told = self.told(flow);
+        let flow = &if is_known && !began { self.completed(&entry, flow) } else { *flow };
+        let mut told = self.told(flow);
+        if is_known && flow.state == ProtocolState::None {
+            told.tcp_state = Told::of(&entry).tcp_state;
+        }
         entry.set_seen(self.seen);
         entry.set(MISSED, false);
         if is_known && !began && told == Told::of(&entry) {
@@ -38,6 +42,18 @@ impl Table {
         entry.version = self.tick();
         self.enqueue(&mut entry, &Item::Flow(*flow), shared_reply, now);
         self.store.put(entry);
+    }
+
+    /// An event tells only what has changed; what waits to be sent of the same flow says the rest.
+    fn completed(&self, entry: &Entry, flow: &Flow) -> Flow {
+        let queued = entry.waits().and_then(|slot| self.outbox.queued_record(slot));
+        match queued.and_then(|bytes| Records::new(bytes).next()?.ok()).map(|record| record.item) {
+            Some(Item::Flow(mut known)) => {
+                known.learn(flow);
+                known
+            }
+            Some(Item::Gone(_) | Item::Expectation(_) | Item::Cancelled(_) | Item::Lost(_)) | None => *flow,
+        }
     }
 
     fn expect(&mut self, expectation: &Expectation, now: Instant) {
