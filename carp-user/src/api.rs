@@ -1,5 +1,9 @@
 //! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
 
+mod sync;
+
+pub use sync::Sync;
+
 use crate::io::bpf::{BUILD, Counters};
 use crate::proto::event::Command;
 use crate::proto::status::{HostStatus, NodeStatus};
@@ -41,6 +45,8 @@ pub enum Request {
         /// MASTER, or else BACKUP.
         master: bool,
     },
+    /// Have both nodes tell each other all their flows once more.
+    SyncFull,
 }
 
 /// What it is told.
@@ -93,6 +99,9 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
     /// Frames refused that belong to no virtual host, by reason.
     pub stray: BTreeMap<String, u64>,
+    /// Replication, if it is configured and the daemon answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<Sync>,
 }
 
 /// A virtual host.
@@ -224,6 +233,7 @@ impl Status {
             datapath: BTreeMap::new(),
             counters: BTreeMap::new(),
             stray: named(&node.stray),
+            sync: None,
         }
     }
 }
@@ -285,12 +295,12 @@ impl Request {
     pub const fn changes_something(&self) -> bool {
         match self {
             Self::Status => false,
-            Self::Demote { .. } | Self::Undemote { .. } | Self::Force { .. } => true,
+            Self::Demote { .. } | Self::Undemote { .. } | Self::Force { .. } | Self::SyncFull => true,
         }
     }
 
     /// As a command to the node. `host_of` finds a virtual host by interface and vhid. `None` for
-    /// a query.
+    /// a query, and for what is not the node's.
     ///
     /// # Errors
     /// In words, when the amount is out of range or there is no such virtual host.
@@ -299,7 +309,7 @@ impl Request {
         host_of: impl Fn(&str, u8) -> Option<crate::proto::event::HostId>,
     ) -> Result<Option<Command>, String> {
         match self {
-            Self::Status => Ok(None),
+            Self::Status | Self::SyncFull => Ok(None),
             Self::Demote { amount, .. } if !(1..=240).contains(&amount) => {
                 Err(format!("amount {amount} is out of range: give 1 to 240"))
             }

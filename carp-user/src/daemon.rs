@@ -1,19 +1,23 @@
 //! The loop: next event, `node.handle`, dispatch; nothing else.
 
-use crate::api::{Request, Response, Status};
+use crate::api::{Request, Response, Status, Sync};
 use crate::config::Config;
 use crate::io::address::Held;
 use crate::io::bpf::Counters;
 use crate::io::clock::{self, Alarm};
 use crate::io::ear::{HeardFrame, RefusedFrame};
 use crate::io::link::LinkFacts;
-use crate::proto::event::{Action, Event, HostId, HostSetup, Transition};
+use crate::proto::demote;
+use crate::proto::event::{Action, Command, Event, HostId, HostSetup, Transition};
 use crate::proto::node::Node;
+use crate::proto::sync::session::DEMOTION;
+use crate::replication::Replication;
 use crate::shells::Shells;
 use anyhow::Result;
 use carp_common::id::IfIndex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch::error::RecvError;
 
 /// Adverts read before time is looked at again: more than the ring holds, so a flood cannot keep
 /// the node from its own deadlines.
@@ -47,6 +51,7 @@ enum Woken {
     Refused(RefusedFrame),
     Call(crate::io::control::Call),
     Failures,
+    Replication,
     Alarm,
     Terminate,
     Hangup,
@@ -78,6 +83,10 @@ impl Daemon {
         let node = Node::new(setup, clock::now());
         let mut daemon =
             Self { config, hosts, node, shells, alarm, serving: BTreeSet::new(), unpublished: false };
+        // Who resumes a lease has lost no connection: its kernel has gone on.
+        if daemon.hosts.iter().all(|host| host.resume_until.is_none()) {
+            daemon.demote_for_replication();
+        }
         let links: Vec<_> = daemon.shells.links.snapshot().collect();
         let events: Vec<_> = links.into_iter().map(|(link, facts)| daemon.describe(link, facts)).collect();
         // All at one moment, so that virtual hosts that are alike are due together ever after.
@@ -123,6 +132,7 @@ impl Daemon {
                     let _ = answer.send(self.answer(request));
                 }
                 Woken::Failures => self.report_failures(),
+                Woken::Replication => self.demote_for_replication(),
                 Woken::Alarm => {}
                 Woken::Terminate => return Ok(None),
                 Woken::Hangup => match reread() {
@@ -154,6 +164,7 @@ impl Daemon {
             heard = shells.ear.heard() => heard.map(Woken::Heard).map_err(Into::into),
             Some(call) = shells.calls.recv() => Ok(Woken::Call(call)),
             Ok(()) = shells.applier.failures.changed() => Ok(Woken::Failures),
+            Ok(()) = demotion_changed(shells.replication.as_mut()) => Ok(Woken::Replication),
             refused = shells.refused.refused() => refused.map(Woken::Refused).map_err(Into::into),
         }
     }
@@ -183,6 +194,17 @@ impl Daemon {
 
     fn heard(&mut self, heard: &HeardFrame) {
         self.tell(Event::Frame { link: heard.link, at: heard.at, frame: &heard.bytes });
+    }
+
+    /// A node that does not have the peer's connections yet ranks lower.
+    fn demote_for_replication(&mut self) {
+        let Some(replication) = &mut self.shells.replication else { return };
+        let (name, amount) = (DEMOTION.to_owned(), demote::FACTOR);
+        let command = match replication.demotion.borrow_and_update().clone() {
+            Some(reason) => Command::Demote { name, amount, reason },
+            None => Command::Undemote { name },
+        };
+        self.tell(Event::Command(command));
     }
 
     fn report_failures(&mut self) {
@@ -277,6 +299,9 @@ impl Daemon {
             let vips = if self.serving.contains(&HostId(index)) { host.vips.clone() } else { Vec::new() };
             vips.into_iter().map(move |address| Held { link, address })
         };
+        if let Some(replication) = &self.shells.replication {
+            replication.set_serving(!self.serving.is_empty());
+        }
         let wanted: BTreeSet<Held> = (0..).zip(&self.hosts).flat_map(held).collect();
         self.shells.wanted.send_replace(wanted);
     }
@@ -292,6 +317,17 @@ impl Daemon {
     }
 
     fn answer(&mut self, request: Request) -> Response {
+        if request == Request::SyncFull {
+            return match &self.shells.replication {
+                Some(replication) => {
+                    replication.full();
+                    Response::Done
+                }
+                None => Response::Error {
+                    message: "this node replicates nothing: see [sync] in the configuration".to_owned(),
+                },
+            };
+        }
         let find = |interface: &str, vhid: u8| {
             let wanted = |host: &HostSetup| host.interface == interface && host.vhid.get() == vhid;
             let index = self.hosts.iter().position(wanted)?;
@@ -318,6 +354,8 @@ impl Daemon {
             (interface(link), mode.to_owned())
         });
         status.datapath = modes.collect::<BTreeMap<_, _>>();
+        let replication = self.shells.replication.as_ref();
+        status.sync = replication.map(|replication| Sync::of(&replication.state(), now));
         let counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();
         for (slot, host) in (0..).zip(&mut status.hosts) {
             host.datapath = counters.get(&slot).map(Counters::by_name).unwrap_or_default();
@@ -327,5 +365,13 @@ impl Daemon {
             status.counters = Counters::sum(counters.values()).by_name();
         }
         status
+    }
+}
+
+/// Never, where nothing is replicated.
+async fn demotion_changed(replication: Option<&mut Replication>) -> Result<(), RecvError> {
+    match replication {
+        Some(replication) => replication.demotion.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -7,4 +7,5 @@ pub mod config;
 pub mod daemon;
 pub mod io;
 pub mod proto;
+pub mod replication;
 pub mod shells;

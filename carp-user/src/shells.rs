@@ -1,7 +1,7 @@
 //! The shells of one daemon. What changes the machine is opened last and undone by itself on an
 //! error, so a failed start leaves the machine as it was; so does a clean stop.
 
-use crate::config::{Config, XdpMode};
+use crate::config::{Config, Sync, XdpMode};
 use crate::io::address::{Addresses, Applier, Held};
 use crate::io::advert::Sender;
 use crate::io::bpf::{self, Mode, Port, Rings};
@@ -16,6 +16,7 @@ use crate::io::marks::{Mark, Marks};
 use crate::io::privilege;
 use crate::io::shield::{self, Shield};
 use crate::proto::event::{HostId, Setup};
+use crate::replication::{Replication, Start};
 use anyhow::{Context, Result};
 use carp_common::id::{IfIndex, Vhid, virtual_mac};
 use std::collections::BTreeSet;
@@ -41,6 +42,8 @@ pub struct Shells {
     pub wanted: watch::Sender<BTreeSet<Held>>,
     /// Makes the kernel hold them.
     pub applier: Applier,
+    /// Tells the peer of connections, and the kernel of the peer's.
+    pub replication: Option<Replication>,
     memberships: Vec<Membership>,
     marks: Marks,
     instance: Instance,
@@ -60,7 +63,7 @@ impl Shells {
         let links = Links::open(&names, vips)?;
         let mut setup = config.setup(|name| links.index(name), seed)?;
         let instance = Instance::take(&config.node.name)?;
-        if setup.hosts.iter().any(|host| host.mode.signs_strictly()) {
+        if config.sync.is_some() || setup.hosts.iter().any(|host| host.mode.signs_strictly()) {
             setup.epoch = epoch::next(&instance)?;
         }
         for host in &setup.hosts {
@@ -83,9 +86,10 @@ impl Shells {
         let deaf: Vec<IfIndex> =
             if shield.is_some() { Vec::new() } else { link_set(&setup).into_iter().collect() };
         let listen = || Ok((Ear::open(adverts, &deaf)?, RefusedEar::open(samples)?));
-        let opened = listen().and_then(|ears| Ok((ears, start_applier(&setup, &left)?)));
+        let opened = listen()
+            .and_then(|ears| Ok((ears, replicate(config, setup.epoch)?, start_applier(&setup, &left)?)));
         match opened {
-            Ok(((ear, refused), (wanted, applier))) => {
+            Ok(((ear, refused), replication, (wanted, applier))) => {
                 remove_left(&config.node.name, &left, &setup, shield.is_some());
                 if let Err(error) = marks.settle() {
                     tracing::warn!(%error, "writing down what this daemon has");
@@ -99,6 +103,7 @@ impl Shells {
                     calls,
                     wanted,
                     applier,
+                    replication,
                     memberships,
                     marks,
                     instance,
@@ -114,7 +119,10 @@ impl Shells {
 
     /// Takes back everything: addresses first, then the datapath, then the rest.
     pub fn close(self) {
-        let Self { wanted, applier, shield, ear, refused, memberships, marks, instance, .. } = self;
+        let Self { wanted, applier, shield, ear, refused, memberships, marks, instance, replication, .. } =
+            self;
+        // Whatever the kernel has said by now goes out first.
+        drop(replication);
         drop(wanted);
         for failure in applier.finish() {
             tracing::warn!(address = %failure.held.address, error = %failure.error, "left behind");
@@ -125,6 +133,11 @@ impl Shells {
         marks.clear();
         drop(instance);
     }
+}
+
+fn replicate(config: &Config, epoch: u32) -> Result<Option<Replication>> {
+    let start = |sync: &Sync| Start { sync: sync.clone(), node: config.node.name.clone(), epoch };
+    config.sync.as_ref().map(|sync| Replication::start(start(sync))).transpose()
 }
 
 /// XDP on every link, unless it is off.

@@ -9,6 +9,7 @@ pub mod genkey;
 pub mod health;
 pub mod instance;
 pub mod status;
+pub mod sync;
 pub mod table;
 pub mod trace;
 pub mod view;
@@ -56,6 +57,8 @@ enum Verb {
     Demote(demote::Args),
     /// Lift a demotion of that name.
     Undemote(demote::UndemoteArgs),
+    /// Show or repeat the replication of tracked connections.
+    Sync(sync::Args),
     /// Make the key that the two nodes of a pair share.
     Genkey(genkey::Args),
     /// Remove what a killed carpd left on this machine.
@@ -74,6 +77,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Trace(args) => trace::run(&args, name),
         Verb::Demote(args) => demote::run(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
+        Verb::Sync(args) => sync::run(&args, name),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),
         Verb::Decode(args) => return decode::run(args),

@@ -62,6 +62,9 @@ pub fn render(view: &View) -> String {
         let _ =
             writeln!(text, "demoted by {}: {} ({}, {age})", demotion.amount, demotion.name, demotion.reason);
     }
+    if let Some(sync) = &status.sync {
+        let _ = writeln!(text, "{}", super::sync::line(sync));
+    }
     for host in &status.hosts {
         if let Some(strict) = host.strict_peers {
             let _ = writeln!(text, "{} migrates: {}", host.label(), migration(strict, &host.other_peers));

@@ -1,6 +1,8 @@
 //! The key of the sync link.
 
 use super::private::{self, first_line, from_hex};
+use crate::proto::sync::identity::Identity;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroize;
@@ -32,6 +34,15 @@ impl SyncKey {
         let mut key = Self([0; SYNC_KEY_LEN]);
         from_hex(first_line(content), &mut key.0).ok_or_else(|| Problem::NotAKey(path.into()))?;
         if key.0 == [0; SYNC_KEY_LEN] { Err(Problem::Zero(path.into())) } else { Ok(key) }
+    }
+
+    /// Makes the numbers of flows, which follow from the key and do not tell it.
+    pub fn identity(&self) -> Identity {
+        let digest: [u8; 32] =
+            Sha256::new().chain_update(b"carp sync: numbers of flows").chain_update(self.0).finalize().into();
+        let word =
+            |at| digest.as_chunks::<8>().0.get(at).map_or(0, |bytes: &[u8; 8]| u64::from_be_bytes(*bytes));
+        Identity::new([word(0), word(1)])
     }
 
     /// For whom must encrypt with it.

@@ -1,0 +1,145 @@
+//! Replication of tracked connections, beside the daemon's loop: a thread of its own, as its work comes in floods and
+//! waits for the kernel, and must never keep an advert waiting. What it decides is [`crate::proto::sync`]'s; this
+//! passes on what happens and does what is said.
+
+mod engine;
+
+use crate::config::Sync;
+use crate::io::conntrack::{self, Events, Injector, Listening};
+use crate::io::peer::{Peer, Place};
+use crate::proto::sync::session::Status;
+use anyhow::{Context, Result, anyhow};
+use engine::Engine;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use tokio::sync::watch;
+
+/// What replication is told; levels, not orders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    /// The node serves virtual hosts.
+    serving: bool,
+    /// Grows when somebody asks for everything once more.
+    full: u64,
+}
+
+/// What it tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It runs.
+    Running(Box<Status>),
+    /// It has ended, and why.
+    Ended(String),
+}
+
+/// The running thread. Dropping it ends it.
+#[derive(Debug)]
+pub struct Replication {
+    wanted: watch::Sender<Wanted>,
+    /// Why this node is to rank lower, while it is.
+    pub demotion: watch::Receiver<Option<String>>,
+    state: watch::Receiver<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a start needs to know.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Where the peer is.
+    pub sync: Sync,
+    /// Name of this node.
+    pub node: String,
+    /// Number of this start.
+    pub epoch: u32,
+}
+
+impl Replication {
+    /// Starts it, in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel cannot track connections or tell of them, with the option that it lacks; when the sync link or its
+    /// port is not to be had.
+    pub fn start(start: Start) -> Result<Self> {
+        let (wanted, told) = watch::channel(Wanted::default());
+        let (reports, outcome) = sync_channel(1);
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = runtime else { return };
+            runtime.block_on(async move {
+                match Engine::open(&start, told) {
+                    Ok((engine, ends)) => {
+                        let _ = reports.send(Ok(ends));
+                        engine.run().await;
+                    }
+                    Err(error) => {
+                        let _ = reports.send(Err(error));
+                    }
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("replication".to_owned()).spawn(run)?;
+        let (demotion, state) =
+            outcome.recv().map_err(|_| anyhow!("the thread of replication ended at its start"))??;
+        Ok(Self { wanted, demotion, state, thread: Some(thread) })
+    }
+
+    /// The node serves virtual hosts, or no longer does.
+    pub fn set_serving(&self, serving: bool) {
+        self.wanted.send_if_modified(|wanted| std::mem::replace(&mut wanted.serving, serving) != serving);
+    }
+
+    /// Has both nodes tell each other everything once more.
+    pub fn full(&self) {
+        self.wanted.send_modify(|wanted| wanted.full += 1);
+    }
+
+    /// How it is, a second old at most.
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+}
+
+impl Drop for Replication {
+    /// Waits for its end, which it comes to at once.
+    fn drop(&mut self) {
+        // The thread sees that nobody can want anything any more.
+        let (gone, _) = watch::channel(Wanted::default());
+        drop(std::mem::replace(&mut self.wanted, gone));
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// What the engine works with.
+struct Kernel {
+    events: Events,
+    injector: Injector,
+}
+
+/// Checks that the kernel can do it, and switches on what it has to tell.
+fn open_kernel() -> Result<(Kernel, conntrack::Settings)> {
+    let settings = conntrack::probe().context("replicating connections")?;
+    if conntrack::switch_events_on()? {
+        tracing::info!(
+            was = settings.events,
+            "net.netfilter.nf_conntrack_events is 1 now, so that no connection is missed"
+        );
+    }
+    if !settings.tcp_loose {
+        tracing::debug!("net.netfilter.nf_conntrack_tcp_loose is 0: only replicated connections live on");
+    }
+    let injector = Injector::open(true)?;
+    let events = Events::open(&Listening { deaf_to: vec![injector.port()], ..Listening::default() })?;
+    Ok((Kernel { events, injector }, settings))
+}
+
+/// Its end of the session's connection.
+fn open_peer(sync: &Sync) -> Peer {
+    let place = Place {
+        local: (sync.address, sync.port).into(),
+        peer: (sync.peer, sync.port).into(),
+        device: Some(sync.device.clone()),
+    };
+    Peer::open(place, sync.key.clone())
+}

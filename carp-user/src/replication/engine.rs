@@ -1,0 +1,288 @@
+//! The loop of replication.
+
+use super::{Kernel, Start, State, Wanted, open_kernel, open_peer};
+use crate::io::clock;
+use crate::io::conntrack::{Change, Dump, Item, News as Told, Order, Refusal, Timeouts, expectations};
+use crate::io::peer::{Happening, Peer};
+use crate::proto::flow::{Expectation, Flow, Key};
+use crate::proto::sync::session::{Action, Event, Session, Setup, Ticket};
+use crate::proto::sync::table::{Instruction, Lifetime, News, REPLICA_LIFETIME};
+use anyhow::Result;
+use carp_common::time::{Instant, Span};
+use std::collections::VecDeque;
+use tokio::sync::watch;
+
+/// How often its state is told anew: telling it walks over all flows.
+const TELL_EVERY: Span = Span::secs(1);
+
+/// What others see of it: the demotion, and its state.
+type Ends = (watch::Receiver<Option<String>>, watch::Receiver<State>);
+
+/// The session with everything around it.
+pub(super) struct Engine {
+    session: Session,
+    kernel: Kernel,
+    timeouts: Timeouts,
+    peer: Peer,
+    dump: Option<Dump>,
+    /// Reused for each part of a dump.
+    flows: Vec<Flow>,
+    /// What the kernel has said last; reused, too.
+    items: Vec<Item>,
+    /// What the kernel is to do next, in order.
+    instructions: Vec<Instruction>,
+    wanted: watch::Receiver<Wanted>,
+    full: u64,
+    demotion: watch::Sender<Option<String>>,
+    state: watch::Sender<State>,
+    tell_at: Instant,
+}
+
+/// What woke the loop.
+enum Woken {
+    Wanted,
+    Unwanted,
+    Peer(Happening),
+    Kernel,
+    Dump,
+    Time,
+}
+
+impl Engine {
+    /// Opens all of it. Call it inside a tokio runtime.
+    pub(super) fn open(start: &Start, wanted: watch::Receiver<Wanted>) -> Result<(Self, Ends)> {
+        let (kernel, settings) = open_kernel()?;
+        let peer = open_peer(&start.sync);
+        let now = clock::now();
+        let setup = Setup {
+            name: start.node.clone(),
+            epoch: start.epoch.into(),
+            limit: usize::try_from(settings.max)?,
+            identity: start.sync.key.identity(),
+        };
+        let (session, actions) = Session::new(setup, now);
+        let (demotion, demoted) = watch::channel(None);
+        let (state, told) = watch::channel(State::Running(Box::new(session.status(now))));
+        let mut engine = Self {
+            session,
+            kernel,
+            timeouts: Timeouts::read(),
+            peer,
+            dump: None,
+            flows: Vec::new(),
+            items: Vec::new(),
+            instructions: Vec::new(),
+            wanted,
+            full: 0,
+            demotion,
+            state,
+            tell_at: now,
+        };
+        engine.perform(actions);
+        Ok((engine, (demoted, told)))
+    }
+
+    /// Until nobody wants it any more, or the kernel fails it. A node that replicates nothing any more is demoted for
+    /// nothing, too.
+    pub(super) async fn run(mut self) {
+        if let Err(error) = self.serve().await {
+            tracing::error!(%error, "connections are not replicated any more: restart carpd");
+            self.demotion.send_replace(None);
+            self.state.send_replace(State::Ended(error.to_string()));
+        }
+    }
+
+    async fn serve(&mut self) -> Result<()> {
+        loop {
+            let woken = self.next().await?;
+            let now = clock::now();
+            match woken {
+                Woken::Unwanted => return Ok(()),
+                Woken::Wanted => self.obey(now),
+                Woken::Peer(Happening::Connected) => self.tell(Event::Connected, now),
+                Woken::Peer(Happening::Disconnected) => self.tell(Event::Disconnected, now),
+                Woken::Peer(Happening::Frame(frame)) => self.tell(Event::Received(&frame), now),
+                Woken::Kernel => self.listen(now),
+                Woken::Dump => self.read_dump(now),
+                Woken::Time => {}
+            }
+            if self.session.deadline() <= now {
+                self.tell(Event::Tick, now);
+            }
+            if self.tell_at <= now {
+                self.tell_at = now + TELL_EVERY;
+                self.state.send_replace(State::Running(Box::new(self.session.status(now))));
+            }
+        }
+    }
+
+    /// Whatever comes first; of several, any: no flood of one kind keeps out another.
+    async fn next(&mut self) -> Result<Woken> {
+        let due = self.session.deadline().min(self.tell_at).since(clock::now());
+        let dumps = self.dump.is_some() && self.session.wants_dump();
+        let mut take = |item| self.items.push(item);
+        tokio::select! {
+            changed = self.wanted.changed() => Ok(changed.map_or(Woken::Unwanted, |()| Woken::Wanted)),
+            event = self.peer.heard() => Ok(Woken::Peer(event)),
+            heard = self.kernel.events.next(&mut take) => {
+                heard.map(|()| Woken::Kernel).map_err(Into::into)
+            }
+            () = std::future::ready(()), if dumps => Ok(Woken::Dump),
+            () = tokio::time::sleep(due.std()) => Ok(Woken::Time),
+        }
+    }
+
+    fn obey(&mut self, now: Instant) {
+        let wanted = *self.wanted.borrow_and_update();
+        self.tell(Event::Serving(wanted.serving), now);
+        if std::mem::replace(&mut self.full, wanted.full) != wanted.full {
+            self.tell(Event::Full, now);
+        }
+    }
+
+    /// What the kernel has said.
+    fn listen(&mut self, now: Instant) {
+        let mut actions = Vec::new();
+        for item in self.items.drain(..) {
+            match item {
+                Item::Message(message) => told(&message.news, &mut |news| {
+                    self.session.handle(Event::Local(news), now, &mut actions);
+                }),
+                Item::Overrun => self.session.handle(Event::Overrun, now, &mut actions),
+            }
+        }
+        self.session.handle(Event::Drained, now, &mut actions);
+        self.perform(actions);
+    }
+
+    fn read_dump(&mut self, now: Instant) {
+        let Some(dump) = &mut self.dump else { return };
+        let ended = match dump.part(&mut self.flows) {
+            Ok(true) => None,
+            Ok(false) => Some(true),
+            Err(error) => {
+                tracing::debug!(%error, "reading the kernel's connections");
+                Some(false)
+            }
+        };
+        let flows = std::mem::take(&mut self.flows);
+        self.tell(Event::Dumped(&flows), now);
+        self.flows = flows;
+        let Some(complete) = ended else { return };
+        self.dump = None;
+        let listed = expectations();
+        if let Ok(expectations) = &listed {
+            self.tell(Event::DumpedExpectations(expectations), now);
+        }
+        self.tell(Event::DumpEnded { complete: complete && listed.is_ok() }, now);
+    }
+
+    fn tell(&mut self, event: Event<'_>, now: Instant) {
+        let mut actions = Vec::new();
+        self.session.handle(event, now, &mut actions);
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        let mut actions = VecDeque::from(actions);
+        loop {
+            let Some(action) = actions.pop_front() else { break };
+            match action {
+                Action::Send(frame) => self.peer.send(frame),
+                Action::Kernel(instruction) => self.instructions.push(self.timed(instruction)),
+                Action::Apply(ticket) => actions.extend(self.apply(Some(ticket))),
+                Action::StartDump => self.start_dump(),
+                Action::Disconnect => self.peer.disconnect(),
+                Action::Demote { reason } => {
+                    self.demotion.send_if_modified(|demotion| {
+                        demotion.replace(reason.clone()).as_ref() != Some(&reason)
+                    });
+                }
+                Action::Undemote => {
+                    self.demotion.send_if_modified(|demotion| demotion.take().is_some());
+                }
+                Action::Warn(notice) => tracing::warn!("sync: {notice}"),
+            }
+            if actions.is_empty() && !self.instructions.is_empty() {
+                actions.extend(self.apply(None));
+            }
+        }
+    }
+
+    /// With the lifetime that it is to have here.
+    fn timed(&self, mut instruction: Instruction) -> Instruction {
+        if let Instruction::Inject(flow, lifetime) = &mut instruction {
+            flow.timeout = match lifetime {
+                Lifetime::Replica => seconds(REPLICA_LIFETIME),
+                Lifetime::Protocol => self.timeouts.of(flow),
+            };
+        }
+        instruction
+    }
+
+    fn start_dump(&mut self) {
+        match Dump::start(None) {
+            Ok(dump) => self.dump = Some(dump),
+            Err(error) => {
+                tracing::warn!(%error, "reading the kernel's connections");
+                self.tell(Event::DumpEnded { complete: false }, clock::now());
+            }
+        }
+    }
+
+    /// Has the kernel do what is collected, and tells the session.
+    fn apply(&mut self, ticket: Option<Ticket>) -> Vec<Action> {
+        let mut refused = Vec::new();
+        let orders: Vec<Order<'_>> = self.instructions.iter().map(order).collect();
+        let instructions = &self.instructions;
+        let mut note = |index: usize, refusal: Refusal| {
+            let Some(instruction) = instructions.get(index) else { return };
+            tracing::debug!(?instruction, ?refusal, "the kernel refused");
+            refused.extend(key(instruction));
+        };
+        if let Err(error) = self.kernel.injector.carry_out(&orders, &mut note) {
+            tracing::warn!(%error, "writing connections into the kernel's table");
+        }
+        drop(orders);
+        self.instructions.clear();
+        let mut actions = Vec::new();
+        if let Some(ticket) = ticket {
+            self.session.handle(Event::Applied(ticket, &refused), clock::now(), &mut actions);
+        }
+        actions
+    }
+}
+
+/// What the kernel says, in the session's words.
+fn told(news: &Told, tell: &mut impl FnMut(News<'_>)) {
+    tell(match news {
+        Told::Flow(Change::New, flow) => News::Began(flow),
+        Told::Flow(Change::Updated, flow) => News::Changed(flow),
+        Told::Flow(Change::Destroyed, flow) => News::Ended(&flow.key),
+        Told::Expectation(Change::New | Change::Updated, expectation) => News::Expected(expectation),
+        Told::Expectation(Change::Destroyed, Expectation { master, tuple, .. }) => {
+            return tell(News::Cancelled(&Key { zone: master.zone, original: *tuple }));
+        }
+    });
+}
+
+fn order(instruction: &Instruction) -> Order<'_> {
+    match instruction {
+        Instruction::Inject(flow, _) => Order::Make(flow),
+        Instruction::Remove(key) => Order::Delete(key),
+        Instruction::Expect(expectation) => Order::Expect(expectation),
+        Instruction::Cancel(expectation) => Order::Withdraw(expectation),
+    }
+}
+
+/// Whose flow was refused.
+fn key(instruction: &Instruction) -> Option<Key> {
+    match instruction {
+        Instruction::Inject(flow, _) => Some(flow.key),
+        Instruction::Remove(_) | Instruction::Expect(_) | Instruction::Cancel(_) => None,
+    }
+}
+
+fn seconds(span: Span) -> u32 {
+    u32::try_from(span.as_nanos() / Span::secs(1).as_nanos()).unwrap_or(u32::MAX)
+}
