@@ -16,6 +16,7 @@ pub mod leftovers;
 pub mod link;
 pub mod marks;
 mod netlink;
+pub mod peer;
 pub mod privilege;
 pub mod raw;
 pub mod readers;
