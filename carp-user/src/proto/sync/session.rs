@@ -212,6 +212,8 @@ impl Session {
     }
 
     fn connected(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        // A new connection is the end of the one before, whether that was told or not.
+        self.disconnected(now);
         self.connection += 1;
         self.link = Link::Greeting { heard: now };
         self.since = now;
