@@ -185,8 +185,7 @@ impl Engine {
 
     fn perform(&mut self, actions: Vec<Action>) {
         let mut actions = VecDeque::from(actions);
-        loop {
-            let Some(action) = actions.pop_front() else { break };
+        while let Some(action) = actions.pop_front() {
             match action {
                 Action::Send(frame) => self.peer.send(frame),
                 Action::Kernel(instruction) => self.instructions.push(self.timed(instruction)),

@@ -86,6 +86,7 @@ pub enum Event<'a> {
 
 /// What is to be done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most actions of a busy session are instructions")]
 pub enum Action {
     /// Send this frame.
     Send(Vec<u8>),
