@@ -99,7 +99,7 @@ fn replicating() -> Result<Duo> {
 }
 
 fn firewalls(duo: &Duo) -> Result<()> {
-    duo.pair.gateways.iter().try_for_each(|gateway| firewall(gateway))
+    duo.pair.gateways.iter().try_for_each(firewall)
 }
 
 fn firewall(gateway: &Namespace) -> Result<()> {
