@@ -26,7 +26,7 @@ use super::netlink::{Requests, socket};
 use rustix::net::SocketFlags;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 #[cfg(test)]
 mod tests;
@@ -42,7 +42,7 @@ fn requests() -> Result<Requests, Error> {
 }
 
 /// The number that the kernel gave a socket: what it causes carries it.
-fn port(socket: &OwnedFd) -> io::Result<u32> {
+fn port(socket: impl AsFd) -> io::Result<u32> {
     let address = rustix::net::getsockname(socket)?;
     let address = SocketAddrNetlink::try_from(address)?;
     Ok(address.pid())

@@ -109,22 +109,23 @@ impl<'a> Message<'a> {
     /// A request of this type, with these flags besides the usual one, and this family header.
     pub(super) fn begin(bytes: &'a mut Vec<u8>, kind: u16, flags: u16, sequence: u32, header: &[u8]) -> Self {
         let start = bytes.len();
-        bytes.extend([0; 4]);
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend((flags | REQUEST).to_ne_bytes());
-        bytes.extend(sequence.to_ne_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(header);
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(&(flags | REQUEST).to_ne_bytes());
+        bytes.extend_from_slice(&sequence.to_ne_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(header);
         Self { bytes, start, is_whole: false }
     }
 
     /// One more attribute, of at most a few dozen bytes.
     pub(super) fn put(&mut self, kind: u16, value: &[u8]) {
         let len = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
-        self.bytes.extend(len.to_ne_bytes());
-        self.bytes.extend(kind.to_ne_bytes());
-        self.bytes.extend(value);
-        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
+        let ([a, b], [c, d]) = (len.to_ne_bytes(), kind.to_ne_bytes());
+        self.bytes.extend_from_slice(&[a, b, c, d]);
+        self.bytes.extend_from_slice(value);
+        let padding = value.len().next_multiple_of(ALIGN) - value.len();
+        self.bytes.extend_from_slice([0; ALIGN].get(..padding).unwrap_or_default());
     }
 
     /// An attribute made of attributes.

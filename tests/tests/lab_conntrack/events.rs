@@ -115,6 +115,24 @@ fn our_own_doing_is_told_apart_or_not_told_at_all() -> Result<()> {
 }
 
 #[test]
+fn a_listener_that_pauses_hears_nothing_and_then_goes_on() -> Result<()> {
+    let lab = Lab::new(Purpose::Test)?;
+    let host = lab.namespace("a")?;
+    tell_all(&host)?;
+    let runtime = runtime()?;
+    let mut events = listen(&host, &runtime, &Listening::default())?;
+    let flow = |port| plain("10.0.0.1", "10.0.0.2", 17, ports(port, 53));
+    for (port, on) in [(1, true), (2, false), (3, true)] {
+        events.listen(on)?;
+        make(&host, &[flow(port)])?;
+    }
+    let ((), all) = told(&mut events, "two flows", |items| (items.len() >= 2).then_some(()))?;
+    let heard: Vec<_> = all.iter().filter_map(flow_news).map(|(_, _, flow)| flow.key.original.ids).collect();
+    assert_eq!(heard, [ports(1, 53), ports(3, 53)]);
+    Ok(())
+}
+
+#[test]
 fn a_loss_is_said_once_it_is_over_and_what_comes_then_is_told() -> Result<()> {
     let lab = Lab::new(Purpose::Test)?;
     let host = lab.namespace("a")?;

@@ -1,17 +1,21 @@
 //! What it is for: connections go on over a gateway that has never seen them, and over one that has seen them long ago.
 
-use crate::paths::{CLIENT, OUTSIDE, Paths, STRICT, invalid};
-use crate::table::{assert_same, flow_of, flows, make, order};
+use crate::paths::{CLIENT, OUTSIDE, Paths, SERVER, STRICT, invalid};
+use crate::table::{assert_same, flow_of, flows, make, order, plain, ports};
 use crate::talk::Talk;
 use anyhow::Result;
+use carp_common::time::Span;
+use carp_tests::lab::clock;
 use carp_user::io::conntrack::Order;
-use carp_user::proto::flow::{Flow, ProtocolState, tcp_flag};
+use carp_user::proto::flow::{Flow, ProtocolState, status, tcp_flag};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const GRE: u8 = 47;
 /// Several retransmissions.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Until nobody can be said to answer.
@@ -115,6 +119,29 @@ fn the_server_can_speak_first_over_the_other_gateway_by_udp() -> Result<()> {
         make(b, &[flow_of(a, UDP, CLIENT[family])?])?;
         server.send_to(b"more", outside)?;
         assert_eq!(client.recv_from(&mut bytes)?, (4, target));
+    }
+    Ok(())
+}
+
+#[test]
+fn an_entry_of_gre_outlives_its_next_packet_only_with_a_fixed_timeout() -> Result<()> {
+    let paths = Paths::new(STRICT)?;
+    let [_, b] = &paths.gateways;
+    paths.lead_over(1)?;
+    let socket = paths
+        .client
+        .enter(|| Ok(Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(i32::from(GRE))))?))?;
+    let mut flow = plain(CLIENT[0], SERVER[0], GRE, ports(0, 0));
+    flow.reply.destination = OUTSIDE[0].parse()?;
+    flow.status |= status::SEEN_REPLY | status::ASSURED | status::SOURCE_NAT;
+    for (fixed, stays) in [(0, false), (status::FIXED_TIMEOUT, true)] {
+        flow.status |= fixed;
+        assert_eq!(order(b, &[Order::Replace(&flow)])?, []);
+        let target = SockAddr::from(SocketAddr::new(SERVER[0].parse()?, 0));
+        socket.send_to(&[0, 0, 8, 0, 0, 0, 0, 0], &target)?;
+        clock::sleep(Span::millis(100));
+        let is_there = flows(b)?.iter().any(|there| there.key == flow.key && there.timeout > 200);
+        assert_eq!(is_there, stays);
     }
     Ok(())
 }

@@ -7,6 +7,8 @@
 //!   which is left out.
 //! - Bits of the status only ever get set, and taking away `SEEN_REPLY` or `ASSURED` is refused with `EBUSY`; so is a
 //!   status that differs in `CONFIRMED` or `EXPECTED`. A new entry is `EXPECTED` only once its master is known.
+//! - The tracker of GRE learns its timeouts from the packet that begins a flow. An entry that was made here has none, so
+//!   its next packet ends it; only `FIXED_TIMEOUT` keeps it, whose time then cannot be changed (`EPERM`), only replaced.
 
 use super::number::*;
 use crate::io::netlink::{AF_INET, AF_INET6, MAKE, Message};

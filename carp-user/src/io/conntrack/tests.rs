@@ -2,6 +2,7 @@
 
 use super::build::{self, Unfit};
 use super::{Change, Message, News, messages};
+use crate::io::clock::now;
 use crate::proto::flow::{
     Expectation, Flow, ICMP, ICMPV6, Ids, Key, ProtocolState, Sctp, SequenceShift, Tcp, Tuple, status,
 };
@@ -145,29 +146,43 @@ proptest! {
     }
 }
 
+/// Printed and not judged: `cargo test --release -p carp-user --lib costs -- --nocapture`.
+#[test]
+fn what_a_message_costs() {
+    const ROUNDS: u32 = 10_000;
+    let tcp = ProtocolState::Tcp(Tcp { state: 3, scale: [7, 7], flags: [3, 3] });
+    let (mut flow, mut bytes) = (udp(), Vec::new());
+    (flow.state, flow.mark, flow.key.original.protocol, flow.reply.protocol) = (tcp, 1, 6, 6);
+    flow.reply.destination = [10, 0, 0, 9].into();
+    let measure = |what: &str, mut work: Box<dyn FnMut()>| {
+        // The best of some: others use the machine, too.
+        let best = (0..30).map(|_| {
+            let begun = now();
+            (0..ROUNDS).for_each(|_| work());
+            now().since(begun).as_nanos() / u64::from(ROUNDS)
+        });
+        println!("{what} {} ns", best.min().unwrap());
+    };
+    build::create(&mut bytes, 1, &flow, true).unwrap();
+    println!("a message of {} bytes, a flow of {}", bytes.len(), size_of::<Flow>());
+    let message = bytes.clone();
+    let parse = move || {
+        let first = messages(std::hint::black_box(&message)).next();
+        assert!(std::hint::black_box(first).is_some());
+    };
+    measure("parse", Box::new(parse));
+    measure(
+        "build",
+        Box::new(move || {
+            bytes.clear();
+            build::create(&mut bytes, 1, std::hint::black_box(&flow), true).unwrap();
+        }),
+    );
+}
+
 #[test]
 fn what_no_kernel_can_hold_is_refused_and_nothing_is_written() {
-    let ports = |source, destination| Ids::Ports { source, destination };
-    let tuple = |source: [u8; 4], destination: [u8; 4], ids| Tuple {
-        source: source.into(),
-        destination: destination.into(),
-        protocol: 17,
-        ids,
-    };
-    let original = tuple([10, 0, 0, 1], [10, 0, 0, 2], ports(1, 2));
-    let good = Flow {
-        key: Key { zone: 0, original },
-        reply: original.inverse().unwrap(),
-        reply_zone: 0,
-        status: status::CONFIRMED,
-        timeout: 30,
-        mark: 0,
-        state: ProtocolState::None,
-        labels: None,
-        helper: None,
-        sequence: [None; 2],
-        master: None,
-    };
+    let good = udp();
     let v6 = IpAddr::from([1; 16]);
     type Spoil = fn(&mut Flow, IpAddr);
     let cases: [(Unfit, Spoil); 5] = [
@@ -190,4 +205,26 @@ fn what_no_kernel_can_hold_is_refused_and_nothing_is_written() {
     assert_eq!(bytes, [1, 2, 3, 4]);
     assert_eq!(build::create(&mut bytes, 1, &good, false), Ok(()));
     assert!(bytes.len() > 4);
+}
+
+fn udp() -> Flow {
+    let original = Tuple {
+        source: [10, 0, 0, 1].into(),
+        destination: [10, 0, 0, 2].into(),
+        protocol: 17,
+        ids: Ids::Ports { source: 1, destination: 2 },
+    };
+    Flow {
+        key: Key { zone: 0, original },
+        reply: original.inverse().unwrap(),
+        reply_zone: 0,
+        status: status::CONFIRMED,
+        timeout: 30,
+        mark: 0,
+        state: ProtocolState::None,
+        labels: None,
+        helper: None,
+        sequence: [None; 2],
+        master: None,
+    }
 }
