@@ -1,4 +1,4 @@
-//! The benchmarks: what the datapath takes, next to what it must take at most. Namespaces only: nothing
+//! The benchmarks: what the datapath and replication take, next to what they must take at most. Namespaces only: nothing
 //! of this machine's own network is touched, and all is gone at the end.
 
 mod adverts;
@@ -17,6 +17,7 @@ mod size;
 mod stages;
 mod streams;
 mod switching;
+mod sync;
 
 use anyhow::{Context, Result};
 use carp_common::time::Span;
@@ -37,6 +38,25 @@ struct Args {
 enum What {
     /// The XDP and tc programs, and a gateway with them
     Datapath(Datapath),
+    /// Replication of tracked connections
+    Sync(Sync),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Exit codes: 0 every must is met; 1 otherwise.")]
+struct Sync {
+    /// Bursts of new connections, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    runs: usize,
+    /// Connections of a whole table
+    #[arg(long, value_name = "N", default_value_t = 500_000)]
+    flows: u32,
+    /// Write the measurements to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// As few connections as will do to see that everything works; no must is looked at
+    #[arg(long)]
+    brief: bool,
 }
 
 #[derive(clap::Args)]
@@ -123,8 +143,11 @@ impl Effort {
 }
 
 fn main() -> ExitCode {
-    let What::Datapath(args) = Args::parse().what;
-    match run(&args) {
+    let done = match Args::parse().what {
+        What::Datapath(args) => datapath(&args),
+        What::Sync(args) => sync(&args),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -133,30 +156,61 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Datapath) -> Result<ExitCode> {
-    if let Some(file) = &args.json {
-        // Better said now than after the measuring.
-        std::fs::File::create(file).with_context(|| format!("writing {}", file.display()))?;
-    }
+fn datapath(args: &Datapath) -> Result<ExitCode> {
+    let json = Json::make(args.json.as_ref(), args.brief)?;
     let effort = Effort::new(args);
     let mut all = Vec::new();
     for part in Part::value_variants() {
         if args.only.is_empty() || args.only.contains(part) {
-            let mut rows = part.measure(&effort)?;
-            if args.brief {
-                rows.iter_mut().for_each(|row| row.must = None);
-            }
-            print!("{}", report::table(part.title(), &rows));
-            all.extend(rows);
+            all.extend(json.show(part.title(), part.measure(&effort)?));
         }
     }
-    if let Some(file) = &args.json {
-        std::fs::write(file, report::json(&all)).with_context(|| format!("writing {}", file.display()))?;
+    json.end(&all)
+}
+
+fn sync(args: &Sync) -> Result<ExitCode> {
+    let json = Json::make(args.json.as_ref(), args.brief)?;
+    let effort = match args.brief {
+        false => sync::Effort { table: args.flows, burst: 100_000, runs: args.runs.max(1) },
+        true => sync::Effort { table: 2_000, burst: 1_000, runs: 1 },
+    };
+    let all = json.show("Replication: flows from one kernel to another's", sync::measure(&effort)?);
+    json.end(&all)
+}
+
+/// Where the numbers go.
+struct Json<'a> {
+    file: Option<&'a PathBuf>,
+    brief: bool,
+}
+
+impl<'a> Json<'a> {
+    fn make(file: Option<&'a PathBuf>, brief: bool) -> Result<Self> {
+        if let Some(file) = file {
+            // Better said now than after the measuring.
+            std::fs::File::create(file).with_context(|| format!("writing {}", file.display()))?;
+        }
+        Ok(Self { file, brief })
     }
-    let count = |wanted| all.iter().filter(|row: &&Row| row.verdict() == wanted).count();
-    let failed = count(Verdict::Fail);
-    println!("\n{} musts met, {failed} missed, {} absent", count(Verdict::Pass), count(Verdict::Absent));
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+
+    /// Prints rows under a title. In brief nothing is judged.
+    fn show(&self, title: &str, mut rows: Vec<Row>) -> Vec<Row> {
+        if self.brief {
+            rows.iter_mut().for_each(|row| row.must = None);
+        }
+        print!("{}", report::table(title, &rows));
+        rows
+    }
+
+    fn end(&self, all: &[Row]) -> Result<ExitCode> {
+        if let Some(file) = self.file {
+            std::fs::write(file, report::json(all)).with_context(|| format!("writing {}", file.display()))?;
+        }
+        let count = |wanted| all.iter().filter(|row: &&Row| row.verdict() == wanted).count();
+        let failed = count(Verdict::Fail);
+        println!("\n{} musts met, {failed} missed, {} absent", count(Verdict::Pass), count(Verdict::Absent));
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
 }
 
 impl Part {

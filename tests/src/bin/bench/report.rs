@@ -37,6 +37,12 @@ pub enum Unit {
     Millis,
     /// Things.
     Count,
+    /// Thousands of things a second.
+    Kilo,
+    /// Microseconds.
+    Micros,
+    /// Bytes.
+    Bytes,
 }
 
 /// A limit, in thousandths of the row's unit.
@@ -152,12 +158,16 @@ impl Unit {
             Self::Percent => "%",
             Self::Millis => "ms",
             Self::Count => "",
+            Self::Kilo => "k/s",
+            Self::Micros => "us",
+            Self::Bytes => "B",
         }
     }
 
     const fn decimals(self) -> usize {
         match self {
-            Self::Nanos | Self::Count => 0,
+            Self::Nanos | Self::Count | Self::Bytes => 0,
+            Self::Kilo | Self::Micros => 1,
             Self::Times | Self::Mpps | Self::Gbps | Self::Percent | Self::Millis => 2,
         }
     }
