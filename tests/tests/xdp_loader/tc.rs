@@ -1,11 +1,12 @@
 //! At tc, beside somebody else's XDP program.
 
-use crate::place::{Instance, at_tc, configure, open, port, program_on, within};
+use crate::place::{Instance, Leaving, at_tc, configure, open, port, program_on, within};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, loaded_links, tc};
 use carp_common::map::Window;
 use carp_tests::lab::age_build;
 use carp_tests::lab::kernel::has_tcx;
 use carp_user::io::bpf::{Attached, INGRESS_PROGRAM, Mode, OBJECT, program_of_this_kernel, read_pinned};
+use std::process::Command;
 
 const WINDOW: Window = Window { serve_until: 1 << 40, ..Window::CLOSED };
 
@@ -89,5 +90,60 @@ fn the_stages_at_tc_come_before_other_programs_and_leave_them_alone() {
         assert_eq!((there.len(), there[1].0), (2, id));
         datapath.close().unwrap();
         assert_eq!(at_ingress("a0").len(), 1);
+    });
+}
+
+/// Whether a qdisc for filters is there.
+fn has_clsact(name: &str) -> bool {
+    let output = Command::new("tc").args(["qdisc", "show", "dev", name]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().contains("clsact")
+}
+
+#[test]
+fn what_somebody_took_off_at_tc_is_there_again_after_the_next_start() {
+    within(1, || {
+        let instance = Instance::new();
+        let port = port("a0", Mode::Tcx);
+        let (mut datapath, rings) = open(&instance, std::slice::from_ref(&port)).unwrap();
+        configure(&mut datapath, port.link, 1, [10, 9, 0, 1].into()).unwrap();
+        datapath.set_window(0, WINDOW).unwrap();
+        drop((datapath, rings));
+        let take_off: Vec<Command> = if has_tcx() {
+            let detach = |name: &str| {
+                let mut bpftool = Command::new("bpftool");
+                bpftool.args(["link", "detach", "pinned"]).arg(instance.folder().join(name));
+                bpftool
+            };
+            ["ingress-a0", "egress-a0"].map(detach).into()
+        } else {
+            let mut tc = Command::new("tc");
+            tc.args(["qdisc", "del", "dev", "a0", "clsact"]);
+            vec![tc]
+        };
+        assert!(take_off.into_iter().all(|mut command| command.status().unwrap().success()));
+        assert!(at_ingress("a0").is_empty() && !Leaving::is_on("a0"));
+        let (datapath, _rings) = open(&instance, &[port]).unwrap();
+        assert!(at_ingress("a0").len() == 1 && Leaving::is_on("a0"));
+        assert_eq!(datapath.windows().unwrap()[&0].window, WINDOW);
+        datapath.close().unwrap();
+        assert!(at_ingress("a0").is_empty() && !Leaving::is_on("a0") && !has_clsact("a0"));
+    });
+}
+
+#[test]
+fn a_program_that_somebody_puts_behind_ours_stays_when_ours_go() {
+    within(1, || {
+        let mut foreign = aya::Ebpf::load(OBJECT).unwrap();
+        let theirs: &mut SchedClassifier = foreign.program_mut(INGRESS_PROGRAM).unwrap().try_into().unwrap();
+        theirs.load().unwrap();
+        let id = theirs.info().unwrap().id();
+        let instance = Instance::new();
+        let (datapath, _rings) = open(&instance, &[port("a0", Mode::Tcx)]).unwrap();
+        // Before Linux 6.6 into our qdisc.
+        theirs.attach("a0", TcAttachType::Ingress).unwrap();
+        assert_eq!(at_tc("a0", TcAttachType::Ingress).len(), 2);
+        datapath.close().unwrap();
+        assert_eq!(at_tc("a0", TcAttachType::Ingress), [id]);
+        assert!(!Leaving::is_on("a0"));
     });
 }

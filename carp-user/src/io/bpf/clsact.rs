@@ -1,5 +1,5 @@
 //! Programs at tc before Linux 6.6: each a filter of a clsact qdisc. All stay when the daemon is
-//! killed. A symbolic link among the pins says on which interface, and whether we added the qdisc.
+//! killed. A symbolic link among the pins says on which interface, and whether the qdisc is ours.
 
 use std::fs;
 use std::io;
@@ -10,27 +10,33 @@ use carp_common::id::IfIndex;
 
 use super::tc::Way;
 use super::{Error, Port};
-use crate::io::netlink::{CREATE, Request, Requests};
+use crate::io::netlink::{CREATE, Request, Requests, replies};
 
-/// Adds the qdisc where there is none, and notes that at `mark`.
+/// Adds the qdisc where there is none, and notes at `mark` whether it is `ours`: we have added it, or another mark of
+/// this interface says so.
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn prepare(way: Way, port: &Port, mark: &Path) -> Result<(), Error> {
-    let request = qdisc(RTM_NEWQDISC, CREATE, port.link.0);
-    let note = match Requests::open().and_then(|mut requests| requests.ask(request)) {
-        Err(error) if error.raw_os_error() != Some(libc::EEXIST) => {
-            return Err(Error::tc(way, &port.name, &error));
-        }
-        Err(_) => FOUND,
-        Ok(()) => ADDED,
-    };
-    let text = format!("{} {note}", port.link.0);
-    std::os::unix::fs::symlink(text, mark).map_err(|source| Error::Pin {
-        doing: "making",
+pub(super) fn prepare(way: Way, port: &Port, mark: &Path, ours: bool) -> Result<(), Error> {
+    let is_ours = add_qdisc(way, port)? || ours;
+    note(port, mark, is_ours)
+}
+
+/// Adds the qdisc again where somebody has removed it, and our filter with it, since `prepare`. Then it is ours.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn renew(way: Way, port: &Port, mark: &Path) -> Result<(), Error> {
+    let was_removed = add_qdisc(way, port)?;
+    if !was_removed || read(mark) == Some((port.link.0, true)) {
+        return Ok(());
+    }
+    fs::remove_file(mark).map_err(|source| Error::Pin {
+        doing: "removing",
         path: mark.to_owned(),
         source,
-    })
+    })?;
+    note(port, mark, true)
 }
 
 /// Puts the program into our filter, in one step also when another is in it.
@@ -48,16 +54,17 @@ pub(super) fn attach(way: Way, port: &Port, program: BorrowedFd<'_>) -> Result<(
     done.map_err(|error| Error::tc(way, &port.name, &error))
 }
 
-/// Removes what the mark says, as far as it is still there.
+/// Removes what the mark says, as far as it is still there, and a qdisc that is ours when nobody has a filter there any
+/// more.
 ///
 /// # Errors
 /// The kernel's, when there is no talking to it.
 pub(super) fn remove(way: Way, mark: &Path) -> io::Result<()> {
-    let Some((link, is_added)) = read(mark) else { return Ok(()) };
+    let Some((link, is_ours)) = read(mark) else { return Ok(()) };
     let mut requests = Requests::open()?;
     // Gone with its interface, or by somebody's hand: either way there is nothing to remove.
     let _gone = requests.ask(filter(way, RTM_DELTFILTER, 0, link));
-    if is_added {
+    if is_ours && !is_used(&mut requests, link)? {
         let _gone = requests.ask(qdisc(RTM_DELQDISC, 0, link));
     }
     Ok(())
@@ -69,7 +76,7 @@ pub(super) fn is_there(way: Way, link: IfIndex) -> bool {
     Requests::open().and_then(|mut requests| requests.ask(request)).is_ok()
 }
 
-/// The interface's number and whether we added the qdisc.
+/// The interface's number and whether the qdisc is ours.
 pub(super) fn read(mark: &Path) -> Option<(u32, bool)> {
     let text = fs::read_link(mark).ok()?;
     let (link, note) = text.to_str()?.split_once(' ')?;
@@ -98,6 +105,32 @@ const EGRESS_PARENT: u32 = 0xffff_fff3;
 const PRIORITY: u32 = 112;
 const HANDLE: u32 = 0xca49;
 const ETH_P_ALL: u16 = 3;
+
+/// Whether there was none.
+fn add_qdisc(way: Way, port: &Port) -> Result<bool, Error> {
+    let request = qdisc(RTM_NEWQDISC, CREATE, port.link.0);
+    match Requests::open().and_then(|mut requests| requests.ask(request)) {
+        Err(error) if error.raw_os_error() != Some(libc::EEXIST) => Err(Error::tc(way, &port.name, &error)),
+        added => Ok(added.is_ok()),
+    }
+}
+
+fn note(port: &Port, mark: &Path, is_ours: bool) -> Result<(), Error> {
+    let text = format!("{} {}", port.link.0, if is_ours { ADDED } else { FOUND });
+    let made = std::os::unix::fs::symlink(text, mark);
+    made.map_err(|source| Error::Pin { doing: "making", path: mark.to_owned(), source })
+}
+
+/// Whether a filter, anybody's, is at the link.
+fn is_used(requests: &mut Requests, link: u32) -> io::Result<bool> {
+    for parent in [INGRESS_PARENT, EGRESS_PARENT] {
+        let filters = requests.dump(RTM_GETTFILTER, &tcmsg(link, 0, parent, 0))?;
+        if replies(&filters).any(|reply| reply.kind == RTM_NEWTFILTER) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 fn qdisc(kind: u16, flags: u16, link: u32) -> Request {
     Request::new(kind, flags, &tcmsg(link, CLSACT_HANDLE, CLSACT_PARENT, 0)).with(TCA_KIND, b"clsact\0")

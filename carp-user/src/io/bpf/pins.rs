@@ -296,7 +296,8 @@ const NEW: &str = "new-";
 /// How often making the folder is tried.
 const RACES: u32 = 8;
 const LINK: &str = "link-";
-const WAYS: [Way; 2] = [Way::In, Way::Out];
+/// Both.
+pub(super) const WAYS: [Way; 2] = [Way::In, Way::Out];
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 fn is_missing(made: &io::Result<()>) -> bool {

@@ -11,7 +11,7 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::util::KernelVersion;
 
 use super::attach::Undo;
-use super::pins::{NO_PROGRAM, PinnedLink, Pins};
+use super::pins::{NO_PROGRAM, PinnedLink, Pins, WAYS};
 use super::read::pinned_instances;
 use super::{EGRESS_PROGRAM, Error, INGRESS_PROGRAM, Mode, Port, clsact, sys};
 
@@ -100,7 +100,7 @@ impl<'a> Survey<'a> {
                 }
                 Hook::Clsact => {
                     let path = pins.clsact(self.way, &port.name);
-                    clsact::prepare(self.way, port, &path)?;
+                    clsact::prepare(self.way, port, &path, is_qdisc_ours(pins, port))?;
                     undo.made(path.clone());
                     attach_clsact(self.way, program, port)?;
                     continue;
@@ -120,7 +120,10 @@ impl<'a> Survey<'a> {
             let Some(pin) = pin else { continue };
             match self.hook {
                 Hook::Tcx => replace(program, &pin.path).map_err(|error| Error::load(&error))?,
-                Hook::Clsact => attach_clsact(self.way, program, port)?,
+                Hook::Clsact => {
+                    clsact::renew(self.way, port, &pin.path)?;
+                    attach_clsact(self.way, program, port)?;
+                }
             }
         }
         Ok(())
@@ -187,6 +190,11 @@ fn attach_tcx(way: Way, program: &mut SchedClassifier, port: &Port, path: &Path)
     let link = FdLink::try_from(link).map_err(|error| Error::tc(way, &port.name, &error))?;
     link.pin(path).map_err(|error| Error::load(&error))?;
     Ok(())
+}
+
+/// Whichever filter of ours is removed last takes the qdisc away.
+fn is_qdisc_ours(pins: &Pins, port: &Port) -> bool {
+    WAYS.into_iter().any(|way| clsact::read(&pins.clsact(way, &port.name)) == Some((port.link.0, true)))
 }
 
 fn attach_clsact(way: Way, program: &SchedClassifier, port: &Port) -> Result<(), Error> {
