@@ -212,6 +212,15 @@ impl Found {
 const IFA_PROTO: u16 = 11;
 const IFADDR_LEN: usize = 8;
 
+/// Every address of the calling thread's network namespace.
+///
+/// # Errors
+/// What the kernel says.
+pub fn own() -> io::Result<BTreeSet<IpAddr>> {
+    let found = present(&mut Requests::open()?)?;
+    Ok(found.into_iter().map(|found| found.held.address).collect())
+}
+
 fn present(requests: &mut Requests) -> io::Result<Vec<Found>> {
     let list = requests.dump(libc::RTM_GETADDR, &[0; IFADDR_LEN])?;
     Ok(replies(&list).filter_map(|reply| found(&reply)).collect())

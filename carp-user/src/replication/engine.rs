@@ -1,10 +1,11 @@
 //! The loop of replication.
 
 use super::{Kernel, Start, State, Wanted, open_kernel, open_peer};
-use crate::io::clock;
 use crate::io::conntrack::{Change, Dump, Item, News as Told, Order, Refusal, Timeouts, expectations};
 use crate::io::peer::{Happening, Peer};
+use crate::io::{address, clock};
 use crate::proto::flow::{Expectation, Flow, Key};
+use crate::proto::sync::filter::Filter;
 use crate::proto::sync::session::{Action, Event, Session, Setup, Ticket};
 use crate::proto::sync::table::{Instruction, Lifetime, News, REPLICA_LIFETIME};
 use anyhow::Result;
@@ -12,7 +13,7 @@ use carp_common::time::{Instant, Span};
 use std::collections::VecDeque;
 use tokio::sync::watch;
 
-/// How often its state is told anew: telling it walks over all flows.
+/// How often its state is told anew, which walks over all flows, and the node's own addresses are read.
 const TELL_EVERY: Span = Span::secs(1);
 
 /// What others see of it: the demotion, and its state.
@@ -23,6 +24,7 @@ pub(super) struct Engine {
     session: Session,
     kernel: Kernel,
     timeouts: Timeouts,
+    filter: Filter,
     peer: Peer,
     dump: Option<Dump>,
     /// Reused for each part of a dump.
@@ -54,6 +56,7 @@ impl Engine {
         let (kernel, settings) = open_kernel()?;
         let peer = open_peer(&start.sync);
         let now = clock::now();
+        let ends = [start.sync.address, start.sync.peer].map(|address| (address, start.sync.port).into());
         let setup = Setup {
             name: start.node.clone(),
             epoch: start.epoch.into(),
@@ -67,6 +70,7 @@ impl Engine {
             session,
             kernel,
             timeouts: Timeouts::read(),
+            filter: Filter { session: Some(ends), ..Filter::default() },
             peer,
             dump: None,
             flows: Vec::new(),
@@ -78,6 +82,7 @@ impl Engine {
             state,
             tell_at: now,
         };
+        engine.read_own_addresses();
         engine.perform(actions);
         Ok((engine, (demoted, told)))
     }
@@ -111,6 +116,7 @@ impl Engine {
             }
             if self.tell_at <= now {
                 self.tell_at = now + TELL_EVERY;
+                self.read_own_addresses();
                 self.state.send_replace(State::Running(Box::new(self.session.status(now))));
             }
         }
@@ -145,6 +151,7 @@ impl Engine {
         let mut actions = Vec::new();
         for item in self.items.drain(..) {
             match item {
+                Item::Message(message) if !is_for_the_peer(&self.filter, &message.news) => {}
                 Item::Message(message) => told(&message.news, &mut |news| {
                     self.session.handle(Event::Local(news), now, &mut actions);
                 }),
@@ -165,7 +172,8 @@ impl Engine {
                 Some(false)
             }
         };
-        let flows = std::mem::take(&mut self.flows);
+        let mut flows = std::mem::take(&mut self.flows);
+        flows.retain(|flow| self.filter.carries(flow));
         self.tell(Event::Dumped(&flows), now);
         self.flows = flows;
         let Some(complete) = ended else { return };
@@ -175,6 +183,14 @@ impl Engine {
             self.tell(Event::DumpedExpectations(expectations), now);
         }
         self.tell(Event::DumpEnded { complete: complete && listed.is_ok() }, now);
+    }
+
+    /// What cannot be read stays as it was.
+    fn read_own_addresses(&mut self) {
+        match address::own() {
+            Ok(own) => self.filter.own = own,
+            Err(error) => tracing::debug!(%error, "reading this node's addresses"),
+        }
     }
 
     fn tell(&mut self, event: Event<'_>, now: Instant) {
@@ -249,6 +265,13 @@ impl Engine {
             self.session.handle(Event::Applied(ticket, &refused), clock::now(), &mut actions);
         }
         actions
+    }
+}
+
+fn is_for_the_peer(filter: &Filter, news: &Told) -> bool {
+    match news {
+        Told::Flow(_, flow) => filter.carries(flow),
+        Told::Expectation(..) => true,
     }
 }
 

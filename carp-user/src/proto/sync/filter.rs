@@ -1,0 +1,123 @@
+//! Which flows go to the peer: those that it could go on with.
+
+use crate::proto::flow::{Flow, Ids};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+/// CARP, and VRRP, as a protocol of IP.
+const CARP: u8 = 112;
+/// TCP, likewise.
+const TCP: u8 = 6;
+
+/// What stays on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// This node's own addresses, VIPs among them while it has them: who begins or ends there speaks with this node,
+    /// and not through it.
+    pub own: BTreeSet<IpAddr>,
+    /// Both ends of the session itself.
+    pub session: Option<[SocketAddr; 2]>,
+}
+
+impl Filter {
+    /// Whether the peer is told of this flow. By who began it and who answers in truth: what a translation shows to others
+    /// does not matter.
+    pub fn carries(&self, flow: &Flow) -> bool {
+        let (from, to) = (flow.key.original.source, flow.reply.source);
+        let stays = |address: IpAddr| {
+            address.is_loopback()
+                || address.is_multicast()
+                || is_broadcast(address)
+                || self.own.contains(&address)
+        };
+        !(stays(from) || stays(to) || flow.key.original.protocol == CARP || self.is_session(flow))
+    }
+
+    /// The node's own addresses may be read later than its first connection begins.
+    fn is_session(&self, flow: &Flow) -> bool {
+        let Some(ends) = self.session else { return false };
+        let original = &flow.key.original;
+        let Ids::Ports { destination, .. } = original.ids else { return false };
+        let is_end = |address| ends.iter().any(|end| end.ip() == address);
+        original.protocol == TCP
+            && is_end(original.source)
+            && ends.contains(&SocketAddr::new(original.destination, destination))
+    }
+}
+
+fn is_broadcast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_broadcast(),
+        IpAddr::V6(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::flow::{Key, ProtocolState, Tuple};
+
+    fn flow(protocol: u8, from: &str, to: &str, port: u16, answers: &str) -> Flow {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let tuple = |source: &str, destination: &str, ids| Tuple {
+            source: address(source),
+            destination: address(destination),
+            protocol,
+            ids,
+        };
+        let (there, back) =
+            (Ids::Ports { source: 9, destination: port }, Ids::Ports { source: port, destination: 9 });
+        Flow {
+            key: Key { zone: 0, original: tuple(from, to, there) },
+            reply: tuple(answers, "192.0.2.1", back),
+            reply_zone: 0,
+            status: 0,
+            timeout: 1,
+            mark: 0,
+            state: ProtocolState::None,
+            labels: None,
+            helper: None,
+            sequence: [None; 2],
+            master: None,
+        }
+    }
+
+    fn filter() -> Filter {
+        let own = ["10.0.0.2", "10.0.0.1", "192.0.2.1"].map(|text| text.parse().expect("an address"));
+        let ends = ["10.9.0.1:7112", "10.9.0.2:7112"].map(|text| text.parse().expect("an end"));
+        Filter { own: own.into(), session: Some(ends) }
+    }
+
+    #[test]
+    fn what_goes_through_the_node_is_told_translated_or_not() {
+        let filter = filter();
+        assert!(filter.carries(&flow(6, "10.0.0.9", "198.51.100.1", 443, "198.51.100.1")), "out, by the VIP");
+        assert!(filter.carries(&flow(6, "198.51.100.1", "192.0.2.1", 443, "10.0.0.9")), "in, by the VIP");
+        assert!(filter.carries(&flow(17, "10.0.0.9", "198.51.100.1", 53, "198.51.100.1")));
+    }
+
+    #[test]
+    fn what_ends_at_the_node_or_begins_there_is_not() {
+        let filter = filter();
+        for (protocol, from, to) in [
+            (6, "10.0.0.9", "10.0.0.2"),
+            (6, "10.0.0.2", "198.51.100.1"),
+            (17, "10.0.0.9", "10.0.0.1"),
+            (6, "127.0.0.1", "127.0.0.1"),
+            (17, "10.0.0.9", "224.0.0.251"),
+            (17, "0.0.0.0", "255.255.255.255"),
+            (112, "10.0.0.9", "198.51.100.1"),
+        ] {
+            assert!(!filter.carries(&flow(protocol, from, to, 443, to)), "{protocol} {from} {to}");
+        }
+    }
+
+    #[test]
+    fn the_session_is_not_told_of_itself_and_others_between_the_same_nodes_are() {
+        let filter = filter();
+        assert!(!filter.carries(&flow(6, "10.9.0.1", "10.9.0.2", 7112, "10.9.0.2")));
+        assert!(!filter.carries(&flow(6, "10.9.0.2", "10.9.0.1", 7112, "10.9.0.1")));
+        assert!(filter.carries(&flow(6, "10.9.0.1", "10.9.0.2", 7113, "10.9.0.2")));
+        assert!(filter.carries(&flow(17, "10.9.0.1", "10.9.0.2", 7112, "10.9.0.2")));
+    }
+}
