@@ -2,12 +2,18 @@
 
 use anyhow::Result;
 use carp_common::time::Span;
+use carp_tests::lab::Purpose;
+use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
 use carp_tests::lab::namespace::Namespace;
+use carp_tests::lab::pair::Pair;
 use carp_tests::lab::process::run_with_input;
 use carp_tests::lab::stream::Stream;
+use carp_user::io::conntrack::Dump;
+use carp_user::proto::flow::{Key, Tuple};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::Command;
 
@@ -79,6 +85,63 @@ fn connections_live_on_when_the_master_loses_its_links() -> Result<()> {
 }
 
 #[test]
+fn both_kernels_have_the_same_connections_and_the_status_says_so() -> Result<()> {
+    let duo = replicating()?;
+    let streams = streams(&duo)?;
+    in_step(&duo)?;
+    let said = duo.gw2.carpctl(&["sync", "status"])?;
+    let text = String::from_utf8(said.stdout)?;
+    assert!(said.status.success() && text.starts_with("sync: in step with gw1-"), "{text}");
+    assert!(text.contains(", 0 of 4096 buckets differ, lag "), "{text}");
+    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))
+}
+
+#[test]
+fn when_the_sync_link_was_out_for_a_while_the_tables_become_equal_again() -> Result<()> {
+    let duo = replicating()?;
+    let before = streams(&duo)?;
+    in_step(&duo)?;
+    duo.pair.gw2().ip("link set sync0 down")?;
+    // Both find out by themselves, after five seconds of silence.
+    for carpd in [&duo.gw1, &duo.gw2] {
+        wait_for_state(carpd, "alone")?;
+    }
+    assert_eq!(duo.gw2.carpctl(&["sync", "status"])?.status.code(), Some(10));
+    let meanwhile = streams(&duo)?;
+    before.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
+    duo.pair.gw2().ip("link set sync0 up")?;
+    in_step(&duo)?;
+    all_talk(&meanwhile)?;
+    meanwhile.into_iter().try_for_each(|stream| stream.finish().map(drop))
+}
+
+#[test]
+fn a_peer_with_another_key_gets_nothing_and_the_election_goes_on() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let config = Config::gateway().with_sync();
+    let other = Config {
+        sync: config.sync.map(|(own, peer, _)| {
+            (peer, own, "00ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42")
+        }),
+        skew: 100,
+        ..config.clone()
+    };
+    let gw1 = Carpd::start(&pair.lab, pair.gw1(), &config)?;
+    let gw2 = Carpd::start(&pair.lab, pair.gw2(), &other)?;
+    gw1.wait_role("MASTER", PATIENCE)?;
+    gw2.wait_role("BACKUP", PATIENCE)?;
+    // Neither waits for its peer's connections for ever.
+    clock::wait_for("the demotions to end", PATIENCE.times(2), || {
+        [&gw1, &gw2].iter().all(|carpd| demotion(carpd) == Some(0)).then_some(())
+    })?;
+    for carpd in [&gw1, &gw2] {
+        let state = carpd.status()?["sync"]["state"].clone();
+        assert!(state == "alone" || state == "greeting", "{state}");
+    }
+    Ok(())
+}
+
+#[test]
 fn without_replication_the_same_connections_die() -> Result<()> {
     let mut duo = Duo::elected(&Config::gateway())?;
     firewalls(&duo)?;
@@ -90,6 +153,43 @@ fn without_replication_the_same_connections_die() -> Result<()> {
     clock::sleep(Span::secs(3));
     assert_eq!(stream.blocks(), before, "this firewall lets nothing through that it has not seen begin");
     Ok(())
+}
+
+fn demotion(carpd: &Carpd) -> Option<i64> {
+    carpd.status().ok()?["demotion"].as_i64()
+}
+
+fn wait_for_state(carpd: &Carpd, wanted: &str) -> Result<()> {
+    let is_so = || (carpd.status().ok()?["sync"]["state"] == wanted).then_some(());
+    clock::wait_for(&format!("sync to be {wanted}"), PATIENCE.times(2), is_so)
+}
+
+/// Until both say so and have compared, and both kernels have the same connections through them.
+fn in_step(duo: &Duo) -> Result<()> {
+    let [one, two] = &duo.pair.gateways;
+    let is_so = |carpd: &Carpd| {
+        let status = carpd.status().ok()?;
+        (status["sync"]["state"] == "in-step" && status["sync"]["differing"] == 0).then_some(())
+    };
+    clock::wait_for("both to be in step", PATIENCE.times(3), || {
+        is_so(&duo.gw1)?;
+        is_so(&duo.gw2)?;
+        let (here, there) = (through(one).ok()?, through(two).ok()?);
+        (!here.is_empty() && here == there).then_some(())
+    })
+}
+
+/// The connections to the server that a kernel knows.
+fn through(gateway: &Namespace) -> Result<BTreeSet<(Key, Tuple)>> {
+    let server: IpAddr = SERVER.parse()?;
+    gateway.enter(|| {
+        let (mut dump, mut part, mut all) = (Dump::start(None)?, Vec::new(), BTreeSet::new());
+        while dump.part(&mut part)? {
+            let flows = part.iter().filter(|flow| flow.key.original.destination == server);
+            all.extend(flows.map(|flow| (flow.key, flow.reply)));
+        }
+        Ok(all)
+    })
 }
 
 fn replicating() -> Result<Duo> {

@@ -10,7 +10,7 @@ use carp_common::time::{Instant, Span};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
 
 /// Longest that a start or an orderly end may take.
 const PATIENCE: Span = Span::secs(10);
@@ -192,11 +192,19 @@ impl Carpd {
     /// # Errors
     /// When carpctl fails or answers something else than JSON.
     pub fn carpctl_status(&self) -> Result<Value> {
-        let mut carpctl = Command::new(product("carpctl")?);
-        carpctl.args(["--instance", &self.instance, "status", "--json"]);
-        let output = self.namespace.output(&mut carpctl)?;
+        let output = self.carpctl(&["status", "--json"])?;
         ensure!(output.status.success(), "carpctl: {}", String::from_utf8_lossy(&output.stderr).trim());
         serde_json::from_slice(&output.stdout).context("carpctl status --json is no JSON")
+    }
+
+    /// What carpctl answers for this instance, whatever its exit code.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn carpctl(&self, words: &[&str]) -> Result<Output> {
+        let mut carpctl = Command::new(product("carpctl")?);
+        carpctl.args(["--instance", &self.instance]).args(words);
+        self.namespace.output(&mut carpctl)
     }
 
     /// Whether this virtual host has this role (`MASTER`, `BACKUP`, `INIT`). Not while it is down.
