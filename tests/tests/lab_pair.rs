@@ -148,6 +148,8 @@ fn without_preemption_a_node_that_returns_stays_backup() -> Result<()> {
 fn generic_xdp_does_the_same() -> Result<()> {
     let mut duo = Duo::elected(&Config::gateway().with_xdp("generic"))?;
     if !generic_xdp_delivers() {
+        let log = duo.gw1.process()?.log();
+        assert!(log.contains("before Linux 5.13"), "{log}");
         answers_from_the_virtual_mac(&duo)?;
         return duo.never_two_masters();
     }

@@ -17,6 +17,11 @@ pub fn generic_xdp_delivers() -> bool {
     is_since(5, 13)
 }
 
+/// What BPF objects take counts against RLIMIT_MEMLOCK, and not to the control group.
+pub fn counts_bpf_as_locked() -> bool {
+    !is_since(5, 11)
+}
+
 fn is_since(major: u8, minor: u8) -> bool {
     KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(major, minor, 0))
 }

@@ -1,9 +1,10 @@
 //! The lab's system calls that no safe crate offers; all of the lab's `unsafe` is here.
 #![expect(unsafe_code, reason = "pre_exec, bpf(2), packet socket addresses and two ioctls")]
 
+use super::kernel::counts_bpf_as_locked;
 use anyhow::Result;
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::LinkNameSpaceType;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::io;
@@ -162,9 +163,22 @@ pub fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<libc::c_l
 /// # Errors
 /// What the kernel says.
 pub fn bpf_make<T>(command: libc::c_long, attributes: &mut T) -> io::Result<OwnedFd> {
-    let fd = i32::try_from(bpf(command, attributes)?).map_err(io::Error::other)?;
+    let fd = i32::try_from(uncounted(|| bpf(command, attributes))?).map_err(io::Error::other)?;
     // SAFETY: the commands that this is called for return a new descriptor, which is nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Without the limit on locked memory, against which kernels before 5.11 count what BPF objects take, of all processes
+/// of the user. It is put back: the daemons that a test starts inherit it, and are to raise it themselves.
+fn uncounted<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if !counts_bpf_as_locked() {
+        return make();
+    }
+    let limit = getrlimit(Resource::Memlock);
+    setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })?;
+    let made = make();
+    setrlimit(Resource::Memlock, limit)?;
+    made
 }
 
 const _: () = assert!(size_of::<libc::sockaddr_ll>() == 20 && size_of::<Switch>() == 40);
