@@ -148,45 +148,6 @@ pub fn cap_acknowledgements(netlink: BorrowedFd<'_>) -> io::Result<()> {
     set_option(netlink, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, on)
 }
 
-/// Datagrams of one call of [`receive_many`].
-pub const MANY: usize = 64;
-
-/// Receives what waits, without waiting: as many datagrams as there are, at most [`MANY`], each into a slot of its own
-/// of `buffer`, which is cut into that many. Gives their number, and in `lengths` how long each was in truth: one that
-/// is longer than its slot was cut off.
-///
-/// # Errors
-/// The kernel's; `WouldBlock` when there is none. An error behind received datagrams comes with the next call.
-pub fn receive_many(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    lengths: &mut [usize; MANY],
-) -> io::Result<usize> {
-    let slot = buffer.len() / MANY;
-    let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; MANY];
-    for (vector, slot) in vectors.iter_mut().zip(buffer.chunks_exact_mut(slot.max(1))) {
-        *vector = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
-    }
-    // SAFETY: all zeros is a message header without address, vectors and control data.
-    let mut headers: [libc::mmsghdr; MANY] = unsafe { std::mem::zeroed() };
-    for (header, vector) in headers.iter_mut().zip(&mut vectors) {
-        header.msg_hdr.msg_iov = vector;
-        header.msg_hdr.msg_iovlen = 1;
-    }
-    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-    let many = libc::c_uint::try_from(MANY).map_err(io::Error::other)?;
-    // SAFETY: MANY headers point to a vector each, and these to disjoint parts of `buffer` or to nothing; all of them
-    // outlive the call.
-    let count = unsafe {
-        libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), many, flags, std::ptr::null_mut())
-    };
-    let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-    for (length, header) in lengths.iter_mut().zip(headers.iter().take(count)) {
-        *length = usize::try_from(header.msg_len).unwrap_or(usize::MAX);
-    }
-    Ok(count)
-}
-
 /// AF_PACKET, in the width of `sll_family`.
 const AF_PACKET: u16 = 17;
 

@@ -4,11 +4,11 @@ use super::number::GROUPS;
 use super::parse::{Message, messages};
 use super::{failed, open, port};
 use crate::io::error::Error;
-use crate::io::netlink::force_receive_buffer;
-use crate::io::raw::{MANY, Ready, receive_many};
+use crate::io::netlink::{DATAGRAM, force_receive_buffer};
+use crate::io::raw::Ready;
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
 use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{RecvFlags, SocketFlags};
 use socket2::{SockFilter, SockRef};
 use std::io;
 use std::os::fd::AsFd;
@@ -68,7 +68,7 @@ impl Events {
             rustix::net::bind(&socket, &SocketAddrNetlink::new(port(&socket)?, GROUPS))?;
             let room = rustix::net::sockopt::socket_recv_buffer_size(&socket)? / LEAST_OF_A_DATAGRAM + 1;
             let socket = Ready::new(socket)?;
-            Ok(Self { socket, buffer: vec![0; SLOT * MANY], stale: None, room })
+            Ok(Self { socket, buffer: vec![0; DATAGRAM], stale: None, room })
         };
         begin().map_err(|source| failed("listening to conntrack events", source))
     }
@@ -109,10 +109,8 @@ impl Events {
     }
 }
 
-/// System calls of one read.
-const ROUNDS: usize = 16;
-/// Bytes of the longest event; they have some hundred.
-const SLOT: usize = 4096;
+/// Datagrams of one call; each is an event, or a few.
+const BATCH: usize = 1024;
 /// Bytes of the receive buffer that the kernel counts for the smallest datagram (`SKB_TRUESIZE`), or fewer.
 const LEAST_OF_A_DATAGRAM: usize = 512;
 
@@ -124,39 +122,28 @@ fn read(
     room: usize,
     take: &mut impl FnMut(Item),
 ) -> io::Result<()> {
-    let (mut is_idle, mut lengths) = (true, [0; MANY]);
-    for _ in 0..ROUNDS {
-        match receive_many(fd.as_fd(), buffer, &mut lengths) {
-            Ok(count) => {
+    let mut is_idle = true;
+    for _ in 0..BATCH {
+        match rustix::net::recv(&fd, &mut *buffer, RecvFlags::empty()) {
+            Ok((len, _)) => {
                 is_idle = false;
-                for (datagram, length) in buffer.chunks_exact(SLOT).zip(lengths).take(count) {
-                    match datagram.get(..length) {
-                        Some(datagram) => messages(datagram).for_each(|message| take(Item::Message(message))),
-                        // It was cut off.
-                        None => take(Item::Overrun),
-                    }
-                    *stale = stale.map(|left| left.saturating_sub(1));
-                    if *stale == Some(0) {
-                        *stale = None;
-                        take(Item::Overrun);
-                    }
-                }
-                // The next call may tell of a loss, or that it is over.
-                if count < MANY && stale.is_none() {
-                    return Ok(());
+                let datagram = buffer.get(..len).unwrap_or_default();
+                messages(datagram).for_each(|message| take(Item::Message(message)));
+                *stale = stale.map(|left| left.saturating_sub(1));
+                if *stale == Some(0) {
+                    *stale = None;
+                    take(Item::Overrun);
                 }
             }
-            Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
-                // The kernel says it once, and then loses all until the socket has been read empty.
-                Some(Errno::NOBUFS) => *stale = Some(room),
-                Some(Errno::INTR) => {}
-                Some(Errno::AGAIN) if stale.take().is_some() => {
-                    take(Item::Overrun);
-                    return Ok(());
-                }
-                Some(Errno::AGAIN) if !is_idle => return Ok(()),
-                _ => return Err(error),
-            },
+            // The kernel says it once, and then loses all until the socket has been read empty.
+            Err(Errno::NOBUFS) => *stale = Some(room),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if stale.take().is_some() => {
+                take(Item::Overrun);
+                return Ok(());
+            }
+            Err(Errno::AGAIN) if !is_idle => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
