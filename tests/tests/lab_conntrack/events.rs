@@ -11,7 +11,9 @@ use carp_tests::lab::{Lab, Purpose};
 use carp_user::io::conntrack::{
     Change, Events, Injector, Item, Listening, News, Order, Settings, probe, switch_events_on,
 };
+use carp_user::io::error::Error;
 use carp_user::proto::flow::{Flow, ProtocolState};
+use rustix::thread::CapabilitySet;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -170,6 +172,26 @@ fn a_listener_sleeps_until_something_happens() -> Result<()> {
         make(&host, &[flow])?;
         tokio::time::timeout(SOON.std(), events.next(&mut |item| items.push(item))).await??;
         assert_eq!(items.len(), 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn without_the_capability_it_is_named() -> Result<()> {
+    let lab = Lab::new(Purpose::Test)?;
+    let host = lab.namespace("a")?;
+    let runtime = runtime()?;
+    let handle = runtime.handle().clone();
+    host.enter(move || {
+        let _inside = handle.enter();
+        // Of this thread only.
+        let mut own = rustix::thread::capabilities(None)?;
+        own.effective.remove(CapabilitySet::NET_ADMIN);
+        rustix::thread::set_capabilities(None, own)?;
+        let errors = [probe().unwrap_err(), Events::open(&Listening::default()).unwrap_err()];
+        for error in errors {
+            assert!(matches!(error, Error::Privilege { capability: "CAP_NET_ADMIN", .. }), "{error}");
+        }
         Ok(())
     })
 }

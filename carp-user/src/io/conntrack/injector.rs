@@ -36,9 +36,9 @@ pub enum Order<'a> {
 pub enum Refusal {
     /// It was not even sent.
     Unfit(Unfit),
-    /// What the kernel said: `NFILE`/`NOMEM` the table is full, `EXIST` another flow has the reply direction,
-    /// `OPNOTSUPP` it has no such helper, `NOENT` the master is not there, `BUSY` its status has gone further, `NOSPC` no
-    /// rule here uses labels, so that there is no room for them.
+    /// What the kernel said: `NOMEM` the table is full, `EXIST` another flow has the reply direction, `OPNOTSUPP` it
+    /// has no such helper, `NOENT` the master is not there, `BUSY` the entry's status has gone further, `PERM` its
+    /// timeout is fixed, `NOSPC` no rule here uses labels, so that there is no room for them (only a change says so).
     Kernel(Errno),
 }
 
