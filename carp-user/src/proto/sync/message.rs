@@ -56,6 +56,8 @@ pub enum Message<'a> {
     KeepAlive {
         /// It serves virtual hosts.
         serving: bool,
+        /// The newest version that it knows.
+        clock: Version,
     },
     /// Asks for the whole table.
     Full,
@@ -128,7 +130,10 @@ impl<'a> Message<'a> {
             DIGEST => Self::Digest(Root::decode(&mut bytes)?),
             SUMS => Self::Sums { stand: Root::decode(&mut bytes)?, sums: Sums(list(bytes, SUM)?) },
             WANT => Self::Want(Wanted(list(bytes, NUMBER)?)),
-            KEEP_ALIVE => Self::KeepAlive { serving: bytes.u8()? & SERVING != 0 },
+            KEEP_ALIVE => {
+                let (serving, clock) = (bytes.u8()? & SERVING != 0, Version(bytes.u64()?));
+                Self::KeepAlive { serving, clock }
+            }
             FULL => Self::Full,
             _ => return Ok(None),
         }))
@@ -263,8 +268,10 @@ pub fn want(buckets: impl Iterator<Item = u16>) -> Vec<u8> {
 }
 
 /// [`Message::KeepAlive`].
-pub fn keep_alive(serving: bool) -> Vec<u8> {
-    vec![KEEP_ALIVE, u8::from(serving)]
+pub fn keep_alive(serving: bool, clock: Version) -> Vec<u8> {
+    let mut out = vec![KEEP_ALIVE, u8::from(serving)];
+    out.extend(clock.0.to_be_bytes());
+    out
 }
 
 /// [`Message::Full`].

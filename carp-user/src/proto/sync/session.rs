@@ -272,7 +272,7 @@ impl Session {
             self.join(actions);
         }
         if matches!(self.link, Link::Up(_)) {
-            actions.push(Action::Send(message::keep_alive(serving)));
+            actions.push(Action::Send(message::keep_alive(serving, self.table.clock())));
         }
         let purpose = Purpose { release: serving, retain: !serving, ..Purpose::default() };
         self.dump(purpose, now, actions);
@@ -293,7 +293,7 @@ impl Session {
             self.close(Notice::Silent(silent), now, actions);
         }
         if let Link::Up(up) = &self.link {
-            actions.push(Action::Send(message::keep_alive(self.table.is_serving())));
+            actions.push(Action::Send(message::keep_alive(self.table.is_serving(), self.table.clock())));
             if self.table.stage() == Stage::InStep {
                 actions.push(Action::Send(message::digest(&self.table.root(up.received))));
             }

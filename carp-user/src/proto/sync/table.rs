@@ -38,6 +38,8 @@ pub struct Table {
     digests: Digests,
     clock: Version,
     serving: bool,
+    /// The first version since this node serves.
+    term: Version,
     peer: Peer,
     limit: usize,
     tally: Tally,
@@ -88,6 +90,10 @@ pub enum News<'a> {
 pub enum Instruction {
     /// Have this flow, new or changed.
     Inject(Flow, Lifetime),
+    /// Have this flow, unless there is one with its key: that is no refusal. Packets may have changed it since.
+    Insert(Flow, Lifetime),
+    /// Change how long this flow lives, and nothing else, if it is there.
+    Keep(Flow, Lifetime),
     /// Have it no longer.
     Remove(Key),
     /// Expect this connection.
@@ -135,6 +141,17 @@ pub struct Count {
     pub shared: u64,
 }
 
+/// How it stands with a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// This node was the last to change it; else the peer was.
+    pub local: bool,
+    /// The peer has it as it is in its kernel, or this node as the peer has it.
+    pub confirmed: bool,
+    /// How new it is.
+    pub version: Version,
+}
+
 impl Table {
     /// Without a flow. Beyond `limit` flows more are neither taken from the peer nor told to it; what the
     /// kernel's own limit is, is a good one.
@@ -146,6 +163,7 @@ impl Table {
             digests: Digests::new(),
             clock: Version(0),
             serving: false,
+            term: Version(0),
             peer: Peer::default(),
             limit,
             tally: Tally::default(),
@@ -160,6 +178,7 @@ impl Table {
     pub fn set_serving(&mut self, serving: bool) {
         if serving && !self.serving {
             self.clock = self.clock.next_term();
+            self.term = self.clock;
         }
         self.serving = serving;
     }
@@ -169,9 +188,10 @@ impl Table {
         self.serving
     }
 
-    /// The peer serves virtual hosts, or no longer does.
-    pub const fn set_peer_serving(&mut self, serving: bool) {
+    /// The peer serves virtual hosts, or no longer does, and knows versions up to this one.
+    pub fn set_peer_serving(&mut self, serving: bool, clock: Version) {
         self.peer.serving = serving;
+        self.clock = self.clock.max(clock);
     }
 
     /// The newest version that is known.
@@ -190,6 +210,16 @@ impl Table {
         let local = flows().filter(|entry| entry.is(MINE)).count();
         let waiting = self.outbox.waiting();
         Count { local, replicated: flows().count() - local, waiting, shared: self.digests.count() }
+    }
+
+    /// How it stands with a flow; `None` when it is not known, or has ended.
+    pub fn holding(&self, key: &Key) -> Option<Holding> {
+        let entry = self.store.get(self.identity.flow(key)).filter(|entry| !entry.is(GONE | DOOMED))?;
+        Some(Holding {
+            local: entry.is(MINE),
+            confirmed: entry.is(SHARED) && entry.waits().is_none(),
+            version: entry.version,
+        })
     }
 
     /// How many entries there are, ended flows among them.
@@ -242,11 +272,11 @@ impl Table {
         self.outbox.recall();
     }
 
-    /// The peer says something; what this node's kernel is to do about it.
-    pub fn receive(&mut self, record: &Record, now: Instant) -> Option<Instruction> {
+    /// The peer says something; what this node's kernel is to do about it, in order.
+    pub fn receive(&mut self, record: &Record, now: Instant) -> [Option<Instruction>; 2] {
         self.clock = self.clock.max(record.version);
-        match &record.item {
-            Item::Flow(flow) => self.receive_flow(record, flow, now),
+        let instruction = match &record.item {
+            Item::Flow(flow) => return self.receive_flow(record, flow, now),
             Item::Expectation(expectation) => self.receive_expectation(record, expectation, now),
             Item::Gone(key) => {
                 let ended = self.receive_end(record, self.identity.flow(key), false);
@@ -260,7 +290,8 @@ impl Table {
                 self.receive_end(record, *id, true);
                 None
             }
-        }
+        };
+        [instruction, None]
     }
 }
 

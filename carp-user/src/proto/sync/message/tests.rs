@@ -15,7 +15,7 @@ fn all_kinds() -> Vec<Vec<u8>> {
         digest(&root),
         sums(&root, [(0, 1), (7, 2), (4095, u64::MAX)].into_iter()),
         want([0, 17, 4095].into_iter()),
-        keep_alive(true),
+        keep_alive(true, Version(5)),
         full(),
     ]
 }
@@ -36,7 +36,7 @@ fn what_is_said_is_heard() {
     assert_eq!((stand, sums.iter().collect()), (root, vec![(0, 1), (7, 2), (4095, u64::MAX)]));
     let Message::Want(wanted) = heard[7] else { panic!("{:?}", heard[7]) };
     assert_eq!(wanted.iter().collect::<Vec<_>>(), [0, 17, 4095]);
-    assert!(matches!(heard[8], Message::KeepAlive { serving: true }));
+    assert!(matches!(heard[8], Message::KeepAlive { serving: true, clock: Version(5) }));
     assert!(matches!(heard[9], Message::Full));
 }
 

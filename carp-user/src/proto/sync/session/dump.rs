@@ -151,7 +151,7 @@ impl Session {
         }
         let in_step = self.table.stage() == Stage::InStep;
         if self.table.is_unsettled() {
-            self.dumps.next.and(Purpose { tell: in_step, learn: !in_step, ..Purpose::default() });
+            self.dumps.next.and(Purpose { tell: in_step, learn: true, ..Purpose::default() });
         }
         if in_step && now >= self.dumps.sweep {
             self.dumps.next.and(Purpose { renew: true, ..Purpose::default() });

@@ -74,7 +74,7 @@ impl Session {
                 let purpose = Purpose { buckets: wanted.iter().collect(), ..Purpose::default() };
                 self.dump(purpose, now, actions);
             }
-            Message::KeepAlive { serving } => self.table.set_peer_serving(serving),
+            Message::KeepAlive { serving, clock } => self.table.set_peer_serving(serving, clock),
             Message::Full => self.tell_all(true, now, actions),
         }
     }
@@ -92,7 +92,7 @@ impl Session {
                 Err(why) => return self.close(Notice::Malformed(why), now, actions),
             };
             flows += u64::from(matches!(record.item, Item::Flow(_)));
-            actions.extend(self.table.receive(&record, now).map(Action::Kernel));
+            actions.extend(self.table.receive(&record, now).into_iter().flatten().map(Action::Kernel));
         }
         if let Link::Up(up) = &mut self.link {
             up.into.grows(flows, now);

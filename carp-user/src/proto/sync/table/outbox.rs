@@ -106,6 +106,11 @@ impl Outbox {
         self.queue.len() - self.cancelled
     }
 
+    /// Whether the queue is empty, also of what was cancelled.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Batches sent and not confirmed.
     pub fn in_flight(&self) -> usize {
         self.flight.len()
@@ -123,9 +128,9 @@ impl Outbox {
         self.queued
     }
 
-    /// Whether all that waited when the mark was set has been sent.
-    pub const fn has_passed(&self, mark: u64) -> bool {
-        self.taken >= mark
+    /// Whether all that waited when the mark was set has been sent, or need not be any more.
+    pub fn has_passed(&self, mark: u64) -> bool {
+        self.taken >= mark || self.waiting() == 0
     }
 
     /// Number of the batch that was begun last.

@@ -3,7 +3,7 @@
 use super::store::{DOOMED, EXPECTED, Entry, GONE, KNOWN, MINE, MISSED, SHARED};
 use super::{Instruction, Lifetime, Table, seconds};
 use crate::proto::flow::{Expectation, Flow, Key, ProtocolState};
-use crate::proto::sync::record::{Author, Record};
+use crate::proto::sync::record::{Author, Record, Version};
 use carp_common::time::Instant;
 use std::cmp::Ordering;
 
@@ -28,6 +28,11 @@ impl Told {
         entry.reply = self.reply;
         entry.content = self.content;
         entry.set_tcp(self.tcp_state, incarnation);
+    }
+
+    /// Whether this can be the same connection.
+    pub const fn is_of_same(self, known: Self) -> bool {
+        self.reply == known.reply
     }
 
     /// Whether this is TCP in a state before the one of `known`.
@@ -66,22 +71,30 @@ impl Table {
         })
     }
 
-    pub(super) fn receive_flow(&mut self, record: &Record, flow: &Flow, now: Instant) -> Option<Instruction> {
-        let id = self.identity.flow(&flow.key);
-        let (mut entry, known) = self.entry(id)?;
+    pub(super) fn receive_flow(
+        &mut self,
+        record: &Record,
+        flow: &Flow,
+        now: Instant,
+    ) -> [Option<Instruction>; 2] {
+        let Some((mut entry, known)) = self.entry(self.identity.flow(&flow.key)) else { return [None; 2] };
         let mut told = self.told(flow);
         match if known { self.compare(record, &entry) } else { Ordering::Greater } {
             Ordering::Greater => {}
-            Ordering::Equal => return self.receive_same(entry, flow, now),
+            Ordering::Equal => return [self.receive_same(entry, flow, now), None],
             Ordering::Less => {
                 self.receive_older(entry, Some(told.reply));
-                return None;
+                return [None; 2];
             }
         }
         let mut flow = *flow;
-        let same = known && !entry.is(GONE) && entry.incarnation() == record.incarnation & 15;
         let before = Told::of(&entry);
+        let is_there = known && !entry.is(GONE);
+        // A daemon that has just started does not know which incarnation it found in its kernel.
+        let same = before.reply == told.reply && entry.incarnation() == record.incarnation & 15;
+        let same = same || (before.reply == told.reply && entry.version == Version(0));
         if let ProtocolState::Tcp(tcp) = &mut flow.state
+            && is_there
             && same
             && told.is_behind(before)
         {
@@ -89,6 +102,9 @@ impl Table {
             tcp.state = before.tcp_state;
             told.tcp_state = before.tcp_state;
         }
+        // The kernel does not change the translation of a flow that it has.
+        let is_other = is_there && before.reply != told.reply;
+        let replaces = is_other.then_some(Instruction::Remove(flow.key));
         self.unshare(&mut entry);
         self.cancel(&mut entry);
         told.put(&mut entry, record.incarnation);
@@ -98,7 +114,13 @@ impl Table {
         entry.version = record.version;
         self.share(&mut entry, now);
         self.store.put(entry);
-        Some(Instruction::Inject(flow, self.lifetime()))
+        // What was on the way when this node took over may have been overtaken by packets, of which the kernel
+        // has not yet told.
+        let is_late = self.serving && record.version < self.term;
+        let lifetime = self.lifetime();
+        let instruction =
+            if is_late { Instruction::Insert(flow, lifetime) } else { Instruction::Inject(flow, lifetime) };
+        [replaces, Some(instruction)]
     }
 
     /// A replica's, unless this node serves alone: it is told of flows of its own that it had lost.
@@ -123,7 +145,11 @@ impl Table {
             entry.renewed = seconds(now);
         }
         self.store.put(entry);
-        (!is_fresh).then_some(Instruction::Inject(*flow, self.lifetime()))
+        (!is_fresh).then_some(if self.serving {
+            Instruction::Insert(*flow, self.lifetime())
+        } else {
+            Instruction::Inject(*flow, self.lifetime())
+        })
     }
 
     /// What the peer says is out of date. Until it has this node's newer word, it believes its own: so the digest

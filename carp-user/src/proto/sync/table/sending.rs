@@ -9,7 +9,7 @@ use carp_common::time::{Instant, Span};
 impl Table {
     /// Whether something waits to be sent.
     pub fn has_waiting(&self) -> bool {
-        self.outbox.waiting() > 0
+        !self.outbox.is_empty()
     }
 
     /// The next batch as a frame; none when nothing waits.
@@ -76,7 +76,7 @@ impl Table {
     }
 
     /// Whether all that waited when the mark was set has been sent.
-    pub const fn has_passed(&self, mark: u64) -> bool {
+    pub fn has_passed(&self, mark: u64) -> bool {
         self.outbox.has_passed(mark)
     }
 

@@ -3,7 +3,7 @@
 
 use super::receiving::Told;
 use super::store::{DOOMED, EXPECTED, Entry, GONE, MINE, MISSED, SEEN, SHARED, bucket};
-use super::{Instruction, Lifetime, RENEW_AFTER, REPLICA_LIFETIME, Stage, Table, seconds};
+use super::{Instruction, Lifetime, News, RENEW_AFTER, REPLICA_LIFETIME, Stage, Table, seconds};
 use crate::proto::flow::{Expectation, Flow, Key};
 use crate::proto::sync::message::{BUCKETS, Root};
 use crate::proto::sync::record::{Item, Version};
@@ -12,7 +12,7 @@ use carp_common::time::Instant;
 /// What a dump is for; one dump can be for several things.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Purpose {
-    /// Flows that are not known, or have changed, are news: at the start, and after events were lost.
+    /// Flows that are not known are news: at the start, and after events were lost.
     pub learn: bool,
     /// The peer is told of all that it does not have.
     pub tell: bool,
@@ -69,31 +69,39 @@ impl Table {
             // Else it has ended since, or its event is on the way.
             return None;
         };
+        // What an event has touched since the dump began may be newer than what the dump shows.
+        let is_touched = entry.is(SEEN) == self.seen;
         entry.set_seen(self.seen);
-        entry.set(MISSED, false);
         if entry.is(DOOMED) {
             self.forget_entry(&mut entry);
             return Some(Instruction::Remove(flow.key));
         }
         if entry.is(GONE) {
             self.store.put(entry);
+            if !is_touched {
+                // It had ended before: this is another one, whose beginning was lost.
+                self.tally.untold += 1;
+                self.local(News::Began(flow), now);
+            }
             return None;
         }
+        entry.set(MISSED, false);
         let before = Told::of(&entry);
-        if purpose.learn && self.owns(&entry) && told != before && !told.is_behind(before) {
+        if told != before && !is_touched && self.owns(&entry) {
             self.tally.untold += 1;
             self.store.put(entry);
-            self.local(super::News::Changed(flow), now);
+            self.local(News::Changed(flow), now);
         } else {
-            if entry.waits().is_none() && self.is_due(&entry, purpose, now) {
+            let is_consistent = told == before || (!is_touched && told.is_of_same(before));
+            if is_consistent && entry.waits().is_none() && self.is_due(&entry, purpose, now) {
                 self.tell_again(&mut entry, flow, now);
             }
             self.store.put(entry);
         }
         if purpose.retain {
-            return Some(Instruction::Inject(*flow, Lifetime::Replica));
+            return Some(Instruction::Keep(*flow, Lifetime::Replica));
         }
-        (purpose.release && !entry.is(MINE)).then_some(Instruction::Inject(*flow, Lifetime::Protocol))
+        (purpose.release && !entry.is(MINE)).then_some(Instruction::Keep(*flow, Lifetime::Protocol))
     }
 
     /// A flow that no event told of. A node that does not serve cannot know how old it is: whatever the peer
@@ -134,7 +142,7 @@ impl Table {
             Some(entry) => purpose.tell && !entry.is(GONE) && entry.waits().is_none() && self.owns(&entry),
         };
         if is_due {
-            self.local(super::News::Expected(expectation), now);
+            self.local(News::Expected(expectation), now);
         }
     }
 

@@ -80,6 +80,8 @@ impl Table {
         }
         entry.version = self.tick();
         entry.set(GONE | MINE, true);
+        entry.set(MISSED, false);
+        entry.set_seen(self.seen);
         let shared_reply = entry.reply;
         self.enqueue(&mut entry, item, shared_reply, now);
         self.store.put(entry);
