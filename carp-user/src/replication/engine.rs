@@ -226,11 +226,16 @@ impl Engine {
 
     /// With the lifetime that it is to have here.
     fn timed(&self, mut instruction: Instruction) -> Instruction {
-        if let Instruction::Inject(flow, lifetime) = &mut instruction {
-            flow.timeout = match lifetime {
-                Lifetime::Replica => seconds(REPLICA_LIFETIME),
-                Lifetime::Protocol => self.timeouts.of(flow),
-            };
+        match &mut instruction {
+            Instruction::Inject(flow, lifetime)
+            | Instruction::Insert(flow, lifetime)
+            | Instruction::Keep(flow, lifetime) => {
+                flow.timeout = match lifetime {
+                    Lifetime::Replica => seconds(REPLICA_LIFETIME),
+                    Lifetime::Protocol => self.timeouts.of(flow),
+                };
+            }
+            Instruction::Remove(_) | Instruction::Expect(_) | Instruction::Cancel(_) => {}
         }
         instruction
     }
@@ -291,6 +296,8 @@ fn told(news: &Told, tell: &mut impl FnMut(News<'_>)) {
 fn order(instruction: &Instruction) -> Order<'_> {
     match instruction {
         Instruction::Inject(flow, _) => Order::Make(flow),
+        Instruction::Insert(flow, _) => Order::Add(flow),
+        Instruction::Keep(flow, _) => Order::Prolong(flow),
         Instruction::Remove(key) => Order::Delete(key),
         Instruction::Expect(expectation) => Order::Expect(expectation),
         Instruction::Cancel(expectation) => Order::Withdraw(expectation),
@@ -300,8 +307,10 @@ fn order(instruction: &Instruction) -> Order<'_> {
 /// Whose flow was refused.
 fn key(instruction: &Instruction) -> Option<Key> {
     match instruction {
-        Instruction::Inject(flow, _) => Some(flow.key),
-        Instruction::Remove(_) | Instruction::Expect(_) | Instruction::Cancel(_) => None,
+        Instruction::Inject(flow, _) | Instruction::Insert(flow, _) => Some(flow.key),
+        Instruction::Keep(..) | Instruction::Remove(_) | Instruction::Expect(_) | Instruction::Cancel(_) => {
+            None
+        }
     }
 }
 

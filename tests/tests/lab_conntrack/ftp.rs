@@ -7,7 +7,7 @@ use crate::talk::Talk;
 use anyhow::Result;
 use carp_tests::lab::namespace::Namespace;
 use carp_user::io::conntrack::{Order, expectations};
-use carp_user::proto::flow::{Expectation, Ids, status};
+use carp_user::proto::flow::{Expectation, Ids, Key, status};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -90,7 +90,8 @@ fn an_ftp_session_goes_on_with_its_helper_its_expectation_and_its_shift() -> Res
     waiting.read_exact(&mut received)?;
     assert_eq!(&received, b"more");
     let next = expected(b)?;
-    assert_eq!(order(b, &[Order::Withdraw(&next[0]), Order::Withdraw(&next[0])])?, []);
+    let next = Key { zone: next[0].master.zone, original: next[0].tuple };
+    assert_eq!(order(b, &[Order::Withdraw(&next), Order::Withdraw(&next)])?, []);
     assert_eq!(expected(b)?, []);
     Ok(())
 }

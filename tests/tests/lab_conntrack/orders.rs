@@ -77,6 +77,20 @@ fn an_order_is_carried_out_whether_the_flow_is_there_or_not() -> Result<()> {
 }
 
 #[test]
+fn what_is_only_added_or_prolonged_leaves_the_rest_of_a_flow_that_is_there() -> Result<()> {
+    let (_lab, host) = lab()?;
+    let flow = Flow { mark: 7, timeout: 100, ..udp(1) };
+    assert_eq!(order(&host, &[Order::Prolong(&flow)])?, [], "it is not there, and need not be");
+    assert_eq!(flows(&host)?, []);
+    let other = Flow { mark: 8, timeout: 200, ..flow };
+    assert_eq!(order(&host, &[Order::Add(&flow), Order::Add(&other)])?, []);
+    assert_same(&[flow], &flows(&host)?);
+    assert_eq!(order(&host, &[Order::Prolong(&other)])?, []);
+    assert_same(&[Flow { timeout: 200, ..flow }], &flows(&host)?);
+    Ok(())
+}
+
+#[test]
 fn a_replacement_that_no_kernel_can_hold_leaves_what_is_there() -> Result<()> {
     let (_lab, host) = lab()?;
     let flow = udp(1);

@@ -11,7 +11,7 @@
 //!   its next packet ends it; only `FIXED_TIMEOUT` keeps it, whose time then cannot be changed (`EPERM`), only replaced.
 
 use super::number::*;
-use crate::io::netlink::{AF_INET, AF_INET6, MAKE, Message};
+use crate::io::netlink::{AF_INET, AF_INET6, CREATE, MAKE, Message};
 use crate::proto::flow::{
     Expectation, Flow, ICMPV6, Ids, Key, LABELS_LEN, ProtocolState, SequenceShift, Tuple, status, tcp_flag,
 };
@@ -33,9 +33,18 @@ pub enum Unfit {
 
 /// Has the kernel make the entry, or change it if it is there. With `liberal`, TCP's windows do not matter.
 pub(super) fn create(bytes: &mut Vec<u8>, sequence: u32, flow: &Flow, liberal: bool) -> Result<(), Unfit> {
+    begin(bytes, sequence, flow, liberal, MAKE)
+}
+
+/// Has the kernel make the entry; `EEXIST` if it is there.
+pub(super) fn add(bytes: &mut Vec<u8>, sequence: u32, flow: &Flow, liberal: bool) -> Result<(), Unfit> {
+    begin(bytes, sequence, flow, liberal, CREATE)
+}
+
+fn begin(bytes: &mut Vec<u8>, sequence: u32, flow: &Flow, liberal: bool, flags: u16) -> Result<(), Unfit> {
     let inverse = check(flow)?;
     let header = family_header(flow.key.original.source);
-    let mut message = Message::begin(bytes, FLOWS | IPCTNL_MSG_CT_NEW, MAKE, sequence, &header);
+    let mut message = Message::begin(bytes, FLOWS | IPCTNL_MSG_CT_NEW, flags, sequence, &header);
     put_directions(&mut message, flow, &inverse);
     let told = flow.status & status::TOLD | status::CONFIRMED;
     put_common(&mut message, flow, Some(told), liberal);
@@ -60,6 +69,17 @@ pub(super) fn update(bytes: &mut Vec<u8>, sequence: u32, flow: &Flow, liberal: b
     let is_on_its_way = flow.status & (status::SEEN_REPLY | status::ASSURED) != 0;
     let told = flow.status & (status::TOLD | status::EXPECTED) | status::CONFIRMED;
     put_common(&mut message, flow, is_on_its_way.then_some(told), liberal);
+    message.end();
+    Ok(())
+}
+
+/// Has the kernel keep the entry for as long as the flow says from now on, and change nothing else; `ENOENT` if there is none.
+pub(super) fn prolong(bytes: &mut Vec<u8>, sequence: u32, flow: &Flow) -> Result<(), Unfit> {
+    check(flow)?;
+    let header = family_header(flow.key.original.source);
+    let mut message = Message::begin(bytes, FLOWS | IPCTNL_MSG_CT_NEW, 0, sequence, &header);
+    put_key(&mut message, &flow.key);
+    message.put(CTA_TIMEOUT, &flow.timeout.to_be_bytes());
     message.end();
     Ok(())
 }

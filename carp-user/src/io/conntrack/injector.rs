@@ -23,6 +23,10 @@ pub enum Order<'a> {
     /// It has this flow and nothing of what it knew before: forget it, and make it. Windows, counters and expectations
     /// of the old entry are gone.
     Replace(&'a Flow),
+    /// It has a flow with this key: this one, if there is none.
+    Add(&'a Flow),
+    /// This flow lives on for as long as it says from now on, if it is there; nothing else of it changes.
+    Prolong(&'a Flow),
     /// It has no such flow.
     Delete(&'a Key),
     /// It waits for this. Its master must be there.
@@ -72,6 +76,8 @@ enum Step<'a> {
     /// For an order to replace: there is nothing to fall back on.
     CreateAnew(&'a Flow),
     Update(&'a Flow),
+    Add(&'a Flow),
+    Prolong(&'a Flow),
     Delete(&'a Key),
     Expect(&'a Expectation),
     Withdraw(&'a Key),
@@ -222,6 +228,8 @@ impl<'a> Order<'a> {
                 build::check(flow)?;
                 [Some(Step::Delete(&flow.key)), Some(Step::CreateAnew(flow))]
             }
+            Self::Add(flow) => [Some(Step::Add(flow)), None],
+            Self::Prolong(flow) => [Some(Step::Prolong(flow)), None],
             Self::Delete(key) => [Some(Step::Delete(key)), None],
             Self::Expect(expectation) => [Some(Step::Expect(expectation)), None],
             Self::Withdraw(key) => [Some(Step::Withdraw(key)), None],
@@ -234,6 +242,8 @@ impl<'a> Step<'a> {
         match self {
             Self::Create(flow) | Self::CreateAnew(flow) => build::create(bytes, sequence, flow, liberal),
             Self::Update(flow) => build::update(bytes, sequence, flow, liberal),
+            Self::Add(flow) => build::add(bytes, sequence, flow, liberal),
+            Self::Prolong(flow) => build::prolong(bytes, sequence, flow),
             Self::Delete(key) => build::delete(bytes, sequence, key),
             Self::Expect(expectation) => build::expect(bytes, sequence, expectation),
             Self::Withdraw(key) => build::withdraw(bytes, sequence, key),
@@ -243,7 +253,8 @@ impl<'a> Step<'a> {
     /// After this error; `first` is what an earlier try for the same order ended with.
     fn after(&self, errno: Errno, first: Option<Errno>) -> Next<'a> {
         match (*self, errno, first) {
-            (Self::Delete(_) | Self::Withdraw(_), Errno::NOENT, _) => Next::Nothing,
+            (Self::Delete(_) | Self::Withdraw(_) | Self::Prolong(_), Errno::NOENT, _) => Next::Nothing,
+            (Self::Add(_), Errno::EXIST, _) => Next::Nothing,
             // It is there: then nobody may say how it is translated.
             (Self::Create(flow), Errno::OPNOTSUPP, None) => Next::Try(Step::Update(flow)),
             (Self::Update(flow), Errno::NOENT, None) => Next::Try(Step::Create(flow)),
