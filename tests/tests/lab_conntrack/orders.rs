@@ -5,7 +5,7 @@ use anyhow::Result;
 use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::{Lab, Purpose};
 use carp_user::io::conntrack::{Injector, Order, Refusal, Unfit, count};
-use carp_user::proto::flow::{Flow, HELPER_LEN, Ids, status};
+use carp_user::proto::flow::{Flow, HELPER_LEN, Ids, ProtocolState, Tcp, status, tcp_flag};
 use rustix::io::Errno;
 
 fn lab() -> Result<(Lab, Namespace)> {
@@ -87,6 +87,26 @@ fn what_is_only_added_or_prolonged_leaves_the_rest_of_a_flow_that_is_there() -> 
     assert_same(&[flow], &flows(&host)?);
     assert_eq!(order(&host, &[Order::Prolong(&other)])?, []);
     assert_same(&[Flow { timeout: 200, ..flow }], &flows(&host)?);
+    Ok(())
+}
+
+#[test]
+fn a_connection_of_tcp_that_is_prolonged_is_followed_without_its_windows() -> Result<()> {
+    let (_lab, host) = lab()?;
+    let state = ProtocolState::Tcp(Tcp { state: 3, scale: [7, 7], flags: [0, 0] });
+    let flow = Flow { state, ..plain("10.0.0.1", "10.0.0.2", 6, ports(9, 80)) };
+    host.enter(|| Ok(Injector::open(false)?.carry_out(&[Order::Make(&flow)], &mut |_, _| {})?))?;
+    let is_liberal = || -> Result<Vec<[bool; 2]>> {
+        let all = flows(&host)?;
+        let flags = all.iter().filter_map(|flow| match flow.state {
+            ProtocolState::Tcp(tcp) => Some(tcp.flags.map(|flags| flags & tcp_flag::LIBERAL != 0)),
+            ProtocolState::None | ProtocolState::Sctp(_) => None,
+        });
+        Ok(flags.collect())
+    };
+    assert_eq!(is_liberal()?, [[false, false]]);
+    assert_eq!(order(&host, &[Order::Prolong(&flow)])?, []);
+    assert_eq!(is_liberal()?, [[true, true]]);
     Ok(())
 }
 

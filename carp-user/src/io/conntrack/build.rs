@@ -73,13 +73,23 @@ pub(super) fn update(bytes: &mut Vec<u8>, sequence: u32, flow: &Flow, liberal: b
     Ok(())
 }
 
-/// Has the kernel keep the entry for as long as the flow says from now on, and change nothing else; `ENOENT` if there is none.
-pub(super) fn prolong(bytes: &mut Vec<u8>, sequence: u32, flow: &Flow) -> Result<(), Unfit> {
+/// Has the kernel keep the entry for as long as the flow says from now on, with `liberal` whatever TCP's windows are by
+/// then, and change nothing else; `ENOENT` if there is none.
+pub(super) fn prolong(bytes: &mut Vec<u8>, sequence: u32, flow: &Flow, liberal: bool) -> Result<(), Unfit> {
     check(flow)?;
     let header = family_header(flow.key.original.source);
     let mut message = Message::begin(bytes, FLOWS | IPCTNL_MSG_CT_NEW, 0, sequence, &header);
     put_key(&mut message, &flow.key);
     message.put(CTA_TIMEOUT, &flow.timeout.to_be_bytes());
+    if let (ProtocolState::Tcp(_), true) = (&flow.state, liberal) {
+        let (flags, mask) = (tcp_flag::LIBERAL, tcp_flag::LIBERAL | tcp_flag::MAXACK_SET);
+        message.nest(CTA_PROTOINFO, |nest| {
+            nest.nest(CTA_PROTOINFO_TCP, |nest| {
+                nest.put(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &[flags, mask]);
+                nest.put(CTA_PROTOINFO_TCP_FLAGS_REPLY, &[flags, mask]);
+            });
+        });
+    }
     message.end();
     Ok(())
 }

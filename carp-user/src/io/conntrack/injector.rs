@@ -25,7 +25,8 @@ pub enum Order<'a> {
     Replace(&'a Flow),
     /// It has a flow with this key: this one, if there is none.
     Add(&'a Flow),
-    /// This flow lives on for as long as it says from now on, if it is there; nothing else of it changes.
+    /// This flow lives on for as long as it says from now on, if it is there. Nothing else of it changes, but that TCP's
+    /// windows may not matter any more: those of a flow that another node goes on with are out of date.
     Prolong(&'a Flow),
     /// It has no such flow.
     Delete(&'a Key),
@@ -243,7 +244,7 @@ impl<'a> Step<'a> {
             Self::Create(flow) | Self::CreateAnew(flow) => build::create(bytes, sequence, flow, liberal),
             Self::Update(flow) => build::update(bytes, sequence, flow, liberal),
             Self::Add(flow) => build::add(bytes, sequence, flow, liberal),
-            Self::Prolong(flow) => build::prolong(bytes, sequence, flow),
+            Self::Prolong(flow) => build::prolong(bytes, sequence, flow, liberal),
             Self::Delete(key) => build::delete(bytes, sequence, key),
             Self::Expect(expectation) => build::expect(bytes, sequence, expectation),
             Self::Withdraw(key) => build::withdraw(bytes, sequence, key),

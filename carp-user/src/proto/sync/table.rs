@@ -92,7 +92,7 @@ pub enum Instruction {
     Inject(Flow, Lifetime),
     /// Have this flow, unless there is one with its key: that is no refusal. Packets may have changed it since.
     Insert(Flow, Lifetime),
-    /// Change how long this flow lives, and nothing else, if it is there.
+    /// Change how long this flow lives, if it is there, and have it forget TCP's windows; nothing else.
     Keep(Flow, Lifetime),
     /// Have it no longer.
     Remove(Key),
