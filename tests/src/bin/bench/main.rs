@@ -18,8 +18,9 @@ mod stages;
 mod streams;
 mod switching;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use carp_common::time::Span;
+use carp_tests::lab::kernel::runs_live_frames;
 use clap::{Parser, Subcommand, ValueEnum};
 use report::{Row, Verdict};
 use std::path::PathBuf;
@@ -134,6 +135,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Datapath) -> Result<ExitCode> {
+    ensure!(runs_live_frames(), "Linux 5.18 is needed: older ones run no program on frames that it may send");
     if let Some(file) = &args.json {
         // Better said now than after the measuring.
         std::fs::File::create(file).with_context(|| format!("writing {}", file.display()))?;
