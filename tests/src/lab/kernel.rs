@@ -22,6 +22,11 @@ pub fn counts_bpf_as_locked() -> bool {
     !is_since(5, 11)
 }
 
+/// Programs can be run on frames without an skb that they send (`BPF_F_TEST_XDP_LIVE_FRAMES`).
+pub fn runs_live_frames() -> bool {
+    is_since(5, 18)
+}
+
 fn is_since(major: u8, minor: u8) -> bool {
     KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(major, minor, 0))
 }

@@ -19,6 +19,9 @@ pub const FOLDER: &str = "/payload";
 const TOOLS: [&str; 10] =
     ["ip", "bridge", "tc", "nft", "ping", "tcpdump", "ucarp", "bpftool", "setpriv", "sysctl"];
 
+/// A tool that one target alone calls: its libraries are half as large as everything else.
+const TOOL_OF_A_TARGET: [(&str, &str); 1] = [("lab_keepalived", "keepalived")];
+
 /// What goes into the guests.
 pub struct Payload {
     /// For every guest.
@@ -39,8 +42,7 @@ impl Payload {
         let busybox = which("busybox").context("no busybox")?;
         add_program(&mut common, &busybox, "/bin/busybox")?;
         for tool in TOOLS {
-            let file = which(tool).with_context(|| format!("no `{tool}` on this machine"))?;
-            add_program(&mut common, &file, &format!("/usr/bin/{tool}"))?;
+            add_tool(&mut common, tool)?;
         }
         // Not busybox's: Debian's would take its own applets for ip and ping, whatever PATH says.
         add_program(&mut common, Path::new("/bin/dash"), "/bin/sh")?;
@@ -61,11 +63,14 @@ impl Payload {
         Ok(Self { common, tests, folder })
     }
 
-    /// Adds a test.
+    /// Adds a test, and the tool that it alone needs.
     ///
     /// # Errors
-    /// When there is none of this name.
+    /// When there is none of this name; a tool is not installed.
     pub fn add(&self, cpio: &mut Cpio, target: &str) -> Result<()> {
+        for (_, tool) in TOOL_OF_A_TARGET.iter().filter(|(only, _)| *only == target) {
+            add_tool(cpio, tool)?;
+        }
         let file = self.tests.get(target).with_context(|| format!("cargo built no test {target}"))?;
         add_program(cpio, file, &format!("{FOLDER}/{target}"))
     }
@@ -118,6 +123,11 @@ fn executable(message: &str, kind: &str) -> Option<(String, PathBuf)> {
     let is_of_kind = target.get("kind")?.as_array()?.iter().any(|one| one == kind);
     let file = message.get("executable")?.as_str()?;
     is_of_kind.then_some((target.get("name")?.as_str()?.to_owned(), target_dir().join(file)))
+}
+
+fn add_tool(cpio: &mut Cpio, tool: &str) -> Result<()> {
+    let file = which(tool).with_context(|| format!("no `{tool}` on this machine"))?;
+    add_program(cpio, &file, &format!("/usr/bin/{tool}"))
 }
 
 /// A program under this path, and its shared libraries under theirs.

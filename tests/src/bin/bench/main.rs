@@ -19,8 +19,9 @@ mod streams;
 mod switching;
 mod sync;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use carp_common::time::Span;
+use carp_tests::lab::kernel::runs_live_frames;
 use clap::{Parser, Subcommand, ValueEnum};
 use report::{Row, Verdict};
 use std::path::PathBuf;
@@ -157,6 +158,7 @@ fn main() -> ExitCode {
 }
 
 fn datapath(args: &Datapath) -> Result<ExitCode> {
+    ensure!(runs_live_frames(), "Linux 5.18 is needed: older ones run no program on frames that it may send");
     let json = Json::make(args.json.as_ref(), args.brief)?;
     let effort = Effort::new(args);
     let mut all = Vec::new();
