@@ -13,7 +13,7 @@ use super::kernel::{decompressed, files_below};
 
 /// What the lab's networks and the product's own choices take. What a kernel has built in, or does not have, is
 /// simply not found.
-const WANTED: [&str; 41] = [
+const WANTED: [&str; 42] = [
     "veth",
     "bridge",
     "br_netfilter",
@@ -47,6 +47,7 @@ const WANTED: [&str; 41] = [
     "nft_masq",
     "nft_chain_nat",
     "nft_redir",
+    "nft_counter",
     "nft_limit",
     "nft_log",
     "nft_numgen",

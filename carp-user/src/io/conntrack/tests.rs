@@ -149,7 +149,7 @@ proptest! {
 /// Printed and not judged: `cargo test --release -p carp-user --lib costs -- --nocapture`.
 #[test]
 fn what_a_message_costs() {
-    const ROUNDS: u32 = 10_000;
+    const ROUNDS: u32 = if cfg!(debug_assertions) { 100 } else { 10_000 };
     let tcp = ProtocolState::Tcp(Tcp { state: 3, scale: [7, 7], flags: [3, 3] });
     let (mut flow, mut bytes) = (udp(), Vec::new());
     (flow.state, flow.mark, flow.key.original.protocol, flow.reply.protocol) = (tcp, 1, 6, 6);
