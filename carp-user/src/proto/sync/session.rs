@@ -57,7 +57,8 @@ pub enum Event<'a> {
     Connected,
     /// There is none any more.
     Disconnected,
-    /// A frame of the peer.
+    /// A frame of the peer. While this node serves, read what the kernel has said before: a flow that has come in place of
+    /// another one must not end with it.
     Received(&'a [u8]),
     /// This node's kernel says something that this node did not cause.
     Local(News<'a>),
@@ -76,7 +77,8 @@ pub enum Event<'a> {
         /// Whether everything was shown.
         complete: bool,
     },
-    /// This node serves virtual hosts, or no longer does.
+    /// This node serves virtual hosts, or no longer does. Read all that the kernel has said before: a flow that ended while
+    /// this node served has ended, one that its kernel drops later is a replica that is lost.
     Serving(bool),
     /// Somebody asks for the whole tables to be told once more.
     Full,

@@ -40,6 +40,8 @@ pub struct Table {
     serving: bool,
     /// The first version since this node serves.
     term: Version,
+    /// The peer was met since this node started.
+    acquainted: bool,
     peer: Peer,
     limit: usize,
     tally: Tally,
@@ -164,6 +166,7 @@ impl Table {
             clock: Version(0),
             serving: false,
             term: Version(0),
+            acquainted: false,
             peer: Peer::default(),
             limit,
             tally: Tally::default(),
@@ -238,18 +241,20 @@ impl Table {
         self.peer = Peer { stage: Stage::Bulk, serving: peer_serving, wins_ties };
         self.digests.clear();
         let mut lift = Version(0);
-        if self.serving && !peer_serving && self.clock < peer_clock {
+        if self.serving && (!self.acquainted || (!peer_serving && self.clock < peer_clock)) {
             // It serves since before it knew what the peer knows: what it wrote is newer all the same.
-            lift = peer_clock.next_term();
+            lift = self.clock.max(peer_clock).next_term();
         }
+        self.acquainted = true;
         for entry in self.store.iter_mut() {
             entry.set(SHARED, false);
-            if entry.is(MINE) && lift > entry.version {
+            if entry.is(MINE) && entry.version >= self.term && lift > entry.version {
                 entry.version = lift.with_count_of(entry.version);
             }
         }
         if lift > self.clock {
             self.clock = lift.with_count_of(self.clock);
+            self.term = lift;
         }
         self.clock = self.clock.max(peer_clock);
     }

@@ -129,6 +129,7 @@ impl Session {
             }
             self.next_dump(now, actions);
         } else {
+            self.table.dump_fails();
             // Not at once: what failed now may fail again.
             actions.push(Action::Warn(Notice::DumpFailed));
             self.dumps.next.and(purpose);

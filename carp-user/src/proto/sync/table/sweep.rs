@@ -153,11 +153,14 @@ impl Table {
         let (seen, oldest) =
             (self.seen, seconds(now).saturating_sub(seconds(Instant::ZERO + REPLICA_LIFETIME)));
         for entry in self.store.iter_mut() {
+            let is_seen = entry.is(SEEN) == seen;
+            // The next dump turns the mark's meaning round.
+            entry.set_seen(seen);
             if entry.is(EXPECTED) {
                 if !entry.is(GONE) && entry.renewed < oldest {
                     ended.push(entry.id);
                 }
-            } else if entry.is(SEEN) != seen && !entry.is(GONE) {
+            } else if !is_seen && !entry.is(GONE) {
                 if entry.is(MISSED | DOOMED) {
                     ended.push(entry.id);
                 } else {
@@ -176,6 +179,12 @@ impl Table {
                 self.end(id, &Item::Lost(id), now);
             }
         }
+    }
+
+    /// The dump was not complete: what it has not shown may be there all the same.
+    pub fn dump_fails(&mut self) {
+        let seen = self.seen;
+        self.store.iter_mut().for_each(|entry| entry.set_seen(seen));
     }
 
     /// Whether another dump is needed soon: for what is missed, doomed, or not told.

@@ -1,7 +1,7 @@
 //! What this node's kernel says becomes records that wait to be sent.
 
 use super::receiving::Told;
-use super::store::{DOOMED, EXPECTED, Entry, GONE, KNOWN, MINE, MISSED, NOWHERE};
+use super::store::{DOOMED, EXPECTED, Entry, GONE, KNOWN, MINE, MISSED, NOWHERE, SHARED};
 use super::{News, Stage, Table, seconds};
 use crate::proto::flow::{Expectation, Flow, Key, ProtocolState};
 use crate::proto::sync::record::{Author, Item, Record, Records, Version};
@@ -115,6 +115,8 @@ impl Table {
     pub(super) fn enqueue(&mut self, entry: &mut Entry, item: &Item, shared_reply: u32, now: Instant) {
         if self.peer.stage == Stage::Away && !entry.is(GONE) {
             self.cancel(entry);
+            // Digests begin anew with the next connection.
+            entry.set(SHARED, false);
             return;
         }
         self.scratch.clear();
