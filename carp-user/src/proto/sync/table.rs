@@ -16,6 +16,7 @@ mod writing;
 pub use sweep::Purpose;
 
 use super::identity::Identity;
+use super::message::Hello;
 use super::record::{Item, Record, Version};
 use crate::proto::flow::{Expectation, Flow, Key};
 use carp_common::time::{Instant, Span};
@@ -38,7 +39,7 @@ pub struct Table {
     digests: Digests,
     clock: Version,
     serving: bool,
-    /// The first version since this node serves.
+    /// The first version since this node took over last.
     term: Version,
     /// The peer was met since this node started.
     acquainted: bool,
@@ -202,6 +203,11 @@ impl Table {
         self.clock
     }
 
+    /// The first version since this node took over last.
+    pub const fn term(&self) -> Version {
+        self.term
+    }
+
     /// What was counted.
     pub const fn tally(&self) -> Tally {
         self.tally
@@ -237,13 +243,13 @@ impl Table {
 
     /// There is a connection: all that is known is to be told anew. `wins_ties` says whose change counts when
     /// both have the same version: the peer's.
-    pub fn connected(&mut self, peer_clock: Version, peer_serving: bool, wins_ties: bool) {
-        self.peer = Peer { stage: Stage::Bulk, serving: peer_serving, wins_ties };
+    pub fn connected(&mut self, peer: &Hello<'_>, wins_ties: bool) {
+        self.peer = Peer { stage: Stage::Bulk, serving: peer.serving, wins_ties };
         self.digests.clear();
         let mut lift = Version(0);
-        if self.serving && (!self.acquainted || (!peer_serving && self.clock < peer_clock)) {
-            // It serves since before it knew what the peer knows: what it wrote is newer all the same.
-            lift = self.clock.max(peer_clock).next_term();
+        if self.serving && (!self.acquainted || (!peer.serving && peer.term >= self.term)) {
+            // It took over without knowing what the peer knows: what it wrote since is newer all the same.
+            lift = self.clock.max(peer.clock).next_term();
         }
         self.acquainted = true;
         for entry in self.store.iter_mut() {
@@ -256,7 +262,7 @@ impl Table {
             self.clock = lift.with_count_of(self.clock);
             self.term = lift;
         }
-        self.clock = self.clock.max(peer_clock);
+        self.clock = self.clock.max(peer.clock);
     }
 
     /// Both have told each other all that they had.

@@ -116,7 +116,7 @@ impl Table {
         self.store.put(entry);
         // What was on the way when this node took over may have been overtaken by packets, of which the kernel
         // has not yet told.
-        let is_late = self.serving && record.version < self.term;
+        let is_late = is_there && self.serving && record.version < self.term;
         let lifetime = self.lifetime();
         let instruction =
             if is_late { Instruction::Insert(flow, lifetime) } else { Instruction::Inject(flow, lifetime) };

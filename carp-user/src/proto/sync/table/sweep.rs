@@ -87,7 +87,7 @@ impl Table {
         }
         entry.set(MISSED, false);
         let before = Told::of(&entry);
-        if told != before && !is_touched && self.owns(&entry) {
+        if told != before && !is_touched && (self.owns(&entry) || entry.is(MINE)) {
             self.tally.untold += 1;
             self.store.put(entry);
             self.local(News::Changed(flow), now);

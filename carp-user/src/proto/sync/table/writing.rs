@@ -124,10 +124,12 @@ impl Table {
         self.store.remove(entry.id);
     }
 
-    /// The kernel did not take this flow.
+    /// The kernel did not take this flow: there is no room, or another one with its key that nobody knows of, which a dump will
+    /// show.
     pub fn refused(&mut self, key: &Key) {
         if let Some(mut entry) = self.store.get(self.identity.flow(key)).copied() {
             self.forget_entry(&mut entry);
+            self.unsettled = true;
         }
     }
 }
