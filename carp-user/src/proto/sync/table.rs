@@ -22,6 +22,7 @@ use crate::proto::flow::{Expectation, Flow, Key};
 use carp_common::time::{Instant, Span};
 use digest::Digests;
 use outbox::Outbox;
+use std::collections::BTreeSet;
 use store::{DOOMED, EXPECTED, GONE, MINE, SHARED, Store};
 
 /// How long a replica lives without a word of the node that serves the flow: three times what renewing takes at
@@ -48,6 +49,8 @@ pub struct Table {
     tally: Tally,
     /// Whether a dump has to show what has to be sent or removed and is not in the outbox.
     unsettled: bool,
+    /// While a dump runs from which flows are learnt: those that have ended since it began, which it may still show.
+    ended: Option<BTreeSet<u64>>,
     /// Which value of the mark in the entries means that the running dump has shown one.
     seen: bool,
     scratch: Vec<u8>,
@@ -172,6 +175,7 @@ impl Table {
             limit,
             tally: Tally::default(),
             unsettled: false,
+            ended: None,
             seen: false,
             scratch: Vec::new(),
         }

@@ -15,9 +15,10 @@ pub const SWEEP_EVERY: Span = Span::secs(200);
 /// How long a leisurely dump takes at least: it reads a sixtieth of the table a second.
 pub const LEISURE: Span = Span::secs(60);
 
-/// How long after a dump that left something unsettled the next is read; each time twice as long, up to [`SWEEP_EVERY`]: on
+/// How long after a dump that left something unsettled the next is read; each time twice as long, up to the second figure: on
 /// a busy node there is always something that has ended while the dump was read.
 const PATIENCE: Span = Span::secs(1);
+const MOST_PATIENCE: Span = Span::secs(20);
 
 #[derive(Clone, Debug)]
 pub(super) struct Dumps {
@@ -61,7 +62,7 @@ impl Dumps {
 
     fn ended(&mut self, unsettled: bool, now: Instant) {
         self.settle = now + self.patience;
-        self.patience = if unsettled { SWEEP_EVERY.min(self.patience.times(2)) } else { PATIENCE };
+        self.patience = if unsettled { MOST_PATIENCE.min(self.patience.times(2)) } else { PATIENCE };
     }
 
     pub fn tick(&mut self, now: Instant) {
@@ -106,8 +107,8 @@ impl Session {
             self.dumps.sweep = now + SWEEP_EVERY;
         }
         let leisurely = purpose.is_leisurely();
+        self.table.dump_begins(&purpose);
         self.dumps.running = Some(Running { purpose, began: now, shown: 0, leisurely, rests_until: None });
-        self.table.dump_begins();
         actions.push(Action::StartDump);
     }
 

@@ -197,6 +197,7 @@ impl Table {
     /// Whether the record counts. Of a lost flow the peer knows no addresses: a dump has to show them.
     pub(super) fn receive_end(&mut self, record: &Record, id: u64, lost: bool) -> bool {
         let Some(mut entry) = self.store.get(id).copied() else { return false };
+        self.note_end(id);
         if self.compare(record, &entry) != Ordering::Greater {
             if !entry.is(GONE) {
                 self.receive_older(entry, None);

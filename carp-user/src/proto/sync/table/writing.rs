@@ -35,7 +35,7 @@ impl Table {
         told.put(&mut entry, incarnation);
         entry.set(GONE | DOOMED, false);
         entry.set(MINE, true);
-        entry.version = self.tick();
+        entry.version = self.next_version(&entry);
         self.enqueue(&mut entry, &Item::Flow(*flow), shared_reply, now);
         self.store.put(entry);
     }
@@ -46,12 +46,13 @@ impl Table {
         entry.set(EXPECTED | MINE, true);
         entry.set(GONE, false);
         entry.renewed = seconds(now);
-        entry.version = self.tick();
+        entry.version = self.next_version(&entry);
         self.enqueue(&mut entry, &Item::Expectation(*expectation), 0, now);
         self.store.put(entry);
     }
 
     pub(super) fn end(&mut self, id: u64, item: &Item, now: Instant) {
+        self.note_end(id);
         let Some(mut entry) = self.store.get(id).copied().filter(|entry| !entry.is(GONE)) else { return };
         if entry.is(DOOMED) || !self.owns(&entry) {
             self.tally.dropped += u64::from(!entry.is(DOOMED));
@@ -88,6 +89,16 @@ impl Table {
         let mut entry = Entry::new(id);
         entry.set_seen(self.seen);
         Some((entry, false))
+    }
+
+    /// Of a change. On a node that does not serve it must not outdo what the one that serves says of this flow.
+    fn next_version(&mut self, entry: &Entry) -> Version {
+        if self.serving {
+            return self.tick();
+        }
+        let version = Version(entry.version.0.saturating_add(1));
+        self.clock = self.clock.max(version);
+        version
     }
 
     pub(super) const fn tick(&mut self) -> Version {
