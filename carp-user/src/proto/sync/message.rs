@@ -76,6 +76,8 @@ pub struct Hello<'a> {
     pub epoch: u64,
     /// The newest version that it knows.
     pub clock: Version,
+    /// The first version since it took over last.
+    pub term: Version,
     /// It serves virtual hosts.
     pub serving: bool,
     /// Its name.
@@ -143,13 +145,14 @@ impl<'a> Message<'a> {
 impl<'a> Hello<'a> {
     fn decode(mut bytes: Bytes<'a>) -> Result<Self, Malformed> {
         let (oldest, newest) = (bytes.u16()?, bytes.u16()?);
-        let (features, epoch, clock) = (bytes.u64()?, bytes.u64()?, Version(bytes.u64()?));
+        let (features, epoch) = (bytes.u64()?, bytes.u64()?);
+        let (clock, term) = (Version(bytes.u64()?), Version(bytes.u64()?));
         let [flags, length] = bytes.array()?;
         let name = str::from_utf8(bytes.take(length.into())?.0).map_err(|_| Malformed::Name)?;
         if oldest > newest || name.len() > MAX_NAME {
             return Err(Malformed::Range);
         }
-        Ok(Self { oldest, newest, features, epoch, clock, serving: flags & SERVING != 0, name })
+        Ok(Self { oldest, newest, features, epoch, clock, term, serving: flags & SERVING != 0, name })
     }
 
     /// As a frame.
@@ -157,7 +160,7 @@ impl<'a> Hello<'a> {
         let mut out = vec![HELLO];
         out.extend(self.oldest.to_be_bytes());
         out.extend(self.newest.to_be_bytes());
-        for number in [self.features, self.epoch, self.clock.0] {
+        for number in [self.features, self.epoch, self.clock.0, self.term.0] {
             out.extend(number.to_be_bytes());
         }
         // A name that is too long loses its end: it is for people, and breaks ties.

@@ -226,6 +226,7 @@ impl Session {
             features: 0,
             epoch: self.setup.epoch,
             clock: self.table.clock(),
+            term: self.table.term(),
             serving: self.table.is_serving(),
             name: &self.setup.name,
         };

@@ -16,11 +16,13 @@ mod writing;
 pub use sweep::Purpose;
 
 use super::identity::Identity;
+use super::message::Hello;
 use super::record::{Item, Record, Version};
 use crate::proto::flow::{Expectation, Flow, Key};
 use carp_common::time::{Instant, Span};
 use digest::Digests;
 use outbox::Outbox;
+use std::collections::BTreeSet;
 use store::{DOOMED, EXPECTED, GONE, MINE, SHARED, Store};
 
 /// How long a replica lives without a word of the node that serves the flow: three times what renewing takes at
@@ -38,7 +40,7 @@ pub struct Table {
     digests: Digests,
     clock: Version,
     serving: bool,
-    /// The first version since this node serves.
+    /// The first version since this node took over last.
     term: Version,
     /// The peer was met since this node started.
     acquainted: bool,
@@ -47,6 +49,8 @@ pub struct Table {
     tally: Tally,
     /// Whether a dump has to show what has to be sent or removed and is not in the outbox.
     unsettled: bool,
+    /// While a dump runs from which flows are learnt: those that have ended since it began, which it may still show.
+    ended: Option<BTreeSet<u64>>,
     /// Which value of the mark in the entries means that the running dump has shown one.
     seen: bool,
     scratch: Vec<u8>,
@@ -171,6 +175,7 @@ impl Table {
             limit,
             tally: Tally::default(),
             unsettled: false,
+            ended: None,
             seen: false,
             scratch: Vec::new(),
         }
@@ -200,6 +205,11 @@ impl Table {
     /// The newest version that is known.
     pub const fn clock(&self) -> Version {
         self.clock
+    }
+
+    /// The first version since this node took over last.
+    pub const fn term(&self) -> Version {
+        self.term
     }
 
     /// What was counted.
@@ -237,13 +247,13 @@ impl Table {
 
     /// There is a connection: all that is known is to be told anew. `wins_ties` says whose change counts when
     /// both have the same version: the peer's.
-    pub fn connected(&mut self, peer_clock: Version, peer_serving: bool, wins_ties: bool) {
-        self.peer = Peer { stage: Stage::Bulk, serving: peer_serving, wins_ties };
+    pub fn connected(&mut self, peer: &Hello<'_>, wins_ties: bool) {
+        self.peer = Peer { stage: Stage::Bulk, serving: peer.serving, wins_ties };
         self.digests.clear();
         let mut lift = Version(0);
-        if self.serving && (!self.acquainted || (!peer_serving && self.clock < peer_clock)) {
-            // It serves since before it knew what the peer knows: what it wrote is newer all the same.
-            lift = self.clock.max(peer_clock).next_term();
+        if self.serving && (!self.acquainted || (!peer.serving && peer.term >= self.term)) {
+            // It took over without knowing what the peer knows: what it wrote since is newer all the same.
+            lift = self.clock.max(peer.clock).next_term();
         }
         self.acquainted = true;
         for entry in self.store.iter_mut() {
@@ -256,7 +266,7 @@ impl Table {
             self.clock = lift.with_count_of(self.clock);
             self.term = lift;
         }
-        self.clock = self.clock.max(peer_clock);
+        self.clock = self.clock.max(peer.clock);
     }
 
     /// Both have told each other all that they had.

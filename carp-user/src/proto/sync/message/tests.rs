@@ -1,8 +1,16 @@
 use super::*;
 use proptest::prelude::*;
 
-const HELLO_1: Hello<'_> =
-    Hello { oldest: 1, newest: 3, features: 5, epoch: 7, clock: Version(9), serving: true, name: "gw-ä" };
+const HELLO_1: Hello<'_> = Hello {
+    oldest: 1,
+    newest: 3,
+    features: 5,
+    epoch: 7,
+    clock: Version(9),
+    term: Version(8),
+    serving: true,
+    name: "gw-ä",
+};
 
 fn all_kinds() -> Vec<Vec<u8>> {
     let root = Root { applied: 3, sum: u64::MAX, count: 500_000 };

@@ -15,6 +15,11 @@ pub const SWEEP_EVERY: Span = Span::secs(200);
 /// How long a leisurely dump takes at least: it reads a sixtieth of the table a second.
 pub const LEISURE: Span = Span::secs(60);
 
+/// How long after a dump that left something unsettled the next is read; each time twice as long, up to the second figure: on
+/// a busy node there is always something that has ended while the dump was read.
+const PATIENCE: Span = Span::secs(1);
+const MOST_PATIENCE: Span = Span::secs(20);
+
 #[derive(Clone, Debug)]
 pub(super) struct Dumps {
     running: Option<Running>,
@@ -23,6 +28,9 @@ pub(super) struct Dumps {
     /// Whether one more dump is to learn what events did not tell: after a loss it takes two, as the first
     /// can meet what an event has just ended.
     learn_again: bool,
+    /// Not before this time a dump that nobody asked for, and after how long the one after it.
+    settle: Instant,
+    patience: Span,
 }
 
 #[derive(Clone, Debug)]
@@ -37,12 +45,24 @@ struct Running {
 
 impl Dumps {
     pub fn new(now: Instant) -> Self {
-        Self { running: None, next: Purpose::default(), sweep: now + SWEEP_EVERY, learn_again: false }
+        Self {
+            running: None,
+            next: Purpose::default(),
+            sweep: now + SWEEP_EVERY,
+            learn_again: true,
+            settle: now,
+            patience: PATIENCE,
+        }
     }
 
     /// When a dump that rests is to go on.
     pub fn deadline(&self) -> Option<Instant> {
         self.running.as_ref().and_then(|running| running.rests_until)
+    }
+
+    fn ended(&mut self, unsettled: bool, now: Instant) {
+        self.settle = now + self.patience;
+        self.patience = if unsettled { MOST_PATIENCE.min(self.patience.times(2)) } else { PATIENCE };
     }
 
     pub fn tick(&mut self, now: Instant) {
@@ -87,8 +107,8 @@ impl Session {
             self.dumps.sweep = now + SWEEP_EVERY;
         }
         let leisurely = purpose.is_leisurely();
+        self.table.dump_begins(&purpose);
         self.dumps.running = Some(Running { purpose, began: now, shown: 0, leisurely, rests_until: None });
-        self.table.dump_begins();
         actions.push(Action::StartDump);
     }
 
@@ -118,6 +138,7 @@ impl Session {
         let Some(Running { purpose, .. }) = self.dumps.running.take() else { return };
         if complete {
             self.table.dump_ends(&purpose, now);
+            self.dumps.ended(self.table.is_unsettled(), now);
             if let (Link::Up(up), true) = (&mut self.link, purpose.tell)
                 && up.out == Out::Dumping
                 && !self.dumps.next.tell
@@ -151,7 +172,7 @@ impl Session {
             return;
         }
         let in_step = self.table.stage() == Stage::InStep;
-        if self.table.is_unsettled() {
+        if self.table.is_unsettled() && now >= self.dumps.settle {
             self.dumps.next.and(Purpose { tell: in_step, learn: true, ..Purpose::default() });
         }
         if in_step && now >= self.dumps.sweep {

@@ -36,7 +36,7 @@ impl Session {
             return self.close(Notice::SameName(hello.name.to_owned()), now, actions);
         }
         let wins_ties = (hello.epoch, hello.name) > (self.setup.epoch, self.setup.name.as_str());
-        self.table.connected(hello.clock, hello.serving, wins_ties);
+        self.table.connected(hello, wins_ties);
         self.link = Link::Up(Box::new(Up {
             peer: hello.name.to_owned(),
             heard: now,

@@ -116,7 +116,7 @@ impl Table {
         self.store.put(entry);
         // What was on the way when this node took over may have been overtaken by packets, of which the kernel
         // has not yet told.
-        let is_late = self.serving && record.version < self.term;
+        let is_late = is_there && self.serving && record.version < self.term;
         let lifetime = self.lifetime();
         let instruction =
             if is_late { Instruction::Insert(flow, lifetime) } else { Instruction::Inject(flow, lifetime) };
@@ -197,6 +197,7 @@ impl Table {
     /// Whether the record counts. Of a lost flow the peer knows no addresses: a dump has to show them.
     pub(super) fn receive_end(&mut self, record: &Record, id: u64, lost: bool) -> bool {
         let Some(mut entry) = self.store.get(id).copied() else { return false };
+        self.note_end(id);
         if self.compare(record, &entry) != Ordering::Greater {
             if !entry.is(GONE) {
                 self.receive_older(entry, None);

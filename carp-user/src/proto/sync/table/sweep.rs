@@ -8,6 +8,11 @@ use crate::proto::flow::{Expectation, Flow, Key};
 use crate::proto::sync::message::{BUCKETS, Root};
 use crate::proto::sync::record::{Item, Version};
 use carp_common::time::Instant;
+use std::collections::BTreeSet;
+
+/// Most flows that end while a dump runs from which flows are learnt. Policy beyond: no more is learnt from it, and
+/// another one follows.
+const MOST_ENDED: usize = 1 << 16;
 
 /// What a dump is for; one dump can be for several things.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +58,8 @@ impl Purpose {
 
 impl Table {
     /// A dump begins.
-    pub fn dump_begins(&mut self) {
+    pub fn dump_begins(&mut self, purpose: &Purpose) {
+        self.ended = purpose.learn.then(BTreeSet::new);
         self.seen = !self.seen;
         self.unsettled = false;
     }
@@ -63,7 +69,7 @@ impl Table {
         let id = self.identity.flow(&flow.key);
         let told = self.told(flow);
         let Some(mut entry) = self.store.get(id).copied() else {
-            if purpose.learn {
+            if self.ended.as_ref().is_some_and(|ended| !ended.contains(&id)) {
                 self.learn(id, told, flow, now);
             }
             // Else it has ended since, or its event is on the way.
@@ -87,7 +93,7 @@ impl Table {
         }
         entry.set(MISSED, false);
         let before = Told::of(&entry);
-        if told != before && !is_touched && self.owns(&entry) {
+        if told != before && !is_touched && (self.owns(&entry) || entry.is(MINE)) {
             self.tally.untold += 1;
             self.store.put(entry);
             self.local(News::Changed(flow), now);
@@ -102,6 +108,16 @@ impl Table {
             return Some(Instruction::Keep(*flow, Lifetime::Replica));
         }
         (purpose.release && !entry.is(MINE)).then_some(Instruction::Keep(*flow, Lifetime::Protocol))
+    }
+
+    /// A flow ends while a dump may be running.
+    pub(super) fn note_end(&mut self, id: u64) {
+        if let Some(ended) = &mut self.ended {
+            ended.insert(id);
+            if ended.len() > MOST_ENDED {
+                (self.ended, self.unsettled) = (None, true);
+            }
+        }
     }
 
     /// A flow that no event told of. A node that does not serve cannot know how old it is: whatever the peer
@@ -149,6 +165,7 @@ impl Table {
     /// The dump is complete. What neither it nor an event has shown is missed; if the one before it did not show
     /// it either, it has ended.
     pub fn dump_ends(&mut self, purpose: &Purpose, now: Instant) {
+        self.ended = None;
         let mut ended = Vec::new();
         let (seen, oldest) =
             (self.seen, seconds(now).saturating_sub(seconds(Instant::ZERO + REPLICA_LIFETIME)));
@@ -183,6 +200,7 @@ impl Table {
 
     /// The dump was not complete: what it has not shown may be there all the same.
     pub fn dump_fails(&mut self) {
+        self.ended = None;
         let seen = self.seen;
         self.store.iter_mut().for_each(|entry| entry.set_seen(seen));
     }

@@ -39,7 +39,7 @@ impl Table {
         told.put(&mut entry, incarnation);
         entry.set(GONE | DOOMED, false);
         entry.set(MINE, true);
-        entry.version = self.tick();
+        entry.version = self.next_version(&entry);
         self.enqueue(&mut entry, &Item::Flow(*flow), shared_reply, now);
         self.store.put(entry);
     }
@@ -62,12 +62,13 @@ impl Table {
         entry.set(EXPECTED | MINE, true);
         entry.set(GONE, false);
         entry.renewed = seconds(now);
-        entry.version = self.tick();
+        entry.version = self.next_version(&entry);
         self.enqueue(&mut entry, &Item::Expectation(*expectation), 0, now);
         self.store.put(entry);
     }
 
     pub(super) fn end(&mut self, id: u64, item: &Item, now: Instant) {
+        self.note_end(id);
         let Some(mut entry) = self.store.get(id).copied().filter(|entry| !entry.is(GONE)) else { return };
         if entry.is(DOOMED) || !self.owns(&entry) {
             self.tally.dropped += u64::from(!entry.is(DOOMED));
@@ -106,6 +107,16 @@ impl Table {
         Some((entry, false))
     }
 
+    /// Of a change. On a node that does not serve it must not outdo what the one that serves says of this flow.
+    fn next_version(&mut self, entry: &Entry) -> Version {
+        if self.serving {
+            return self.tick();
+        }
+        let version = Version(entry.version.0.saturating_add(1));
+        self.clock = self.clock.max(version);
+        version
+    }
+
     pub(super) const fn tick(&mut self) -> Version {
         self.clock = Version(self.clock.0.saturating_add(1));
         self.clock
@@ -140,10 +151,12 @@ impl Table {
         self.store.remove(entry.id);
     }
 
-    /// The kernel did not take this flow.
+    /// The kernel did not take this flow: there is no room, or another one with its key that nobody knows of, which a dump will
+    /// show.
     pub fn refused(&mut self, key: &Key) {
         if let Some(mut entry) = self.store.get(self.identity.flow(key)).copied() {
             self.forget_entry(&mut entry);
+            self.unsettled = true;
         }
     }
 }
