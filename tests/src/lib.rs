@@ -1,7 +1,8 @@
 //! What the tests share: the simulator (`sim`), the namespace lab (`lab`), the generated documents,
-//! numbers as text.
+//! two sessions that replicate flows (`replica`), numbers as text.
 
 pub mod decimal;
 pub mod docs;
 pub mod lab;
+pub mod replica;
 pub mod sim;

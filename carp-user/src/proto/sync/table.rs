@@ -260,13 +260,13 @@ impl Table {
             entry.set(SHARED, false);
             if entry.is(MINE) && entry.version >= self.term && lift > entry.version {
                 entry.version = lift.with_count_of(entry.version);
+                self.clock = self.clock.max(entry.version);
             }
         }
-        if lift > self.clock {
-            self.clock = lift.with_count_of(self.clock);
+        if lift > self.term {
             self.term = lift;
         }
-        self.clock = self.clock.max(peer.clock);
+        self.clock = self.clock.max(peer.clock).max(lift);
     }
 
     /// Both have told each other all that they had.
