@@ -121,7 +121,6 @@ impl Shells {
     pub fn close(self) {
         let Self { wanted, applier, shield, ear, refused, memberships, marks, instance, replication, .. } =
             self;
-        // Whatever the kernel has said by now goes out first.
         drop(replication);
         drop(wanted);
         for failure in applier.finish() {

@@ -40,48 +40,18 @@ const RULES: &str = "table ip gateway {
 
 #[test]
 fn connections_live_on_through_a_planned_move_and_back() -> Result<()> {
-    let mut duo = replicating()?;
-    let streams = streams(&duo)?;
-    duo.gw1.stop()?;
-    duo.wait_moved()?;
-    all_talk(&streams)?;
-    duo.gw1.run()?;
-    duo.wait_as_configured()?;
-    all_talk(&streams)?;
-    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
-    duo.never_two_masters()
+    live_on(|duo| duo.gw1.stop().map(drop), |duo| duo.gw1.run())
 }
 
 #[test]
 fn connections_live_on_when_the_masters_daemon_is_killed_and_when_it_is_back() -> Result<()> {
-    let mut duo = replicating()?;
-    let streams = streams(&duo)?;
-    duo.gw1.kill()?;
-    duo.wait_moved()?;
-    all_talk(&streams)?;
-    duo.gw1.run()?;
-    duo.wait_as_configured()?;
-    all_talk(&streams)?;
-    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
-    duo.never_two_masters()
+    live_on(|duo| duo.gw1.kill().map(drop), |duo| duo.gw1.run())
 }
 
 #[test]
 fn connections_live_on_when_the_master_loses_its_links() -> Result<()> {
-    let duo = replicating()?;
-    let streams = streams(&duo)?;
-    for port in ["lan-gw1", "wan-gw1"] {
-        duo.pair.plug(port, false)?;
-    }
-    duo.wait_moved()?;
-    all_talk(&streams)?;
-    for port in ["lan-gw1", "wan-gw1"] {
-        duo.pair.plug(port, true)?;
-    }
-    duo.wait_as_configured()?;
-    all_talk(&streams)?;
-    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
-    duo.never_two_masters()
+    let plug = |duo: &mut Duo, up| ["lan-gw1", "wan-gw1"].iter().try_for_each(|port| duo.pair.plug(port, up));
+    live_on(|duo| plug(duo, false), |duo| plug(duo, true))
 }
 
 #[test]
@@ -153,6 +123,23 @@ fn without_replication_the_same_connections_die() -> Result<()> {
     clock::sleep(Span::secs(3));
     assert_eq!(stream.blocks(), before, "this firewall lets nothing through that it has not seen begin");
     Ok(())
+}
+
+/// Through the move that `leave` brings about, and through the one back.
+fn live_on(
+    leave: impl FnOnce(&mut Duo) -> Result<()>,
+    come_back: impl FnOnce(&mut Duo) -> Result<()>,
+) -> Result<()> {
+    let mut duo = replicating()?;
+    let streams = streams(&duo)?;
+    leave(&mut duo)?;
+    duo.wait_moved()?;
+    all_talk(&streams)?;
+    come_back(&mut duo)?;
+    duo.wait_as_configured()?;
+    all_talk(&streams)?;
+    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
+    duo.never_two_masters()
 }
 
 fn demotion(carpd: &Carpd) -> Option<i64> {

@@ -1,5 +1,5 @@
-//! The number of this start, which every strict counter begins with: kept on the disk, as it has to be
-//! higher than at any start before, whatever the clock says.
+//! The number of this start, which every strict counter begins with, and a session of replication is told: kept on
+//! the disk, as it has to be higher than at any start before, whatever the clock says.
 
 use super::instance::Instance;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -20,7 +20,8 @@ pub enum Error {
     /// The file cannot be read or written.
     #[error(
         "{doing} {}: {source}; it numbers the starts of carpd, and with auth = \"strict\" or \"migrate\" peers \
-         refuse adverts with an old number: see to it that this folder can be written, or set auth = \"carp\"",
+         refuse adverts with an old number: see to it that this folder can be written, or set auth = \"carp\" and \
+         remove [sync]",
         .path.display()
     )]
     Io {
@@ -70,8 +71,8 @@ fn next_in(folder: &Path) -> Result<u32, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             tracing::warn!(
                 file = %path.display(),
-                "no epoch is kept yet: this is the first start, or the file is lost; peers that know this node \
-                 then refuse its adverts as old, and say which number to write"
+                "no epoch is kept yet: this is the first start, or the file is lost; with auth = \"strict\" or \
+                 \"migrate\" peers that know this node then refuse its adverts as old, and say which number to write"
             );
             0_u32
         }

@@ -194,6 +194,23 @@ pub struct Expectation {
 }
 
 impl Flow {
+    /// As its first packet makes it where nothing translates it; none for a packet that nothing answers.
+    pub fn untranslated(original: Tuple) -> Option<Self> {
+        Some(Self {
+            key: Key { zone: 0, original },
+            reply: original.inverse()?,
+            reply_zone: 0,
+            status: status::CONFIRMED,
+            timeout: 30,
+            mark: 0,
+            state: ProtocolState::None,
+            labels: None,
+            helper: None,
+            sequence: [None; 2],
+            master: None,
+        })
+    }
+
     /// Who the replies go to, if the source is translated.
     pub fn source_translation(&self) -> Option<(IpAddr, Ids)> {
         let original = &self.key.original;
@@ -307,19 +324,7 @@ mod tests {
     }
 
     fn flow(original: Tuple) -> Flow {
-        Flow {
-            key: Key { zone: 0, original },
-            reply: original.inverse().unwrap(),
-            reply_zone: 0,
-            status: status::CONFIRMED,
-            timeout: 30,
-            mark: 0,
-            state: ProtocolState::None,
-            labels: None,
-            helper: None,
-            sequence: [None; 2],
-            master: None,
-        }
+        Flow::untranslated(original).unwrap()
     }
 
     fn ports(source: u16, destination: u16) -> Ids {

@@ -61,18 +61,13 @@ pub fn flow(number: u16, port: u16, state: u8) -> Flow {
     let server = Ipv4Addr::new(192, 0, 2, 1).into();
     let tuple = |source, destination, ids| Tuple { source, destination, protocol: 6, ids };
     let original = tuple(inside, server, Ids::Ports { source: number, destination: 443 });
+    let plain = Flow::untranslated(original).expect("ports are answered");
     Flow {
-        key: Key { zone: 0, original },
         reply: tuple(server, outside, Ids::Ports { source: 443, destination: port }),
-        reply_zone: 0,
         status: 0x18e,
         timeout: 300,
-        mark: 0,
         state: ProtocolState::Tcp(Tcp { state, ..Tcp::default() }),
-        labels: None,
-        helper: None,
-        sequence: [None; 2],
-        master: None,
+        ..plain
     }
 }
 

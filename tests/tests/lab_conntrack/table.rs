@@ -3,7 +3,7 @@
 use anyhow::Result;
 use carp_tests::lab::namespace::Namespace;
 use carp_user::io::conntrack::{Dump, Injector, Order, Refusal, probe, switch_events_on};
-use carp_user::proto::flow::{Flow, Ids, Key, ProtocolState, Tuple, status};
+use carp_user::proto::flow::{Flow, Ids, Tuple};
 use std::net::IpAddr;
 
 /// Seconds that a dump may be later than the entry.
@@ -80,19 +80,7 @@ pub fn assert_same(there: &[Flow], here: &[Flow]) {
 pub fn plain(source: &str, destination: &str, protocol: u8, ids: Ids) -> Flow {
     let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
     let original = Tuple { source, destination, protocol, ids };
-    Flow {
-        key: Key { zone: 0, original },
-        reply: original.inverse().unwrap(),
-        reply_zone: 0,
-        status: status::CONFIRMED,
-        timeout: 300,
-        mark: 0,
-        state: ProtocolState::None,
-        labels: None,
-        helper: None,
-        sequence: [None; 2],
-        master: None,
-    }
+    Flow { timeout: 300, ..Flow::untranslated(original).unwrap() }
 }
 
 pub fn ports(source: u16, destination: u16) -> Ids {

@@ -214,17 +214,5 @@ fn udp() -> Flow {
         protocol: 17,
         ids: Ids::Ports { source: 1, destination: 2 },
     };
-    Flow {
-        key: Key { zone: 0, original },
-        reply: original.inverse().unwrap(),
-        reply_zone: 0,
-        status: status::CONFIRMED,
-        timeout: 30,
-        mark: 0,
-        state: ProtocolState::None,
-        labels: None,
-        helper: None,
-        sequence: [None; 2],
-        master: None,
-    }
+    Flow::untranslated(original).unwrap()
 }

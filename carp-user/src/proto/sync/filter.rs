@@ -55,7 +55,7 @@ fn is_broadcast(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::flow::{Key, ProtocolState, Tuple};
+    use crate::proto::flow::Tuple;
 
     fn flow(protocol: u8, from: &str, to: &str, port: u16, answers: &str) -> Flow {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
@@ -67,19 +67,8 @@ mod tests {
         };
         let (there, back) =
             (Ids::Ports { source: 9, destination: port }, Ids::Ports { source: port, destination: 9 });
-        Flow {
-            key: Key { zone: 0, original: tuple(from, to, there) },
-            reply: tuple(answers, "192.0.2.1", back),
-            reply_zone: 0,
-            status: 0,
-            timeout: 1,
-            mark: 0,
-            state: ProtocolState::None,
-            labels: None,
-            helper: None,
-            sequence: [None; 2],
-            master: None,
-        }
+        let plain = Flow::untranslated(tuple(from, to, there)).expect("ports are answered");
+        Flow { reply: tuple(answers, "192.0.2.1", back), ..plain }
     }
 
     fn filter() -> Filter {

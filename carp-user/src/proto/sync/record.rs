@@ -18,7 +18,7 @@
 mod fields;
 
 use super::wire::{Bytes, Malformed, put_tuple};
-use crate::proto::flow::{Expectation, Flow, Ids, Key, ProtocolState, Sctp, SequenceShift, Tcp, Tuple};
+use crate::proto::flow::{Expectation, Flow, Key, ProtocolState, Sctp, SequenceShift, Tcp};
 use fields::Fields;
 
 /// Most bytes that a record of this version can take: all fields, all addresses IPv6. A longer one comes
@@ -99,7 +99,7 @@ impl Record {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         let (kind, mirrored) = match &self.item {
-            Item::Flow(flow) => (FLOW, mirror(&flow.key.original) == flow.reply),
+            Item::Flow(flow) => (FLOW, flow.key.original.inverse() == Some(flow.reply)),
             Item::Gone(_) => (GONE, false),
             Item::Expectation(_) => (EXPECTATION, false),
             Item::Cancelled(_) => (CANCELLED, false),
@@ -191,31 +191,6 @@ fn decode(mut bytes: Bytes<'_>) -> Result<Option<Record>, Malformed> {
     Ok(Some(Record { version, author, incarnation, item }))
 }
 
-/// What the reply of a flow without translation looks like.
-fn mirror(original: &Tuple) -> Tuple {
-    let ids = match original.ids {
-        Ids::None => Ids::None,
-        Ids::Ports { source, destination } => Ids::Ports { source: destination, destination: source },
-        Ids::Icmp { kind, code, id } => Ids::Icmp { kind: answer(original.protocol, kind), code, id },
-    };
-    Tuple { source: original.destination, destination: original.source, ids, ..*original }
-}
-
-/// The type of the answer to an ICMP or ICMPv6 query, as `nf_conntrack_proto_icmp{,v6}.c` has it.
-const fn answer(protocol: u8, query: u8) -> u8 {
-    match (protocol, query) {
-        (1, 8) => 0,
-        (1, 0) => 8,
-        (1, 13) => 14,
-        (1, 14) => 13,
-        (1, 17) => 18,
-        (1, 18) => 17,
-        (58, 128) => 129,
-        (58, 129) => 128,
-        _ => query,
-    }
-}
-
 fn put_flow(flow: &Flow, mirrored: bool, out: &mut Vec<u8>) {
     put_tuple(&flow.key.original, out);
     if !mirrored {
@@ -268,7 +243,7 @@ fn put_expectation(expectation: &Expectation, out: &mut Vec<u8>) {
 
 fn flow(mut bytes: Bytes<'_>, mirrored: bool) -> Result<Flow, Malformed> {
     let original = bytes.tuple()?;
-    let reply = if mirrored { mirror(&original) } else { bytes.tuple()? };
+    let reply = if mirrored { original.inverse().ok_or(Malformed::Range)? } else { bytes.tuple()? };
     let (status, timeout) = (bytes.u32()?, bytes.u32()?);
     let fields = Fields::read(bytes)?;
     let zone = fields.zone.unwrap_or(0);

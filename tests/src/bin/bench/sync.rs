@@ -12,7 +12,7 @@ use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::pair::Pair;
 use carp_tests::lab::{Lab, Purpose};
 use carp_user::io::conntrack::{Events, Injector, Listening, Order, count};
-use carp_user::proto::flow::{Flow, Ids, Key, ProtocolState, Tcp, Tuple, status};
+use carp_user::proto::flow::{Flow, Ids, ProtocolState, Tcp, Tuple, status};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -227,7 +227,7 @@ fn make(namespace: &Namespace, numbers: std::ops::Range<u32>) -> Result<()> {
         let mut injector = Injector::open(false)?;
         let mut refused = None;
         for first in numbers.clone().step_by(usize::try_from(CHUNK)?) {
-            let flows: Vec<Flow> = (first..numbers.end.min(first + CHUNK)).map(flow).collect();
+            let flows = (first..numbers.end.min(first + CHUNK)).map(flow).collect::<Result<Vec<_>>>()?;
             let orders: Vec<Order<'_>> = flows.iter().map(Order::Make).collect();
             injector.carry_out(&orders, &mut |_, refusal| refused = Some(refusal))?;
         }
@@ -237,30 +237,23 @@ fn make(namespace: &Namespace, numbers: std::ops::Range<u32>) -> Result<()> {
 }
 
 /// TCP with its source translated, as a gateway has most of.
-fn flow(number: u32) -> Flow {
-    let inside = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number / 50_000));
-    let port = u16::try_from(1024 + number % 50_000).unwrap_or(0);
-    let server = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
-    let outside = IpAddr::V4(Ipv4Addr::from_bits(0xc000_0200 + number / 50_000));
-    let tuple = |source, destination, from, to| Tuple {
-        source,
-        destination,
+fn flow(number: u32) -> Result<Flow> {
+    let address = |net: u32| IpAddr::V4(Ipv4Addr::from_bits(net + number / 50_000));
+    let port = u16::try_from(1024 + number % 50_000)?;
+    let original = Tuple {
+        source: address(0x0a00_0000),
+        destination: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
         protocol: 6,
-        ids: Ids::Ports { source: from, destination: to },
+        ids: Ids::Ports { source: port, destination: 443 },
     };
-    Flow {
-        key: Key { zone: 0, original: tuple(inside, server, port, 443) },
-        reply: tuple(server, outside, 443, port),
-        reply_zone: 0,
+    let plain = Flow::untranslated(original).context("nothing answers this")?;
+    Ok(Flow {
+        reply: Tuple { destination: address(0xc000_0200), ..plain.reply },
         status: status::CONFIRMED | status::SEEN_REPLY | status::ASSURED,
         timeout: 3600,
-        mark: 0,
         state: ProtocolState::Tcp(Tcp { state: 3, scale: [7, 7], flags: [0, 0] }),
-        labels: None,
-        helper: None,
-        sequence: [None; 2],
-        master: None,
-    }
+        ..plain
+    })
 }
 
 /// Thousandths of a thousand a second.

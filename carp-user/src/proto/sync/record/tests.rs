@@ -1,5 +1,5 @@
 use super::*;
-use crate::proto::flow::{FUNCTION_LEN, HELPER_LEN, LABELS_LEN};
+use crate::proto::flow::{FUNCTION_LEN, HELPER_LEN, Ids, LABELS_LEN, Tuple};
 use proptest::option::of;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
@@ -52,7 +52,7 @@ pub(in crate::proto::sync) fn flow() -> BoxedStrategy<Flow> {
             |(key, (reply, zone), [status, timeout, mark], state, (labels, helper, sequence, master))| Flow {
                 key,
                 reply_zone: zone.unwrap_or(key.zone),
-                reply: reply.unwrap_or_else(|| mirror(&key.original)),
+                reply: reply.or_else(|| key.original.inverse()).unwrap_or(key.original),
                 status,
                 timeout,
                 mark,
@@ -151,25 +151,15 @@ fn tcp(translated: bool) -> Flow {
         protocol: 6,
         ids: ports(40_000, 443),
     };
-    let outside = Ipv4Addr::new(198, 51, 100, 1).into();
-    let reply = if translated {
-        Tuple { source: original.destination, destination: outside, protocol: 6, ids: ports(443, 1024) }
-    } else {
-        mirror(&original)
-    };
-    Flow {
-        key: Key { zone: 0, original },
-        reply,
-        reply_zone: 0,
+    let plain = Flow {
         status: 0x18e,
         timeout: 432_000,
-        mark: 0,
         state: ProtocolState::Tcp(Tcp { state: 3, scale: [7, 7], flags: [3, 3] }),
-        labels: None,
-        helper: None,
-        sequence: [None; 2],
-        master: None,
-    }
+        ..Flow::untranslated(original).unwrap()
+    };
+    let outside = Ipv4Addr::new(198, 51, 100, 1).into();
+    let reply = Tuple { destination: outside, ids: ports(443, 1024), ..plain.reply };
+    if translated { Flow { reply, ..plain } } else { plain }
 }
 
 fn of_item(item: Item) -> Record {
