@@ -35,6 +35,24 @@ use transcript::Transcript;
 
 /// The matrix: every long-term series since the oldest that we support, and the newest kernel.
 const MATRIX: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "newest"];
+/// And what it runs: what a kernel decides (the datapath, fail-over, conntrack, privileges), longest first. What else could run
+/// in a guest (words, files, formats of others) says the same on every kernel, and runs there when it is named.
+const KERNEL_DECIDES: [&str; 14] = [
+    "lab_sync",
+    "lab_pair",
+    "lab_ucarp",
+    "lab_leftovers",
+    "lab_io",
+    "lab_conntrack",
+    "lab_datapath",
+    "lab_resume",
+    "lab_egress",
+    "lab_armed",
+    "lab_privilege",
+    "xdp_loader",
+    "xdp_stages",
+    "xdp_budget",
+];
 /// What `cargo xtask test` boots.
 const OLDEST_AND_NEWEST: [&str; 2] = ["5.10", "newest"];
 /// And what it runs there, with parts of names of tests where all would take too long: loading and attaching, pins and
@@ -56,7 +74,7 @@ const AT_A_TIME: usize = 2;
 /// What to boot, and what to run there.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask vmtest                             every kernel, every test
+  cargo xtask vmtest                             every kernel, every test that a kernel decides
   cargo xtask vmtest --kernel 5.10 xdp_          one kernel, the tests of the datapath
   cargo xtask vmtest --kernel 6.1 lab_pair -- --nocapture killed    one test, with all that it says
   cargo xtask vmtest --write                     every kernel, and the table into docs/kernels.md
@@ -69,7 +87,7 @@ pub struct Args {
     /// Write the table of the last results, of this run and of those before, into docs/kernels.md
     #[arg(long)]
     write: bool,
-    /// Test targets, or beginnings of their names; none means all that can run in a guest
+    /// Test targets, or beginnings of their names; none means those that a kernel decides
     targets: Vec<String>,
     /// For the test programs
     #[arg(last = true, value_name = "ARGUMENTS")]
@@ -210,14 +228,12 @@ fn fetch(wanted: &[Series]) -> Result<(Vec<Kernel>, u32)> {
     Ok((kernels, absent))
 }
 
-/// The labs first: they take longest.
+/// A target on every kernel, then the next.
 fn jobs(kernels: &[Kernel], tasks: &[Task]) -> Vec<Job> {
-    let mut tasks: Vec<&Task> = tasks.iter().collect();
-    tasks.sort_by_key(|task| time_for(&task.target));
     let on_all = |task: &Task| -> Vec<Job> {
         kernels.iter().map(|kernel| Job { kernel: kernel.clone(), task: task.clone() }).collect()
     };
-    tasks.into_iter().flat_map(on_all).collect()
+    tasks.iter().flat_map(on_all).collect()
 }
 
 /// Labs depend on timers.
@@ -225,14 +241,19 @@ fn time_for(target: &str) -> Time {
     if target.starts_with("lab_") { Time::Virtual } else { Time::Real }
 }
 
-/// The targets whose names begin so, or all.
+/// The targets whose names begin so, or those that a kernel decides.
 fn chosen(beginnings: &[String]) -> Result<Vec<String>> {
     let mut all = targets::with_prefix(&targets::PRIVILEGED)?;
     all.retain(|name| !NOT_IN_A_GUEST.contains(&name.as_str()));
     if let Some(wrong) = beginnings.iter().find(|start| !all.iter().any(|name| name.starts_with(*start))) {
         bail!("no test target for a guest begins with `{wrong}`; there are: {}", all.join(", "));
     }
-    all.retain(|name| beginnings.is_empty() || beginnings.iter().any(|start| name.starts_with(start)));
+    let place = |name: &String| KERNEL_DECIDES.iter().position(|decided| decided == name);
+    all.retain(|name| match beginnings {
+        [] => place(name).is_some(),
+        _ => beginnings.iter().any(|start| name.starts_with(start)),
+    });
+    all.sort_by_key(|name| place(name).unwrap_or(KERNEL_DECIDES.len()));
     Ok(all)
 }
 
