@@ -11,22 +11,26 @@ use carp_user::proto::sync::message::{Message, begin_batch};
 use carp_user::proto::sync::session::{Event, Notice, WINDOW};
 use carp_user::proto::sync::table::{Lifetime, News, REPLICA_LIFETIME};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// So many runs; `CARP_SEEDS` and `CARP_SEED` say how many others, from which on.
 const SEEDS: u64 = 2000;
+/// And always these, which once broke: a changed content with the number of the one before; an ended flow, the end of which was lost,
+/// that the other node goes on with; a dump that settles nothing and counted as one that does; two findings of one version;
+/// a refused replica; two translations after both had served.
+const KEPT: [u64; 10] = [
+    1_010_412, 1_003_527, 1_003_772, 1_009_700, 1_005_272, 1_009_266, 1_035_731, 1_041_188, 1_026_787,
+    1_141_354,
+];
 
 #[test]
 fn after_whatever_happened_both_tables_are_equal() {
     let given = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let (from, count): (u64, u64) = (given("CARP_SEED").unwrap_or(0), given("CARP_SEEDS").unwrap_or(SEEDS));
-    let (next, failed) = (AtomicU64::new(from), Mutex::new(Vec::new()));
+    let kept = if count == SEEDS { &KEPT[..] } else { &[] };
+    let seeds = Mutex::new(kept.iter().copied().chain(from..from + count));
+    let failed = Mutex::new(Vec::new());
     let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= from + count {
-                return;
-            }
+        while let Some(seed) = next(&seeds) {
             if let Err(breach) = play::run(seed) {
                 failed.lock().unwrap().push(format!("CARP_SEED={seed} CARP_SEEDS=1: {breach}"));
             }
@@ -40,6 +44,10 @@ fn after_whatever_happened_both_tables_are_equal() {
     let mut failed = failed.into_inner().unwrap();
     failed.sort();
     assert!(failed.is_empty(), "{} of {count}:\n{}", failed.len(), failed[..failed.len().min(10)].join("\n"));
+}
+
+fn next(seeds: &Mutex<impl Iterator<Item = u64>>) -> Option<u64> {
+    seeds.lock().unwrap().next()
 }
 
 /// Two nodes in step, the first with so many flows.

@@ -225,11 +225,12 @@ impl World {
         for (key, (flow, _)) in confirmed {
             match survivor.kernel.flows.get(key) {
                 None => return Err(format!("{key:?} was confirmed and is not on the survivor")),
-                // What the kernel has not said yet cannot have been told.
+                // What the kernel has not said yet, or what was lost and no dump has shown, cannot have been told.
                 Some((found, _))
                     if !self.swapped
                         && died.kernel.said.is_empty()
                         && !died.kernel.overrun
+                        && !died.kernel.is_dumping()
                         && found != flow =>
                 {
                     return Err(format!("was confirmed: {flow:?}; is on the survivor: {found:?}"));

@@ -60,7 +60,8 @@ impl Dumps {
         self.running.as_ref().and_then(|running| running.rests_until)
     }
 
-    fn ended(&mut self, unsettled: bool, now: Instant) {
+    /// A dump that could have settled what was amiss is over.
+    fn learnt(&mut self, unsettled: bool, now: Instant) {
         self.settle = now + self.patience;
         self.patience = if unsettled { MOST_PATIENCE.min(self.patience.times(2)) } else { PATIENCE };
     }
@@ -138,7 +139,9 @@ impl Session {
         let Some(Running { purpose, .. }) = self.dumps.running.take() else { return };
         if complete {
             self.table.dump_ends(&purpose, now);
-            self.dumps.ended(self.table.is_unsettled(), now);
+            if purpose.learn {
+                self.dumps.learnt(self.table.is_unsettled(), now);
+            }
             if let (Link::Up(up), true) = (&mut self.link, purpose.tell)
                 && up.out == Out::Dumping
                 && !self.dumps.next.tell

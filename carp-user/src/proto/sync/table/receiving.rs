@@ -81,6 +81,8 @@ impl Table {
         let mut told = self.told(flow);
         match if known { self.compare(record, &entry) } else { Ordering::Greater } {
             Ordering::Greater => {}
+            // Its author has learnt anew what it had found before, of whose age nobody knows.
+            Ordering::Equal if told.reply != entry.reply && record.author == Author::Sender => {}
             Ordering::Equal => return [self.receive_same(entry, flow, now), None],
             Ordering::Less => {
                 self.receive_older(entry, Some(told.reply));
@@ -102,8 +104,13 @@ impl Table {
             tcp.state = before.tcp_state;
             told.tcp_state = before.tcp_state;
         }
-        // The kernel does not change the translation of a flow that it has.
         let is_other = is_there && before.reply != told.reply;
+        if is_other && self.serving && !self.peer.serving && entry.is(MINE) && entry.version >= self.term {
+            // Both served for a moment; this node still does.
+            self.insist(entry);
+            return [None; 2];
+        }
+        // The kernel does not change the translation of a flow that it has.
         let replaces = is_other.then_some(Instruction::Remove(flow.key));
         self.unshare(&mut entry);
         self.cancel(&mut entry);
@@ -209,6 +216,11 @@ impl Table {
             self.forget_entry(&mut entry);
             return was_there;
         }
+        if self.serving && !entry.is(GONE) {
+            // What the peer has lost goes on here, if a dump shows it.
+            self.insist(entry);
+            return false;
+        }
         self.unshare(&mut entry);
         self.cancel(&mut entry);
         if entry.is(GONE) {
@@ -221,6 +233,16 @@ impl Table {
         self.unsettled = true;
         self.store.put(entry);
         true
+    }
+
+    /// What this node has counts although the peer has a newer word. The next dump tells it, or shows that it is no more.
+    fn insist(&mut self, mut entry: Entry) {
+        self.unshare(&mut entry);
+        self.cancel(&mut entry);
+        entry.set(MINE, true);
+        entry.version = self.tick();
+        self.unsettled = true;
+        self.store.put(entry);
     }
 
     /// The digest no longer takes this flow in.

@@ -61,7 +61,8 @@ impl Table {
     pub fn dump_begins(&mut self, purpose: &Purpose) {
         self.ended = purpose.learn.then(BTreeSet::new);
         self.seen = !self.seen;
-        self.unsettled = false;
+        // What is amiss is found by learning and put right by telling, if there is somebody to tell.
+        self.unsettled &= !(purpose.learn && (purpose.tell || self.peer.stage == Stage::Away));
     }
 
     /// The dump shows a flow; what the kernel is to do with it.
@@ -78,12 +79,14 @@ impl Table {
         // What an event has touched since the dump began may be newer than what the dump shows.
         let is_touched = entry.is(SEEN) == self.seen;
         entry.set_seen(self.seen);
-        if entry.is(DOOMED) {
+        let is_other = !told.is_of_same(Told::of(&entry));
+        if entry.is(DOOMED) && !is_other && !self.serving {
             self.forget_entry(&mut entry);
             return Some(Instruction::Remove(flow.key));
         }
-        if entry.is(GONE) {
+        if entry.is(GONE | DOOMED) {
             self.store.put(entry);
+            self.unsettled |= is_touched && entry.is(DOOMED);
             if !is_touched {
                 // It had ended before: this is another one, whose beginning was lost.
                 self.tally.untold += 1;
@@ -97,8 +100,13 @@ impl Table {
             self.tally.untold += 1;
             self.store.put(entry);
             self.local(News::Changed(flow), now);
+        } else if is_other && !self.serving && !is_touched {
+            // The node that serves knows which it is, and tells once this one is out of its way.
+            self.forget_entry(&mut entry);
+            return Some(Instruction::Remove(flow.key));
         } else {
-            let is_consistent = told == before || (!is_touched && told.is_of_same(before));
+            self.unsettled |= is_other;
+            let is_consistent = told == before || (!is_touched && !is_other);
             if is_consistent && entry.waits().is_none() && self.is_due(&entry, purpose, now) {
                 self.tell_again(&mut entry, flow, now);
             }

@@ -27,12 +27,9 @@ impl Table {
         if is_known && flow.state == ProtocolState::None {
             told.tcp_state = Told::of(&entry).tcp_state;
         }
+        // Also what looks as it did before goes out: the number of a flow's content has sixteen bits only.
         entry.set_seen(self.seen);
         entry.set(MISSED, false);
-        if is_known && !began && told == Told::of(&entry) {
-            self.store.put(entry);
-            return;
-        }
         let incarnation =
             if known && (began || !is_known) { entry.incarnation() + 1 } else { entry.incarnation() };
         let shared_reply = entry.reply;
