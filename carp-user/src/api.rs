@@ -1,7 +1,9 @@
 //! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
 
+mod states;
 mod sync;
 
+pub use states::{AT_ONCE, FlowQuery, FlowStanding, Place};
 pub use sync::Sync;
 
 use crate::io::bpf::{BUILD, Counters};
@@ -47,6 +49,11 @@ pub enum Request {
     },
     /// Have both nodes tell each other all their flows once more.
     SyncFull,
+    /// How it stands with these flows, [`AT_ONCE`] at most.
+    Flows {
+        /// Which.
+        flows: Vec<FlowQuery>,
+    },
 }
 
 /// What it is told.
@@ -55,6 +62,11 @@ pub enum Request {
 pub enum Response {
     /// To `Status`.
     Status(Box<Status>),
+    /// To `Flows`, in their order.
+    Flows {
+        /// How it stands with each.
+        standings: Vec<FlowStanding>,
+    },
     /// It is done.
     Done,
     /// It is not done, and why.
@@ -294,7 +306,7 @@ impl Request {
     /// Whether only root may ask for it.
     pub const fn changes_something(&self) -> bool {
         match self {
-            Self::Status => false,
+            Self::Status | Self::Flows { .. } => false,
             Self::Demote { .. } | Self::Undemote { .. } | Self::Force { .. } | Self::SyncFull => true,
         }
     }
@@ -309,7 +321,7 @@ impl Request {
         host_of: impl Fn(&str, u8) -> Option<crate::proto::event::HostId>,
     ) -> Result<Option<Command>, String> {
         match self {
-            Self::Status | Self::SyncFull => Ok(None),
+            Self::Status | Self::SyncFull | Self::Flows { .. } => Ok(None),
             Self::Demote { amount, .. } if !(1..=240).contains(&amount) => {
                 Err(format!("amount {amount} is out of range: give 1 to 240"))
             }

@@ -1,6 +1,6 @@
 //! The loop: next event, `node.handle`, dispatch; nothing else.
 
-use crate::api::{Request, Response, Status, Sync};
+use crate::api::{FlowQuery, Request, Response, Status, Sync};
 use crate::config::Config;
 use crate::io::address::Held;
 use crate::io::bpf::Counters;
@@ -17,6 +17,7 @@ use anyhow::Result;
 use carp_common::id::IfIndex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::sync::watch::error::RecvError;
 
 /// Adverts read before time is looked at again: more than the ring holds, so a flood cannot keep
@@ -128,6 +129,7 @@ impl Daemon {
                 Woken::Refused(RefusedFrame { refusal, heard: HeardFrame { link, bytes, .. } }) => {
                     self.tell(Event::Refused { link, refusal, frame: &bytes });
                 }
+                Woken::Call((Request::Flows { flows }, answer)) => self.find(flows, answer),
                 Woken::Call((request, answer)) => {
                     let _ = answer.send(self.answer(request));
                 }
@@ -316,17 +318,20 @@ impl Daemon {
         setup.map(|setup| format!("{}@{}", setup.vhid, setup.interface)).unwrap_or_default()
     }
 
+    /// Replication answers, when it comes to it.
+    fn find(&self, flows: Vec<FlowQuery>, answer: oneshot::Sender<Response>) {
+        if let Some(replication) = &self.shells.replication {
+            replication.ask(flows, |standings| drop(answer.send(Response::Flows { standings })));
+        } else {
+            let _ = answer.send(no_replication());
+        }
+    }
+
     fn answer(&mut self, request: Request) -> Response {
         if request == Request::SyncFull {
-            return match &self.shells.replication {
-                Some(replication) => {
-                    replication.full();
-                    Response::Done
-                }
-                None => Response::Error {
-                    message: "this node replicates nothing: see [sync] in the configuration".to_owned(),
-                },
-            };
+            let Some(replication) = &self.shells.replication else { return no_replication() };
+            replication.full();
+            return Response::Done;
         }
         let find = |interface: &str, vhid: u8| {
             let wanted = |host: &HostSetup| host.interface == interface && host.vhid.get() == vhid;
@@ -366,6 +371,10 @@ impl Daemon {
         }
         status
     }
+}
+
+fn no_replication() -> Response {
+    Response::Error { message: "this node replicates nothing: see [sync] in the configuration".to_owned() }
 }
 
 /// Never, where nothing is replicated.

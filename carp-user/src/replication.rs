@@ -4,6 +4,7 @@
 
 mod engine;
 
+use crate::api::{FlowQuery, FlowStanding};
 use crate::config::Sync;
 use crate::io::conntrack::{self, Events, Injector, Listening};
 use crate::io::peer::{Peer, Place};
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use engine::Engine;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// What replication is told; levels, not orders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,15 @@ struct Wanted {
     serving: bool,
     /// Grows when somebody asks for everything once more.
     full: u64,
+}
+
+/// Questions about flows that wait for an answer: as many as the control socket has connections, so there is always room.
+const QUESTIONS: usize = 32;
+
+/// How it stands with flows, and who wants to know.
+struct Question {
+    flows: Vec<FlowQuery>,
+    answer: Box<dyn FnOnce(Vec<FlowStanding>) + Send>,
 }
 
 /// What it tells of itself.
@@ -39,6 +49,7 @@ pub struct Replication {
     /// Why this node is to rank lower, while it is.
     pub demotion: watch::Receiver<Option<String>>,
     state: watch::Receiver<State>,
+    questions: mpsc::Sender<Question>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -62,11 +73,12 @@ impl Replication {
     pub fn start(start: Start) -> Result<Self> {
         let (wanted, told) = watch::channel(Wanted::default());
         let (reports, outcome) = sync_channel(1);
+        let (questions, asked) = mpsc::channel(QUESTIONS);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return };
             runtime.block_on(async move {
-                match Engine::open(&start, told) {
+                match Engine::open(&start, told, asked) {
                     Ok((engine, ends)) => {
                         let _ = reports.send(Ok(ends));
                         engine.run().await;
@@ -80,7 +92,7 @@ impl Replication {
         let thread = std::thread::Builder::new().name("replication".to_owned()).spawn(run)?;
         let (demotion, state) =
             outcome.recv().map_err(|_| anyhow!("the thread of replication ended at its start"))??;
-        Ok(Self { wanted, demotion, state, thread: Some(thread) })
+        Ok(Self { wanted, demotion, state, questions, thread: Some(thread) })
     }
 
     /// The node serves virtual hosts, or no longer does.
@@ -91,6 +103,11 @@ impl Replication {
     /// Has both nodes tell each other everything once more.
     pub fn full(&self) {
         self.wanted.send_modify(|wanted| wanted.full += 1);
+    }
+
+    /// Has `answer` called with how it stands with these flows, in their order; never, when replication has ended.
+    pub fn ask(&self, flows: Vec<FlowQuery>, answer: impl FnOnce(Vec<FlowStanding>) + Send + 'static) {
+        let _ended = self.questions.try_send(Question { flows, answer: Box::new(answer) });
     }
 
     /// How it is, a second old at most.

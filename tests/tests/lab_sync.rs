@@ -63,6 +63,18 @@ fn both_kernels_have_the_same_connections_and_the_status_says_so() -> Result<()>
     let text = String::from_utf8(said.stdout)?;
     assert!(said.status.success() && text.starts_with("sync: in step with gw1-"), "{text}");
     assert!(text.contains(", 0 of 4096 buckets differ, lag "), "{text}");
+    for (carpd, place) in [(&duo.gw1, "local"), (&duo.gw2, "replicated")] {
+        let listed = carpd.carpctl(&["states", "list", "--protocol", "tcp", "--address", SERVER])?;
+        let listed = String::from_utf8(listed.stdout)?;
+        let of_both = listed.lines().filter(|line| line.ends_with(&format!(" s: {place}"))).count();
+        assert_eq!((of_both, listed.lines().count()), (STREAMS, STREAMS), "{listed}");
+        assert!(listed.contains(", from 10.77.2.1:") && listed.contains(", ESTABLISHED, "), "{listed}");
+        let said = carpd.carpctl(&["states", "count", "--json"])?;
+        let counts: serde_json::Value = serde_json::from_slice(&said.stdout)?;
+        assert_eq!(counts["tcp"][place], STREAMS, "{counts}");
+        let said = carpd.carpctl(&["sync", "diff"])?;
+        assert!(said.status.success() && said.stdout == b"nothing differs\n", "{said:?}");
+    }
     streams.into_iter().try_for_each(|stream| stream.finish().map(drop))
 }
 
@@ -78,6 +90,10 @@ fn when_the_sync_link_was_out_for_a_while_the_tables_become_equal_again() -> Res
     }
     assert_eq!(duo.gw2.carpctl(&["sync", "status"])?.status.code(), Some(10));
     let meanwhile = streams(&duo)?;
+    let said = duo.gw1.carpctl(&["sync", "diff"])?;
+    let named = String::from_utf8(said.stdout)?;
+    let unconfirmed = named.lines().filter(|line| line.contains(SERVER) && line.ends_with(": unconfirmed"));
+    assert_eq!((unconfirmed.count(), said.status.code()), (STREAMS, Some(10)), "{named}");
     before.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
     duo.pair.gw2().ip("link set sync0 up")?;
     in_step(&duo)?;

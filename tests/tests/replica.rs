@@ -47,7 +47,7 @@ fn after_whatever_happened_both_tables_are_equal() {
 }
 
 fn next(seeds: &Mutex<impl Iterator<Item = u64>>) -> Option<u64> {
-    seeds.lock().unwrap().next()
+    seeds.lock().expect("no run panics").next()
 }
 
 /// Two nodes in step, the first with so many flows.

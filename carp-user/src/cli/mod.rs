@@ -8,6 +8,7 @@ pub mod demote;
 pub mod genkey;
 pub mod health;
 pub mod instance;
+pub mod states;
 pub mod status;
 pub mod sync;
 pub mod table;
@@ -59,6 +60,8 @@ enum Verb {
     Undemote(demote::UndemoteArgs),
     /// Show or repeat the replication of tracked connections.
     Sync(sync::Args),
+    /// List or count the connections that this node's kernel tracks, and say who has each.
+    States(states::Args),
     /// Make the key that the two nodes of a pair share.
     Genkey(genkey::Args),
     /// Remove what a killed carpd left on this machine.
@@ -78,6 +81,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Demote(args) => demote::run(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Sync(args) => sync::run(&args, name),
+        Verb::States(args) => states::run(&args, name),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),
         Verb::Decode(args) => return decode::run(args),

@@ -1,6 +1,7 @@
 //! `carpctl sync`: replication of tracked connections.
 
 use super::instance;
+use super::states::{self, Selection};
 use super::table::{nonzero, span};
 use super::view::View;
 use crate::api::{Request, Sync};
@@ -14,8 +15,8 @@ const DEGRADED: u8 = 10;
 /// Replication of tracked connections.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes of `status`: 0 in step, 10 not in step, 1 not configured or no answer.\n\n\
-                        Examples:\n  carpctl sync status\n  carpctl sync full"
+    after_help = "Exit codes of `status`: 0 in step, 10 not in step, 1 not configured or no answer; of `diff`: 0 nothing differs, 10 something does.\n\n\
+                        Examples:\n  carpctl sync status\n  carpctl sync diff\n  carpctl sync full"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -30,6 +31,13 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Name the connections of this node that the peer may not have, or not so. Those that only the peer has are
+    /// named there.
+    Diff {
+        /// Print one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Have both nodes tell each other their whole tables once more.
     Full,
 }
@@ -41,6 +49,7 @@ enum Verb {
 pub fn run(args: &Args, name: Option<&str>) -> Result<ExitCode> {
     match args.verb {
         Verb::Status { json } => status(json, name),
+        Verb::Diff { json } => diff(json, name),
         Verb::Full => instance::ask(name, &Request::SyncFull).map(|_done| ExitCode::SUCCESS),
     }
 }
@@ -52,6 +61,14 @@ fn status(json: bool, name: Option<&str>) -> Result<ExitCode> {
     };
     super::print(&if json { serde_json::to_string_pretty(sync)? + "\n" } else { render(sync) });
     Ok(if sync.state == "in-step" { ExitCode::SUCCESS } else { DEGRADED.into() })
+}
+
+fn diff(json: bool, name: Option<&str>) -> Result<ExitCode> {
+    let odd = states::list(&Selection::odd(), json, name)?;
+    if odd == 0 && !json {
+        super::print("nothing differs\n");
+    }
+    Ok(if odd == 0 { ExitCode::SUCCESS } else { DEGRADED.into() })
 }
 
 /// In words.

@@ -1,6 +1,7 @@
 //! The loop of replication.
 
-use super::{Kernel, Start, State, Wanted, open_kernel, open_peer};
+use super::{Kernel, Question, Start, State, Wanted, open_kernel, open_peer};
+use crate::api::{FlowQuery, FlowStanding, Place};
 use crate::io::conntrack::{Change, Dump, Item, News as Told, Order, Refusal, Timeouts, expectations};
 use crate::io::peer::{Happening, Peer};
 use crate::io::{address, clock};
@@ -11,7 +12,7 @@ use crate::proto::sync::table::{Instruction, Lifetime, News, REPLICA_LIFETIME};
 use anyhow::Result;
 use carp_common::time::{Instant, Span};
 use std::collections::VecDeque;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// How often its state is told anew, which walks over all flows, and the node's own addresses are read.
 const TELL_EVERY: Span = Span::secs(1);
@@ -34,6 +35,7 @@ pub(super) struct Engine {
     /// What the kernel is to do next, in order.
     instructions: Vec<Instruction>,
     wanted: watch::Receiver<Wanted>,
+    questions: mpsc::Receiver<Question>,
     full: u64,
     demotion: watch::Sender<Option<String>>,
     state: watch::Sender<State>,
@@ -47,12 +49,17 @@ enum Woken {
     Peer(Happening),
     Kernel,
     Dump,
+    Asked(Question),
     Time,
 }
 
 impl Engine {
     /// Opens all of it. Call it inside a tokio runtime.
-    pub(super) fn open(start: &Start, wanted: watch::Receiver<Wanted>) -> Result<(Self, Ends)> {
+    pub(super) fn open(
+        start: &Start,
+        wanted: watch::Receiver<Wanted>,
+        questions: mpsc::Receiver<Question>,
+    ) -> Result<(Self, Ends)> {
         let (kernel, settings) = open_kernel()?;
         let peer = open_peer(&start.sync);
         let now = clock::now();
@@ -77,6 +84,7 @@ impl Engine {
             items: Vec::new(),
             instructions: Vec::new(),
             wanted,
+            questions,
             full: 0,
             demotion,
             state,
@@ -117,6 +125,9 @@ impl Engine {
                 }
                 Woken::Kernel => self.listen(now),
                 Woken::Dump => self.read_dump(now),
+                Woken::Asked(Question { flows, answer }) => {
+                    answer(flows.iter().map(|query| self.standing(query)).collect());
+                }
                 Woken::Time => {}
             }
             if self.session.deadline() <= now {
@@ -141,6 +152,7 @@ impl Engine {
             heard = self.kernel.events.next(&mut take) => {
                 heard.map(|()| Woken::Kernel).map_err(Into::into)
             }
+            Some(question) = self.questions.recv() => Ok(Woken::Asked(question)),
             () = std::future::ready(()), if dumps => Ok(Woken::Dump),
             () = tokio::time::sleep(due.std()) => Ok(Woken::Time),
         }
@@ -206,6 +218,13 @@ impl Engine {
             self.tell(Event::DumpedExpectations(expectations), now);
         }
         self.tell(Event::DumpEnded { complete: complete && listed.is_ok() }, now);
+    }
+
+    fn standing(&self, query: &FlowQuery) -> FlowStanding {
+        let Some(flow) = query.flow() else {
+            return FlowStanding { place: Place::NotReplicated, differs: false };
+        };
+        FlowStanding::of(self.session.standing(&flow.key), self.filter.carries(&flow))
     }
 
     /// What cannot be read stays as it was.

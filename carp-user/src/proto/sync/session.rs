@@ -9,7 +9,7 @@ mod notice;
 mod status;
 
 pub use notice::Notice;
-pub use status::{LinkStatus, Progress, Status};
+pub use status::{LinkStatus, Progress, Standing, Status};
 
 use super::identity::Identity;
 use super::message::{self, Hello, VERSIONS};

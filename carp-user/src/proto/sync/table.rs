@@ -235,6 +235,11 @@ impl Table {
         })
     }
 
+    /// In which bucket a flow is.
+    pub fn bucket(&self, key: &Key) -> u16 {
+        store::number(self.identity.flow(key))
+    }
+
     /// How many entries there are, ended flows among them.
     pub const fn len(&self) -> usize {
         self.store.len()

@@ -29,6 +29,11 @@ impl Equality {
         self.compared.map(|_| self.differing.len())
     }
 
+    /// Whether this one did.
+    pub fn is_differing(&self, bucket: u16) -> bool {
+        self.differing.binary_search(&bucket).is_ok()
+    }
+
     /// These differ now. Those of them that did so before, and are to be repaired now.
     fn compare(&mut self, differing: Vec<u16>, now: Instant) -> Vec<u16> {
         self.repaired.retain(|bucket, _| differing.binary_search(bucket).is_ok());

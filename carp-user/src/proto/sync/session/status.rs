@@ -1,7 +1,8 @@
 //! What a session tells of itself.
 
 use super::{Link, Session};
-use crate::proto::sync::table::{Count, Stage, Tally};
+use crate::proto::flow::Key;
+use crate::proto::sync::table::{Count, Holding, Stage, Tally};
 use carp_common::time::{Instant, Span};
 
 /// A session at one moment.
@@ -25,6 +26,15 @@ pub struct Status {
     pub tally: Tally,
     /// Flows of the peer that this node's kernel refused.
     pub refused: u64,
+}
+
+/// How it stands with a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What is known of it; `None` when it is not known.
+    pub holding: Option<Holding>,
+    /// It is in a bucket that differed when the tables were compared last.
+    pub differs: bool,
 }
 
 /// How it stands with the peer.
@@ -53,6 +63,15 @@ pub struct Progress {
 }
 
 impl Session {
+    /// How it stands with a flow.
+    pub fn standing(&self, key: &Key) -> Standing {
+        let differs = match &self.link {
+            Link::Up(up) => up.equality.is_differing(self.table.bucket(key)),
+            Link::Down | Link::Greeting { .. } => false,
+        };
+        Standing { holding: self.table.holding(key), differs }
+    }
+
     /// For people. Walks over all flows.
     pub fn status(&self, now: Instant) -> Status {
         let up = match &self.link {

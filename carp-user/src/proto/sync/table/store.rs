@@ -147,6 +147,12 @@ impl Store {
 }
 
 /// The bucket of a flow: the first twelve bits of its number.
+pub fn number(id: u64) -> u16 {
+    // There are 4096.
+    u16::try_from(bucket(id)).unwrap_or(u16::MAX)
+}
+
+/// The same, as a place in a list.
 pub fn bucket(id: u64) -> usize {
     usize::try_from(id >> (64 - BUCKETS.ilog2())).unwrap_or(0)
 }

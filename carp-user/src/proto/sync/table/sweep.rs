@@ -2,7 +2,7 @@
 //! told of.
 
 use super::receiving::Told;
-use super::store::{DOOMED, EXPECTED, Entry, GONE, MINE, MISSED, SEEN, SHARED, bucket};
+use super::store::{self, DOOMED, EXPECTED, Entry, GONE, MINE, MISSED, SEEN, SHARED};
 use super::{Instruction, Lifetime, News, RENEW_AFTER, REPLICA_LIFETIME, Stage, Table, seconds};
 use crate::proto::flow::{Expectation, Flow, Key};
 use crate::proto::sync::message::{BUCKETS, Root};
@@ -144,10 +144,7 @@ impl Table {
             return false;
         }
         let is_old = || seconds(now).saturating_sub(entry.renewed) >= seconds(Instant::ZERO + RENEW_AFTER);
-        let wanted = || {
-            let bucket = u16::try_from(bucket(entry.id)).unwrap_or(0);
-            purpose.buckets.binary_search(&bucket).is_ok()
-        };
+        let wanted = || purpose.buckets.binary_search(&store::number(entry.id)).is_ok();
         (purpose.tell && !entry.is(SHARED)) || wanted() || (purpose.renew && self.owns(entry) && is_old())
     }
 
