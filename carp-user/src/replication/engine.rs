@@ -14,7 +14,7 @@ use carp_common::time::{Instant, Span};
 use std::collections::VecDeque;
 use tokio::sync::{mpsc, watch};
 
-/// How often its state is told anew, which walks over all flows, and the node's own addresses are read.
+/// How often its state is told anew, and the node's own addresses are read.
 const TELL_EVERY: Span = Span::secs(1);
 
 /// What others see of it: the demotion, and its state.
@@ -124,7 +124,7 @@ impl Engine {
                     self.tell(Event::Received(&frame), now);
                 }
                 Woken::Kernel => self.listen(now),
-                Woken::Dump => self.read_dump(now),
+                Woken::Dump => self.read_dump(now)?,
                 Woken::Asked(Question { flows, answer }) => {
                     answer(flows.iter().map(|query| self.standing(query)).collect());
                 }
@@ -197,8 +197,8 @@ impl Engine {
         self.perform(actions);
     }
 
-    fn read_dump(&mut self, now: Instant) {
-        let Some(dump) = &mut self.dump else { return };
+    fn read_dump(&mut self, now: Instant) -> Result<()> {
+        let Some(dump) = &mut self.dump else { return Ok(()) };
         let ended = match dump.part(&mut self.flows) {
             Ok(true) => None,
             Ok(false) => Some(true),
@@ -211,13 +211,16 @@ impl Engine {
         flows.retain(|flow| self.filter.carries(flow));
         self.tell(Event::Dumped(&flows), now);
         self.flows = flows;
-        let Some(complete) = ended else { return };
+        let Some(complete) = ended else { return Ok(()) };
         self.dump = None;
+        // What has ended meanwhile and was not shown is not amiss.
+        self.catch_up(now)?;
         let listed = expectations();
         if let Ok(expectations) = &listed {
             self.tell(Event::DumpedExpectations(expectations), now);
         }
         self.tell(Event::DumpEnded { complete: complete && listed.is_ok() }, now);
+        Ok(())
     }
 
     fn standing(&self, query: &FlowQuery) -> FlowStanding {

@@ -277,6 +277,10 @@ impl World {
             if status.differing != Some(0) || status.bulk.is_some() || status.count.waiting > 0 {
                 return Err(format!("{name} is not done: {status:?}"));
             }
+            let (known, held) = (status.count.local + status.count.replicated, machine.kernel.flows.len());
+            if known != held {
+                return Err(format!("{name} knows {known} flows and has {held}"));
+            }
             if let Some(reason) = &machine.demoted {
                 return Err(format!("{name} is still demoted: {reason}"));
             }

@@ -23,7 +23,7 @@ use carp_common::time::{Instant, Span};
 use digest::Digests;
 use outbox::Outbox;
 use std::collections::BTreeSet;
-use store::{DOOMED, EXPECTED, GONE, MINE, SHARED, Store};
+use store::{DOOMED, GONE, MINE, SHARED, Store};
 
 /// How long a replica lives without a word of the node that serves the flow: three times what renewing takes at
 /// the longest, so that one that is lost does not matter. A dead flow whose end was lost stays no longer.
@@ -217,12 +217,11 @@ impl Table {
         self.tally
     }
 
-    /// How many flows there are; walks over all of them.
+    /// How many flows there are.
     pub fn count(&self) -> Count {
-        let flows = || self.store.iter().filter(|entry| !entry.is(GONE | EXPECTED | DOOMED));
-        let local = flows().filter(|entry| entry.is(MINE)).count();
+        let (living, local) = self.store.living();
         let waiting = self.outbox.waiting();
-        Count { local, replicated: flows().count() - local, waiting, shared: self.digests.count() }
+        Count { local, replicated: living - local, waiting, shared: self.digests.count() }
     }
 
     /// How it stands with a flow; `None` when it is not known, or has ended.

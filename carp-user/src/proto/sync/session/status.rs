@@ -72,7 +72,7 @@ impl Session {
         Standing { holding: self.table.holding(key), differs }
     }
 
-    /// For people. Walks over all flows.
+    /// For people.
     pub fn status(&self, now: Instant) -> Status {
         let up = match &self.link {
             Link::Up(up) => Some(up),

@@ -55,6 +55,11 @@ impl Entry {
         self.flags & flags != 0
     }
 
+    /// Whether it is a flow that has not ended.
+    const fn lives(&self) -> bool {
+        !self.is(GONE | EXPECTED | DOOMED)
+    }
+
     pub const fn set_seen(&mut self, seen: bool) {
         self.set(SEEN, seen);
     }
@@ -89,15 +94,24 @@ impl Entry {
 pub struct Store {
     buckets: Vec<Vec<Entry>>,
     count: usize,
+    /// Of these, flows that have not ended ...
+    living: usize,
+    /// ... and those of them that this node changed last.
+    own: usize,
 }
 
 impl Store {
     pub fn new() -> Self {
-        Self { buckets: vec![Vec::new(); BUCKETS], count: 0 }
+        Self { buckets: vec![Vec::new(); BUCKETS], count: 0, living: 0, own: 0 }
     }
 
     pub const fn len(&self) -> usize {
         self.count
+    }
+
+    /// How many flows have not ended, and how many of them this node changed last.
+    pub const fn living(&self) -> (usize, usize) {
+        (self.living, self.own)
     }
 
     pub fn get(&self, id: u64) -> Option<&Entry> {
@@ -105,6 +119,7 @@ impl Store {
         bucket.binary_search_by_key(&id, |entry| entry.id).ok().map(|at| &bucket[at])
     }
 
+    /// What makes it a living flow, or this node's, is only changed by [`Store::put`], which counts.
     pub fn get_mut(&mut self, id: u64) -> Option<&mut Entry> {
         let bucket = &mut self.buckets[bucket(id)];
         bucket.binary_search_by_key(&id, |entry| entry.id).ok().map(|at| &mut bucket[at])
@@ -112,9 +127,14 @@ impl Store {
 
     /// Puts it in place of one with its number, if there is one.
     pub fn put(&mut self, entry: Entry) {
+        self.living += usize::from(entry.lives());
+        self.own += usize::from(entry.lives() && entry.is(MINE));
         let bucket = &mut self.buckets[bucket(entry.id)];
         match bucket.binary_search_by_key(&entry.id, |entry| entry.id) {
-            Ok(at) => bucket[at] = entry,
+            Ok(at) => {
+                let before = std::mem::replace(&mut bucket[at], entry);
+                self.forget(&before);
+            }
             Err(at) => {
                 if bucket.len() == bucket.capacity() {
                     // Doubling would leave a third of the memory unused.
@@ -134,13 +154,16 @@ impl Store {
         if bucket.capacity() > 16 + 2 * bucket.len() {
             bucket.shrink_to(8 + bucket.len());
         }
+        self.forget(&entry);
         Some(entry)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.buckets.iter().flatten()
+    fn forget(&mut self, before: &Entry) {
+        self.living -= usize::from(before.lives());
+        self.own -= usize::from(before.lives() && before.is(MINE));
     }
 
+    /// As [`Store::get_mut`], of all.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.buckets.iter_mut().flatten()
     }
