@@ -250,6 +250,10 @@ impl Flow {
     #[must_use]
     pub fn carried(mut self) -> Self {
         self.status &= status::TOLD | status::FOLLOWS;
+        if self.helper.is_some() {
+            // Told with a helper, a kernel does not look for one itself.
+            self.status |= status::HELPER;
+        }
         if let ProtocolState::Tcp(tcp) = &mut self.state {
             tcp.flags = tcp.flags.map(|flags| flags & tcp_flag::TOLD);
         }
