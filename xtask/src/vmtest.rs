@@ -126,7 +126,7 @@ pub fn verb(args: &Args) -> Result<ExitCode> {
     bpf::build()?;
     let (columns, absent) = boot(&wanted, &tasks)?;
     if args.write {
-        Results::read(&work().join(RESULTS)).write_document(&MATRIX)?;
+        Results::read(&work().join(RESULTS)).write_document(&MATRIX, &KERNEL_DECIDES)?;
     }
     let total = summary(&columns, absent);
     println!("{total}");

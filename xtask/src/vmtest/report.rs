@@ -85,12 +85,16 @@ impl Results {
         fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Puts the table of these kernels into the document, in place of the last one.
+    /// Puts the table of these kernels and targets into the document, in place of the last one.
     ///
     /// # Errors
     /// The document has no place for it.
-    pub fn write_document(&self, series: &[&str]) -> Result<()> {
-        let column = |series: &&str| self.kernels.iter().find(|column| column.series == *series).cloned();
+    pub fn write_document(&self, series: &[&str], targets: &[&str]) -> Result<()> {
+        let column = |series: &&str| {
+            let mut column = self.kernels.iter().find(|column| column.series == *series)?.clone();
+            column.ran.retain(|ran| targets.contains(&ran.name.as_str()));
+            Some(column)
+        };
         let columns: Vec<Column> = series.iter().filter_map(column).collect();
         let file = root().join(DOCUMENT);
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {DOCUMENT}"))?;
