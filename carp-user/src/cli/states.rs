@@ -5,6 +5,7 @@ use super::table::columns;
 use crate::api::{AT_ONCE, FlowQuery, FlowStanding, Place, Request, Response};
 use crate::io::conntrack::Dump;
 use crate::proto::flow::{Flow, Ids, ProtocolState, Tuple};
+use crate::proto::protocol::{self, PROTOCOLS};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -107,7 +108,7 @@ fn count(selection: &Selection, json: bool, name: Option<&str>) -> Result<()> {
         [Place::Local, Place::Replicated, Place::Unconfirmed, Place::Unknown, Place::NotReplicated];
     let mut counts: BTreeMap<String, BTreeMap<&str, u64>> = BTreeMap::new();
     walk(selection, name, |flow, standing| {
-        let of_protocol = counts.entry(protocol_name(flow.key.original.protocol)).or_default();
+        let of_protocol = counts.entry(protocol::name(flow.key.original.protocol)).or_default();
         *of_protocol.entry(standing.place.name()).or_default() += 1;
         Ok(())
     })?;
@@ -167,7 +168,7 @@ fn line(flow: &Flow, standing: FlowStanding) -> String {
         Ids::Ports { source: from, destination: to } => [end(source, from), end(destination, to)],
         Ids::Icmp { kind, id, .. } => [source.to_string(), format!("{destination} type {kind} id {id}")],
     };
-    let mut text = format!("{:<5} {from} > {to}", protocol_name(protocol));
+    let mut text = format!("{:<5} {from} > {to}", protocol::name(protocol));
     let translations = [("from", flow.source_translation()), ("to", flow.destination_translation())];
     for (word, (address, ids)) in translations.iter().filter_map(|(word, to)| Some((word, (*to)?))) {
         // Of the reply: it goes to the translated source, and comes from the translated destination.
@@ -198,7 +199,7 @@ fn object(flow: &Flow, standing: FlowStanding) -> serde_json::Value {
         }
     };
     json!({
-        "protocol": protocol_name(flow.key.original.protocol),
+        "protocol": protocol::name(flow.key.original.protocol),
         "zone": flow.key.zone,
         "original": tuple(&flow.key.original),
         "reply": tuple(&flow.reply),
@@ -210,26 +211,8 @@ fn object(flow: &Flow, standing: FlowStanding) -> serde_json::Value {
     })
 }
 
-const PROTOCOLS: [(&str, u8); 9] = [
-    ("icmp", 1),
-    ("tcp", 6),
-    ("udp", 17),
-    ("dccp", 33),
-    ("gre", 47),
-    ("icmpv6", 58),
-    ("carp", 112),
-    ("sctp", 132),
-    ("udplite", 136),
-];
-
-fn protocol_name(number: u8) -> String {
-    let known = PROTOCOLS.iter().find(|(_, protocol)| *protocol == number);
-    known.map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
-}
-
 fn protocol(text: &str) -> Result<u8, String> {
-    let known = PROTOCOLS.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
-    known.or_else(|| text.parse().ok()).ok_or_else(|| {
+    protocol::number(text).ok_or_else(|| {
         let names = PROTOCOLS.map(|(name, _)| name).join(", ");
         format!("give a number below 256, or one of {names}")
     })
@@ -287,11 +270,5 @@ mod tests {
              30 s: unknown, differs"
         );
         assert_eq!(object(&flow, standing)["reply"]["destination_port"], 1025);
-    }
-
-    #[test]
-    fn protocols_go_by_name_or_number() {
-        assert_eq!((protocol("udp"), protocol("47"), protocol_name(136)), (Ok(17), Ok(47), "udplite".into()));
-        assert!(protocol("ip").is_err_and(|why| why.contains("tcp")));
     }
 }

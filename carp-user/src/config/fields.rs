@@ -49,6 +49,11 @@ impl<'a> Fields<'a> {
         self.place(self.span.clone())
     }
 
+    /// Whether nothing is written there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// A string. `None` when it is absent or something else, which is then a mistake.
     pub(super) fn text(&self, key: &str, mistakes: &mut Vec<Mistake>) -> Option<At<&'a str>> {
         let value = self.required(key, mistakes)?;
@@ -131,6 +136,49 @@ impl<'a> Fields<'a> {
         };
         let strings = array.iter().filter_map(|one| self.string(key, one, "a string in quotes", mistakes));
         Some(self.at(value, strings.collect()))
+    }
+
+    /// A list of tables, whose keys are these; empty when absent, without what is no table.
+    pub(super) fn tables(
+        &self,
+        key: &str,
+        (name, keys): (&'static str, &'static [Key]),
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<At<Vec<Self>>> {
+        let Some(value) = self.table.get(key) else {
+            return Some(At { value: Vec::new(), place: self.place_of_table() });
+        };
+        let example = || self.key(key).map(|known| format!("for example {key} = {}", known.example));
+        let DeValue::Array(array) = value.get_ref() else {
+            return self.wrong(value, key, "a list of tables", example(), mistakes);
+        };
+        let mut tables = Vec::new();
+        for one in array {
+            if let DeValue::Table(table) = one.get_ref() {
+                let table = (table, one.span());
+                tables.push(Self::new((self.file, self.whole), name, table, keys, mistakes));
+            } else {
+                let _: Option<()> = self.wrong(one, key, "a table", example(), mistakes);
+            }
+        }
+        Some(self.at(value, tables))
+    }
+
+    /// A string, or a whole number in its place; `None` when it is absent or something else.
+    pub(super) fn text_or_number(&self, key: &str, mistakes: &mut Vec<Mistake>) -> Option<At<String>> {
+        let value = self.table.get(key)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some(self.at(value, text.to_string())),
+            DeValue::Integer(number) => {
+                let wide = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
+                Some(self.at(value, wide.to_string()))
+            }
+            DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => self.wrong(value, key, "a string or a whole number", None, mistakes),
+        }
     }
 
     /// A table of strings under free names; empty when absent.

@@ -9,6 +9,7 @@ mod address;
 mod fields;
 mod host;
 mod node;
+mod rules;
 mod secrets;
 mod sync;
 mod sync_key;

@@ -1,6 +1,8 @@
 //! Every key of the configuration in one table: the parser knows and limits keys by it, and
 //! `docs/config.md` is printed from it.
 
+pub use super::rules::RULE;
+
 use super::sync::DEFAULT_PORT;
 use std::fmt::Write;
 
@@ -19,6 +21,10 @@ pub enum Kind {
     List,
     /// A table of strings under names of the user's choice.
     Names,
+    /// A list of tables with the keys of [`RULE`].
+    Rules,
+    /// A whole number, or a string with one or more.
+    Numbers,
 }
 
 /// One key.
@@ -282,6 +288,24 @@ pub const SYNC: &[Key] = &[
         meaning: "File with the key that both nodes have, made by `carpctl genkey`. The session is encrypted with it, \
                   and who does not have it gets nothing. A relative path starts at the directory of the shared file.",
     },
+    Key {
+        name: "exclude",
+        kind: Kind::Rules,
+        range: "at most 64; the same on both nodes",
+        unit: "",
+        default: "none",
+        example: r#"[{ protocol = "udp", port = 53 }]"#,
+        meaning: "Connections that are not replicated: those that match one of these rules.",
+    },
+    Key {
+        name: "include",
+        kind: Kind::Rules,
+        range: "at most 64; the same on both nodes",
+        unit: "",
+        default: "all",
+        example: r#"[{ prefix = "10.9.0.0/16" }]"#,
+        meaning: "Replicate what matches one of these rules, and nothing else; `exclude` wins.",
+    },
 ];
 
 /// The top-level tables.
@@ -292,6 +316,7 @@ pub fn reference() -> String {
     let mut text = String::from(HEAD);
     table(&mut text, "[node]", NODE_INTRO, NODE);
     table(&mut text, "[sync]", SYNC_INTRO, SYNC);
+    table(&mut text, "[sync] include, exclude", RULE_INTRO, RULE);
     table(&mut text, "[[virtual_host]]", HOST_INTRO, VIRTUAL_HOST);
     text.push_str(EXAMPLE_HEAD);
     text.push_str(EXAMPLE);
@@ -339,6 +364,7 @@ stands in the shared file.
 ";
 const NODE_INTRO: &str = "What is of this node alone.";
 const SYNC_INTRO: &str = "The other node, so that tracked connections are there when it takes over. The table stands where `[node]` does.";
+const RULE_INTRO: &str = "One rule: conditions that all have to hold, at least one.";
 const HOST_INTRO: &str = "One virtual host: addresses that move together. The table is repeated for each.";
 const EXAMPLE_HEAD: &str = "\n## Example\n\n```toml\n";
 
@@ -351,7 +377,7 @@ fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {
         let Key { name, unit, default, example, meaning, .. } = key;
         let default = match *default {
             "" => "required".to_owned(),
-            "none" | "that of the node" => (*default).to_owned(),
+            "none" | "all" | "any" | "that of the node" => (*default).to_owned(),
             value => format!("`{value}`"),
         };
         let range = range(key);
@@ -367,6 +393,8 @@ fn range(key: &Key) -> String {
         Kind::Choice(names) => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
         Kind::List => "list of strings".to_owned(),
         Kind::Names => "table of strings".to_owned(),
+        Kind::Rules => "list of tables".to_owned(),
+        Kind::Numbers => "number or string".to_owned(),
     };
     if key.range.is_empty() { kind } else { format!("{kind}; {}", key.range) }
 }

@@ -3,7 +3,8 @@
 use super::fields::{At, Fields};
 use super::host::device;
 use super::mistake::{Mistake, Place};
-use super::{Document, Node, SyncKey, private, reference, sync_key};
+use super::{Document, Node, SyncKey, private, reference, rules, sync_key};
+use crate::proto::sync::rule::Rules;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use toml::de::DeValue;
@@ -26,6 +27,8 @@ pub struct Sync {
     pub key_file: PathBuf,
     /// What both have.
     pub key: SyncKey,
+    /// Which connections go to the other node.
+    pub rules: Rules,
 }
 
 /// From the file of this node: what it says is not the same on both.
@@ -62,6 +65,7 @@ pub(super) fn read(
     let port = fields.number("port", mistakes);
     let file = fields.text("key_file", mistakes);
     let key = file.as_ref().and_then(|file| key(file, read, mistakes));
+    let [include, exclude] = ["include", "exclude"].map(|key| rules::read(&fields, key, mistakes));
     Some(Sync {
         device: device?,
         address: address?.value,
@@ -69,6 +73,7 @@ pub(super) fn read(
         port: port?.value,
         key_file: file?.value.into(),
         key: key?,
+        rules: Rules { include: include?, exclude: exclude? },
     })
 }
 

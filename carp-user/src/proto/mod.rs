@@ -15,6 +15,7 @@ pub mod node;
 pub mod notice;
 mod outgoing;
 mod peers;
+pub mod protocol;
 mod proving;
 mod senders;
 pub mod status;

@@ -60,10 +60,11 @@ impl Engine {
         wanted: watch::Receiver<Wanted>,
         questions: mpsc::Receiver<Question>,
     ) -> Result<(Self, Ends)> {
+        let ends = [start.sync.address, start.sync.peer].map(|address| (address, start.sync.port).into());
+        let filter = Filter { session: Some(ends), rules: start.sync.rules.clone(), ..Filter::default() };
         let (kernel, settings) = open_kernel()?;
         let peer = open_peer(&start.sync);
         let now = clock::now();
-        let ends = [start.sync.address, start.sync.peer].map(|address| (address, start.sync.port).into());
         let setup = Setup {
             name: start.node.clone(),
             epoch: start.epoch.into(),
@@ -77,7 +78,7 @@ impl Engine {
             session,
             kernel,
             timeouts: Timeouts::read(),
-            filter: Filter { session: Some(ends), ..Filter::default() },
+            filter,
             peer,
             dump: None,
             flows: Vec::new(),
@@ -320,7 +321,10 @@ impl Engine {
 
 fn is_for_the_peer(filter: &Filter, news: &Told) -> bool {
     match news {
-        Told::Flow(_, flow) => filter.carries(flow),
+        Told::Flow(Change::New | Change::Updated, flow) => filter.carries(flow),
+        // Its mark, and whose addresses these are, may be another than when it began. Of a flow that was never told
+        // the table knows nothing to end.
+        Told::Flow(Change::Destroyed, _) => true,
         Told::Expectation(..) => true,
     }
 }

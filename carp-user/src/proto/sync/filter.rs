@@ -1,13 +1,14 @@
 //! Which flows go to the peer: those that it could go on with.
 
+use super::rule::Rules;
 use crate::proto::flow::{Flow, Ids};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// CARP, and VRRP, as a protocol of IP.
-const CARP: u8 = 112;
+pub const CARP: u8 = 112;
 /// TCP, likewise.
-const TCP: u8 = 6;
+pub const TCP: u8 = 6;
 
 /// What stays on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Filter {
     pub own: BTreeSet<IpAddr>,
     /// Both ends of the session itself.
     pub session: Option<[SocketAddr; 2]>,
+    /// What the configuration says.
+    pub rules: Rules,
 }
 
 impl Filter {
@@ -24,13 +27,12 @@ impl Filter {
     /// does not matter.
     pub fn carries(&self, flow: &Flow) -> bool {
         let (from, to) = (flow.key.original.source, flow.reply.source);
-        let stays = |address: IpAddr| {
-            address.is_loopback()
-                || address.is_multicast()
-                || is_broadcast(address)
-                || self.own.contains(&address)
-        };
-        !(stays(from) || stays(to) || flow.key.original.protocol == CARP || self.is_session(flow))
+        let is_for_all = |address: IpAddr| address.is_multicast() || is_broadcast(address);
+        let is_own = |address: IpAddr| address.is_loopback() || self.own.contains(&address);
+        let stays =
+            |address: IpAddr| is_for_all(address) || is_own(address) && !self.rules.ask_for(address, flow);
+        let is_never_told = flow.key.original.protocol == CARP || self.is_session(flow);
+        !(is_never_told || stays(from) || stays(to)) && self.rules.carry(flow)
     }
 
     /// The node's own addresses may be read later than its first connection begins.
@@ -56,6 +58,7 @@ fn is_broadcast(address: IpAddr) -> bool {
 mod tests {
     use super::*;
     use crate::proto::flow::Tuple;
+    use crate::proto::sync::rule::{Prefix, Rule};
 
     fn flow(protocol: u8, from: &str, to: &str, port: u16, answers: &str) -> Flow {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
@@ -74,7 +77,7 @@ mod tests {
     fn filter() -> Filter {
         let own = ["10.0.0.2", "10.0.0.1", "192.0.2.1"].map(|text| text.parse().expect("an address"));
         let ends = ["10.9.0.1:7112", "10.9.0.2:7112"].map(|text| text.parse().expect("an end"));
-        Filter { own: own.into(), session: Some(ends) }
+        Filter { own: own.into(), session: Some(ends), rules: Rules::default() }
     }
 
     #[test]
@@ -108,5 +111,31 @@ mod tests {
         assert!(!filter.carries(&flow(6, "10.9.0.2", "10.9.0.1", 7112, "10.9.0.1")));
         assert!(filter.carries(&flow(6, "10.9.0.1", "10.9.0.2", 7113, "10.9.0.2")));
         assert!(filter.carries(&flow(17, "10.9.0.1", "10.9.0.2", 7112, "10.9.0.2")));
+    }
+    #[test]
+    fn what_stays_is_told_if_a_rule_names_it_and_the_session_and_adverts_never() {
+        let within = |address: &str, len| {
+            let prefix = Prefix::new(address.parse().expect("an address"), len);
+            Rule { prefix, ..Rule::default() }
+        };
+        let include = vec![within("0.0.0.0", 0), within("10.0.0.2", 32), within("127.0.0.0", 8)];
+        let asked = Filter { rules: Rules { include, exclude: Vec::new() }, ..filter() };
+        assert!(asked.carries(&flow(6, "10.0.0.9", "10.0.0.2", 443, "10.0.0.2")), "named");
+        assert!(asked.carries(&flow(6, "127.0.0.1", "127.0.0.1", 443, "127.0.0.1")), "named");
+        assert!(!asked.carries(&flow(6, "10.0.0.9", "10.0.0.1", 443, "10.0.0.1")), "only in a network");
+        assert!(!asked.carries(&flow(17, "10.0.0.9", "224.0.0.251", 5353, "224.0.0.251")));
+        assert!(!asked.carries(&flow(112, "10.0.0.9", "198.51.100.1", 443, "198.51.100.1")));
+        assert!(!asked.carries(&flow(6, "10.9.0.1", "10.9.0.2", 7112, "10.9.0.2")));
+    }
+
+    #[test]
+    fn what_is_excluded_is_not_told_even_if_it_is_asked_for() {
+        let own = Rule { prefix: Some(Prefix::of([10, 0, 0, 2].into())), ..Rule::default() };
+        let https = Rule { ports: Some(443..=443), ..Rule::default() };
+        let rules = Rules { include: vec![own], exclude: vec![https] };
+        let filter = Filter { rules, ..filter() };
+        assert!(filter.carries(&flow(6, "10.0.0.9", "10.0.0.2", 80, "10.0.0.2")));
+        assert!(!filter.carries(&flow(6, "10.0.0.9", "10.0.0.2", 443, "10.0.0.2")));
+        assert!(!filter.carries(&flow(6, "10.0.0.9", "198.51.100.1", 80, "198.51.100.1")), "not included");
     }
 }

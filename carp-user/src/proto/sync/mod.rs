@@ -5,6 +5,7 @@ pub mod filter;
 pub mod identity;
 pub mod message;
 pub mod record;
+pub mod rule;
 pub mod session;
 pub mod table;
 mod wire;
