@@ -50,6 +50,23 @@ fn without_replication_the_same_conversation_gets_another_port() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_a_rule_excludes_is_not_replicated_and_the_rest_is() -> Result<()> {
+    let config = Config::gateway().with_sync();
+    for (rule, is_known) in [("{ protocol = \"udp\" }", false), ("{ prefix = \"10.77.3.0/24\" }", true)] {
+        let mut duo = begun(&config.clone().excluding(rule))?;
+        let talk = Conversation::new(&duo)?;
+        let before = talk.port()?;
+        // Longer than it takes to tell, and to compare the tables.
+        clock::sleep(Span::secs(3));
+        assert_eq!(knows(duo.pair.gw2(), before)?, is_known, "{rule}");
+        duo.gw1.stop()?;
+        duo.wait_moved()?;
+        assert_eq!(talk.port()? == before, is_known, "{rule}");
+    }
+    Ok(())
+}
+
 fn keeps_its_port(leave: impl FnOnce(&mut Duo) -> Result<()>) -> Result<()> {
     let mut duo = begun(&Config::gateway().with_sync())?;
     let talk = Conversation::new(&duo)?;

@@ -27,6 +27,8 @@ pub struct Config {
     pub next_password: Option<&'static str>,
     /// `carp`, `migrate` or `strict`.
     pub auth: &'static str,
+    /// Rules of connections that are not replicated.
+    pub excluded: &'static str,
     /// The last byte of this gateway's address on the sync link and of the other's, if there is a session, and the
     /// 64 digits of its key.
     pub sync: Option<(u8, u8, &'static str)>,
@@ -74,6 +76,7 @@ impl Config {
             next_password: None,
             auth: "carp",
             sync: None,
+            excluded: "",
             interfaces: vec![("lan", "lan0"), ("wan", "wan0"), ("sync", "sync0")],
             hosts: vec![
                 host("lan", 1, vec!["10.77.1.1/24", "fd77:1::1/64"]),
@@ -113,6 +116,12 @@ impl Config {
             sync: Some((2, 3, "c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42")),
             ..self
         }
+    }
+
+    /// The same without the connections that match one of these rules.
+    #[must_use]
+    pub fn excluding(self, rules: &'static str) -> Self {
+        Self { excluded: rules, ..self }
     }
 
     /// The same for gw2, which has 100 more skew.
@@ -177,7 +186,8 @@ impl Config {
         let roles = self.interfaces.iter().map(|(role, link)| format!("{role} = \"{link}\"\n"));
         let sync = self.sync.map(|(own, peer, _)| {
             format!(
-                "\n[sync]\ninterface = \"sync\"\naddress = \"10.77.9.{own}\"\npeer = \"10.77.9.{peer}\"\nkey_file = \"{SYNC_KEY}\"\n"
+                "\n[sync]\ninterface = \"sync\"\naddress = \"10.77.9.{own}\"\npeer = \"10.77.9.{peer}\"\nkey_file = \"{SYNC_KEY}\"\nexclude = [{}]\n",
+                self.excluded
             )
         });
         format!("{head}[node.interfaces]\n{}{}", roles.collect::<String>(), sync.unwrap_or_default())
