@@ -8,6 +8,7 @@ use crate::api::{FlowQuery, FlowStanding};
 use crate::config::Sync;
 use crate::io::conntrack::{self, Events, Injector, Listening};
 use crate::io::peer::{Peer, Place};
+use crate::proto::sync::filter::Filter;
 use crate::proto::sync::session::Status;
 use anyhow::{Context, Result, anyhow};
 use engine::Engine;
@@ -135,7 +136,7 @@ struct Kernel {
 }
 
 /// Checks that the kernel can do it, and switches on what it has to tell.
-fn open_kernel() -> Result<(Kernel, conntrack::Settings)> {
+fn open_kernel(filter: &Filter) -> Result<(Kernel, conntrack::Settings)> {
     let settings = conntrack::probe().context("replicating connections")?;
     if conntrack::switch_events_on()? {
         tracing::info!(
@@ -147,7 +148,11 @@ fn open_kernel() -> Result<(Kernel, conntrack::Settings)> {
         tracing::debug!("net.netfilter.nf_conntrack_tcp_loose is 0: only replicated connections live on");
     }
     let injector = Injector::open(true)?;
-    let events = Events::open(&Listening { deaf_to: vec![injector.port()], ..Listening::default() })?;
+    let events = Events::open(&Listening {
+        deaf_to: vec![injector.port()],
+        filter: Some(filter.clone()),
+        ..Listening::default()
+    })?;
     Ok((Kernel { events, injector }, settings))
 }
 

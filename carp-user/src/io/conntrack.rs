@@ -11,6 +11,7 @@ mod injector;
 mod number;
 mod parse;
 mod settings;
+mod sieve;
 mod timeouts;
 
 pub use build::Unfit;

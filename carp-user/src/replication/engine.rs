@@ -62,7 +62,7 @@ impl Engine {
     ) -> Result<(Self, Ends)> {
         let ends = [start.sync.address, start.sync.peer].map(|address| (address, start.sync.port).into());
         let filter = Filter { session: Some(ends), rules: start.sync.rules.clone(), ..Filter::default() };
-        let (kernel, settings) = open_kernel()?;
+        let (kernel, settings) = open_kernel(&filter)?;
         let peer = open_peer(&start.sync);
         let now = clock::now();
         let setup = Setup {

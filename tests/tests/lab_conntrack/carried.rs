@@ -114,7 +114,7 @@ fn tracks_udplite() -> bool {
 }
 
 /// Flows of every kind, in pairs of families where there is a difference.
-fn catalogue() -> Vec<Flow> {
+pub fn catalogue() -> Vec<Flow> {
     let mut flows = Vec::new();
     for [client, server, outside, inside] in
         [["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"], ["fd00::1", "fd00::2", "fd00::3", "fd00::4"]]

@@ -19,11 +19,11 @@ use tokio::runtime::Runtime;
 
 const SOON: Span = Span::secs(5);
 
-fn runtime() -> Result<Runtime> {
+pub fn runtime() -> Result<Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-fn listen(host: &Namespace, runtime: &Runtime, listening: &Listening) -> Result<Events> {
+pub fn listen(host: &Namespace, runtime: &Runtime, listening: &Listening) -> Result<Events> {
     let handle = runtime.handle().clone();
     host.enter(move || {
         let _inside = handle.enter();
@@ -41,7 +41,7 @@ fn told<T>(events: &mut Events, what: &str, found: impl Fn(&[Item]) -> Option<T>
     Ok((found, all))
 }
 
-fn flow_news(item: &Item) -> Option<(u32, Change, Flow)> {
+pub fn flow_news(item: &Item) -> Option<(u32, Change, Flow)> {
     match item {
         Item::Message(message) => match message.news {
             News::Flow(change, flow) => Some((message.by, change, flow)),

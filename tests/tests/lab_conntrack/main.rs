@@ -8,6 +8,7 @@ mod ftp;
 mod moves;
 mod orders;
 mod paths;
+mod sieve;
 mod speed;
 mod table;
 mod talk;

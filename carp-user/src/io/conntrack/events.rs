@@ -2,14 +2,15 @@
 
 use super::number::GROUPS;
 use super::parse::{Message, messages};
-use super::{failed, open, port};
+use super::{failed, open, port, sieve};
 use crate::io::error::Error;
 use crate::io::netlink::{DATAGRAM, force_receive_buffer};
 use crate::io::raw::Ready;
+use crate::proto::sync::filter::Filter;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{RecvFlags, SocketFlags};
-use socket2::{SockFilter, SockRef};
+use socket2::SockRef;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -33,11 +34,14 @@ pub struct Listening {
     /// Ports of sockets whose doing is not told: those of [`Injector::port`](super::Injector::port). The kernel leaves
     /// it out, so it costs no wake-up. At most 64; more are told.
     pub deaf_to: Vec<u32>,
+    /// Flows that it never carries are not told, as far as that shows in every event of theirs and never changes: by
+    /// addresses, protocol and port. This costs no wake-up either. What is told may still be some that it does not carry.
+    pub filter: Option<Filter>,
 }
 
 impl Default for Listening {
     fn default() -> Self {
-        Self { receive_buffer: 64 << 20, deaf_to: Vec::new() }
+        Self { receive_buffer: 64 << 20, deaf_to: Vec::new(), filter: None }
     }
 }
 
@@ -64,7 +68,8 @@ impl Events {
         let begin = move || -> io::Result<Self> {
             force_receive_buffer(&socket, listening.receive_buffer)?;
             // Deaf first, then a member: what comes before the filter is there would be told.
-            SockRef::from(&socket).attach_filter(&filter(&listening.deaf_to))?;
+            SockRef::from(&socket)
+                .attach_filter(&sieve::program(&listening.deaf_to, listening.filter.as_ref()))?;
             rustix::net::bind(&socket, &SocketAddrNetlink::new(port(&socket)?, GROUPS))?;
             let room = rustix::net::sockopt::socket_recv_buffer_size(&socket)? / LEAST_OF_A_DATAGRAM + 1;
             let socket = Ready::new(socket)?;
@@ -147,24 +152,4 @@ fn read(
         }
     }
     Ok(())
-}
-
-/// Classic BPF over a datagram: nothing if the header's port is one of these.
-fn filter(deaf_to: &[u32]) -> Vec<SockFilter> {
-    const LOAD_WORD: u16 = 0x20;
-    const EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    const PORT: u32 = 12;
-    /// A jump is a byte.
-    const MOST: usize = 64;
-    let ports = deaf_to.get(..MOST).unwrap_or(deaf_to);
-    let count = u8::try_from(ports.len()).unwrap_or(u8::MAX);
-    let mut program = vec![SockFilter::new(LOAD_WORD, 0, 0, PORT)];
-    for (port, to_the_last) in ports.iter().zip((1..=count).rev()) {
-        // It loads as if the bytes were in the network's order.
-        program.push(SockFilter::new(EQUAL, to_the_last, 0, port.to_be()));
-    }
-    program.push(SockFilter::new(RETURN, 0, 0, u32::MAX));
-    program.push(SockFilter::new(RETURN, 0, 0, 0));
-    program
 }
