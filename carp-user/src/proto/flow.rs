@@ -1,6 +1,7 @@
 //! A connection as the kernel tracks it, as far as another kernel can take it over. The names are those of
 //! `linux/netfilter/nfnetlink_conntrack.h`.
 
+use super::protocol::{ICMP, ICMPV6};
 use std::net::IpAddr;
 
 /// Bytes of the longest helper's name (`NF_CT_HELPER_NAME_LEN`), zero-padded.
@@ -293,11 +294,6 @@ const fn opposite(protocol: u8, kind: u8) -> Option<u8> {
         _ => None,
     }
 }
-
-/// ICMP, as a protocol of IP.
-pub const ICMP: u8 = 1;
-/// ICMPv6, likewise.
-pub const ICMPV6: u8 = 58;
 
 impl Ids {
     /// The sender's part. A query's identifier is both sides' and is the sender's here.

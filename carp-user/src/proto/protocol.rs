@@ -1,15 +1,31 @@
-//! Names of the protocols of IP that the kernel tracks connections of, as `/proc/net/nf_conntrack` has them.
+//! Protocols of IP that the kernel tracks connections of: their numbers, and their names as `/proc/net/nf_conntrack` has
+//! them.
+
+pub use carp_common::wire::ip::{CARP, ICMP, ICMPV6};
+
+/// `IPPROTO_TCP`.
+pub const TCP: u8 = 6;
+/// `IPPROTO_UDP`.
+pub const UDP: u8 = 17;
+/// `IPPROTO_DCCP`.
+pub const DCCP: u8 = 33;
+/// `IPPROTO_GRE`.
+pub const GRE: u8 = 47;
+/// `IPPROTO_SCTP`.
+pub const SCTP: u8 = 132;
+/// `IPPROTO_UDPLITE`.
+pub const UDPLITE: u8 = 136;
 
 /// Name and number.
 pub const PROTOCOLS: [(&str, u8); 8] = [
-    ("tcp", 6),
-    ("udp", 17),
-    ("udplite", 136),
-    ("sctp", 132),
-    ("dccp", 33),
-    ("gre", 47),
-    ("icmp", 1),
-    ("icmpv6", 58),
+    ("tcp", TCP),
+    ("udp", UDP),
+    ("udplite", UDPLITE),
+    ("sctp", SCTP),
+    ("dccp", DCCP),
+    ("gre", GRE),
+    ("icmp", ICMP),
+    ("icmpv6", ICMPV6),
 ];
 
 /// By name or number; none when it is neither.

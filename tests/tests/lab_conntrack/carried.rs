@@ -8,17 +8,15 @@ use carp_common::time::Span;
 use carp_tests::lab::ping::ping;
 use carp_tests::lab::{Lab, Purpose};
 use carp_user::io::conntrack::Order;
-use carp_user::proto::flow::{Flow, ICMP, ICMPV6, Ids, ProtocolState, Sctp, SequenceShift, Tcp, status};
+use carp_user::proto::flow::{Flow, Ids, ProtocolState, Sctp, SequenceShift, Tcp, status};
+use carp_user::proto::protocol::{GRE, ICMP, ICMPV6, SCTP, UDPLITE};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-const GRE: u8 = 47;
 const OSPF: u8 = 89;
-const SCTP: u8 = 132;
-const UDPLITE: u8 = 136;
 
 #[test]
 fn flows_that_packets_made_are_the_same_in_the_other_kernel() -> Result<()> {

@@ -13,8 +13,9 @@
 use super::number::*;
 use crate::io::netlink::{AF_INET, AF_INET6, CREATE, MAKE, Message};
 use crate::proto::flow::{
-    Expectation, Flow, ICMPV6, Ids, Key, LABELS_LEN, ProtocolState, SequenceShift, Tuple, status, tcp_flag,
+    Expectation, Flow, Ids, Key, LABELS_LEN, ProtocolState, SequenceShift, Tuple, status, tcp_flag,
 };
+use crate::proto::protocol::ICMPV6;
 use std::net::IpAddr;
 
 /// Why no kernel can hold a flow.

@@ -5,7 +5,8 @@
 //! (`SKF_AD_NLATTR`, `SKF_AD_NLATTR_NEST` of `linux/filter.h`), wherever they stand.
 
 use super::number::*;
-use crate::proto::sync::filter::{CARP, Filter, TCP};
+use crate::proto::protocol::{CARP, GRE, TCP};
+use crate::proto::sync::filter::Filter;
 use crate::proto::sync::rule::{Prefix, Rule};
 use rustix::net::AddressFamily;
 use socket2::SockFilter;
@@ -215,8 +216,7 @@ impl Code {
 
     /// The protocol is in A.
     fn load_port(&mut self) {
-        const GRE: u32 = 47;
-        self.branch(EQUAL, GRE, 7, 0);
+        self.branch(EQUAL, GRE.into(), 7, 0);
         self.put(LOAD_SCRATCH, NEST);
         self.put(NUMBER_TO_X, CTA_PROTO_DST_PORT.into());
         self.put(LOAD_WORD, ATTRIBUTE_IN);

@@ -4,8 +4,9 @@ use super::build::{self, Unfit};
 use super::{Change, Message, News, messages};
 use crate::io::clock::now;
 use crate::proto::flow::{
-    Expectation, Flow, ICMP, ICMPV6, Ids, Key, ProtocolState, Sctp, SequenceShift, Tcp, Tuple, status,
+    Expectation, Flow, Ids, Key, ProtocolState, Sctp, SequenceShift, Tcp, Tuple, status,
 };
+use crate::proto::protocol::{ICMP, ICMPV6};
 use proptest::prelude::*;
 use std::net::IpAddr;
 

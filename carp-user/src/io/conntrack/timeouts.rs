@@ -1,17 +1,11 @@
 //! How long a flow lives without a packet: what the kernel gives each protocol in each state.
 
 use super::settings::FOLDER;
-use crate::proto::flow::{Flow, ICMP, ICMPV6, ProtocolState, status};
+use crate::proto::flow::{Flow, ProtocolState, status};
+use crate::proto::protocol::{DCCP, GRE, ICMP, ICMPV6, SCTP, TCP, UDP, UDPLITE};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const DCCP: u8 = 33;
-const GRE: u8 = 47;
-const SCTP: u8 = 132;
-const UDPLITE: u8 = 136;
 
 /// Settings of the calling thread's network namespace, `net.netfilter.nf_conntrack_*_timeout*`, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,13 +2,9 @@
 
 use super::rule::Rules;
 use crate::proto::flow::{Flow, Ids};
+use crate::proto::protocol::{CARP, TCP};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-
-/// CARP, and VRRP, as a protocol of IP.
-pub const CARP: u8 = 112;
-/// TCP, likewise.
-pub const TCP: u8 = 6;
 
 /// What stays on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,11 +1,9 @@
 //! Rules of the configuration that say which flows are replicated.
 
 use crate::proto::flow::{Flow, Ids, Tuple};
+use crate::proto::protocol::GRE;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
-
-/// GRE, as a protocol of IP: what stands for ports there are keys.
-const GRE: u8 = 47;
 
 /// Which flows are replicated, by rules; without any rule, all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +81,7 @@ impl Rule {
     }
 }
 
-/// The port that these packets are for.
+/// The port that these packets are for; what stands in its place with GRE is a key.
 fn port(tuple: &Tuple) -> Option<u16> {
     match tuple.ids {
         Ids::Ports { destination, .. } if tuple.protocol != GRE => Some(destination),

@@ -236,7 +236,7 @@ impl Table {
 
     /// In which bucket a flow is.
     pub fn bucket(&self, key: &Key) -> u16 {
-        store::number(self.identity.flow(key))
+        store::bucket_number(self.identity.flow(key))
     }
 
     /// How many entries there are, ended flows among them.

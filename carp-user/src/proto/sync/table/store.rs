@@ -170,7 +170,7 @@ impl Store {
 }
 
 /// The bucket of a flow: the first twelve bits of its number.
-pub fn number(id: u64) -> u16 {
+pub fn bucket_number(id: u64) -> u16 {
     // There are 4096.
     u16::try_from(bucket(id)).unwrap_or(u16::MAX)
 }

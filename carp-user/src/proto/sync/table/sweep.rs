@@ -144,7 +144,7 @@ impl Table {
             return false;
         }
         let is_old = || seconds(now).saturating_sub(entry.renewed) >= seconds(Instant::ZERO + RENEW_AFTER);
-        let wanted = || purpose.buckets.binary_search(&store::number(entry.id)).is_ok();
+        let wanted = || purpose.buckets.binary_search(&store::bucket_number(entry.id)).is_ok();
         (purpose.tell && !entry.is(SHARED)) || wanted() || (purpose.renew && self.owns(entry) && is_old())
     }
 
