@@ -13,8 +13,8 @@ pub(super) const BLOCK: usize = 64;
 pub struct Scratch {
     /// The rest of the inner message.
     pub(super) tail: [u8; 2 * BLOCK],
-    /// The block at work.
-    pub(super) words: [u32; 16],
+    /// The block at work; SHA-1 puts the rest of its schedule behind it.
+    pub(super) words: [u32; 80],
     /// The hash so far; SHA-1 has five words of it.
     pub(super) state: [u32; 8],
 }
@@ -22,7 +22,7 @@ pub struct Scratch {
 impl Scratch {
     /// Nothing in it yet.
     pub const fn new() -> Self {
-        Self { tail: [0; 2 * BLOCK], words: [0; 16], state: [0; 8] }
+        Self { tail: [0; 2 * BLOCK], words: [0; 80], state: [0; 8] }
     }
 
     /// Puts a block of the tail, the first or the second, to work.
@@ -43,10 +43,13 @@ impl Scratch {
         // Word by word: of a loop the compiler makes a call that writes bytes. Last come the bits of the key
         // block and the inner digest.
         let [a, b, c, d, e, f, g, h] = self.state;
-        self.words = match digest {
+        let block: [u32; BLOCK / 4] = match digest {
             5 => [a, b, c, d, e, END, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8 * (64 + 20)],
             _ => [a, b, c, d, e, f, g, h, END, 0, 0, 0, 0, 0, 0, 8 * (64 + 32)],
         };
+        if let Some(words) = self.words.first_chunk_mut() {
+            *words = block;
+        }
     }
 
     /// Whether a digest is right, in constant time.

@@ -5,50 +5,70 @@ use super::Scratch;
 /// The hash of nothing (section 5.3.1); the last three words are not SHA-1's.
 pub(super) const START: [u32; 8] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0, 0, 0, 0];
 
-/// One SHA-1 compression (FIPS 180-4 section 6.1.3, the 16-word schedule). Indices are masked so
-/// that the BPF verifier sees their bounds; a loop for each kind of round, so that none asks which it is.
+/// Rounds of one kind.
+const KIND: usize = 20;
+
+/// Five words, each in the lower half of its own; what the upper half holds means nothing. BPF's registers
+/// have 64 bits, and as `u32` a word would be cut to 32 of them before each shift.
+type Work = [u64; 5];
+
+/// One SHA-1 compression (FIPS 180-4 section 6.1.2). A loop for each kind of round, so that none asks which it
+/// is; all words of the schedule first, so that none asks where its own lies.
 #[inline(never)]
 pub(super) fn compress(scratch: &mut Scratch) {
     let Scratch { words, state, .. } = scratch;
+    let mut at = 16;
+    while at < words.len() {
+        let word = |back: usize| u64::from(words[at - back]);
+        let mixed = word(3) ^ word(8) ^ word(14) ^ word(16);
+        words[at] = low(mixed << 1 | mixed >> 31);
+        at += 1;
+    }
+    let choose = |b: u64, c: u64, d: u64| d ^ (b & (c ^ d));
+    let parity = |b: u64, c: u64, d: u64| b ^ c ^ d;
+    let majority = |b: u64, c: u64, d: u64| (b & c) | (d & (b | c));
     let [a, b, c, d, e, ..] = *state;
-    let choose = |b: u32, c: u32, d: u32| d ^ (b & (c ^ d));
-    let parity = |b: u32, c: u32, d: u32| b ^ c ^ d;
-    let majority = |b: u32, c: u32, d: u32| (b & c) | (d & (b | c));
-    let work = rounds((0, 16), words, [a, b, c, d, e], |words, round| words[round & 15], choose, 0x5a82_7999);
-    let work = rounds((16, 20), words, work, schedule, choose, 0x5a82_7999);
-    let work = rounds((20, 40), words, work, schedule, parity, 0x6ed9_eba1);
-    let work = rounds((40, 60), words, work, schedule, majority, 0x8f1b_bcdc);
-    let work = rounds((60, 80), words, work, schedule, parity, 0xca62_c1d6);
+    let work = [a.into(), b.into(), c.into(), d.into(), e.into()];
+    let work = rounds(0, words, work, choose, 0x5a82_7999);
+    let work = rounds(KIND, words, work, parity, 0x6ed9_eba1);
+    let work = rounds(2 * KIND, words, work, majority, -0x70e4_4324);
+    let work = rounds(3 * KIND, words, work, parity, -0x359d_3e2a);
     for (sum, word) in state.iter_mut().zip(work) {
-        *sum = sum.wrapping_add(word);
+        *sum = sum.wrapping_add(low(word));
     }
 }
 
-/// These rounds of one kind.
+/// The rounds of one kind, from this one on: five at a time, after which each word is again where it was.
 #[inline(always)]
 fn rounds(
-    (mut round, end): (usize, usize),
-    words: &mut [u32; 16],
-    [mut a, mut b, mut c, mut d, mut e]: [u32; 5],
-    word: impl Fn(&mut [u32; 16], usize) -> u32,
-    mix: impl Fn(u32, u32, u32) -> u32,
-    constant: u32,
-) -> [u32; 5] {
-    while round < end {
-        let mixed = mix(b, c, d).wrapping_add(constant).wrapping_add(word(words, round));
-        let next = a.rotate_left(5).wrapping_add(e).wrapping_add(mixed);
-        (e, d, c, b, a) = (d, c, b.rotate_left(30), a, next);
-        round += 1;
+    first: usize,
+    words: &[u32; 80],
+    [mut a, mut b, mut c, mut d, mut e]: Work,
+    mix: impl Fn(u64, u64, u64) -> u64,
+    constant: i64,
+) -> Work {
+    let mut at = first;
+    while at < first + KIND {
+        let given = |more: usize| u64::from(words[at + more]).wrapping_add_signed(constant);
+        (b, e) = round(a, b, e, mix(b, c, d).wrapping_add(given(0)));
+        (a, d) = round(e, a, d, mix(a, b, c).wrapping_add(given(1)));
+        (e, c) = round(d, e, c, mix(e, a, b).wrapping_add(given(2)));
+        (d, b) = round(c, d, b, mix(d, e, a).wrapping_add(given(3)));
+        (c, a) = round(b, c, a, mix(c, d, e).wrapping_add(given(4)));
+        at += 5;
     }
     [a, b, c, d, e]
 }
 
-/// The word of a round from the 16th on.
+/// The two words that a round changes. `a` and `b` come clean, and `e` leaves so.
 #[inline(always)]
-fn schedule(words: &mut [u32; 16], round: usize) -> u32 {
-    let mixed =
-        words[(round + 13) & 15] ^ words[(round + 8) & 15] ^ words[(round + 2) & 15] ^ words[round & 15];
-    let word = mixed.rotate_left(1);
-    words[round & 15] = word;
-    word
+fn round(a: u64, b: u64, e: u64, mixed: u64) -> (u64, u64) {
+    let sum = e.wrapping_add(a << 5 | a >> 27).wrapping_add(mixed);
+    (b << 30 | b >> 2, u64::from(low(sum)))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "that is what it is for")]
+#[inline(always)]
+const fn low(word: u64) -> u32 {
+    word as u32
 }
