@@ -308,7 +308,8 @@ fn a_flood_of_recorded_first_messages_is_answered_no_faster_than_the_rate() {
             answered += u64::from(answer.len() == 2 + MESSAGE);
         }
         let seconds = clock::now().since(begun).as_millis() / 1000;
-        let most = u64::from(HANDSHAKES_A_SECOND) * (seconds + 2);
+        // Ten a second, and those of the seconds at both ends.
+        let most = 10 * (seconds + 2);
         assert!((5..=most).contains(&answered), "{answered} answers in {seconds} s");
     });
 }
