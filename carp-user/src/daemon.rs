@@ -139,6 +139,7 @@ impl Daemon {
                 Woken::Terminate => return Ok(None),
                 Woken::Hangup => match reread() {
                     Some(config) if config == self.config => tracing::info!("the configuration is unchanged"),
+                    Some(config) if config.is_but_for_sync_keys(&self.config) => self.change_keys(config),
                     Some(config) => return Ok(Some(config)),
                     None => {}
                 },
@@ -152,6 +153,15 @@ impl Daemon {
                 self.tell(Event::Tick);
             }
         }
+    }
+
+    /// Nothing stops for it.
+    fn change_keys(&mut self, config: Config) {
+        if let (Some(replication), Some(sync)) = (&self.shells.replication, &config.sync) {
+            replication.set_keys(sync.keys.clone());
+        }
+        self.config = config;
+        tracing::info!("the keys of the sync link are those of the configuration now");
     }
 
     async fn next(&mut self, signals: &mut Signals) -> Result<Woken> {

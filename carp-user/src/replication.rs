@@ -5,7 +5,7 @@
 mod engine;
 
 use crate::api::{FlowQuery, FlowStanding};
-use crate::config::Sync;
+use crate::config::{Sync, SyncKeys};
 use crate::io::conntrack::{self, Events, Injector, Listening};
 use crate::io::peer::{Peer, Place};
 use crate::proto::sync::filter::Filter;
@@ -17,12 +17,14 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, watch};
 
 /// What replication is told; levels, not orders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Wanted {
     /// The node serves virtual hosts.
     serving: bool,
     /// Grows when somebody asks for everything once more.
     full: u64,
+    /// What is good for a session.
+    keys: SyncKeys,
 }
 
 /// Questions about flows that wait for an answer: as many as the control socket has connections, so there is always room.
@@ -72,7 +74,8 @@ impl Replication {
     /// When the kernel cannot track connections or tell of them, with the option that it lacks; when the sync link or its
     /// port is not to be had.
     pub fn start(start: Start) -> Result<Self> {
-        let (wanted, told) = watch::channel(Wanted::default());
+        let (wanted, told) =
+            watch::channel(Wanted { serving: false, full: 0, keys: start.sync.keys.clone() });
         let (reports, outcome) = sync_channel(1);
         let (questions, asked) = mpsc::channel(QUESTIONS);
         let run = move || {
@@ -101,6 +104,11 @@ impl Replication {
         self.wanted.send_if_modified(|wanted| std::mem::replace(&mut wanted.serving, serving) != serving);
     }
 
+    /// These keys are good from now on. A session that was made with another one is begun anew.
+    pub fn set_keys(&self, keys: SyncKeys) {
+        self.wanted.send_modify(|wanted| wanted.keys = keys);
+    }
+
     /// Has both nodes tell each other everything once more.
     pub fn full(&self) {
         self.wanted.send_modify(|wanted| wanted.full += 1);
@@ -121,7 +129,7 @@ impl Drop for Replication {
     /// Waits for its end, which it comes to at once.
     fn drop(&mut self) {
         // The thread sees that nobody can want anything any more.
-        let (gone, _) = watch::channel(Wanted::default());
+        let (gone, _) = watch::channel(self.wanted.borrow().clone());
         drop(std::mem::replace(&mut self.wanted, gone));
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();
@@ -163,5 +171,5 @@ fn open_peer(sync: &Sync) -> Peer {
         peer: (sync.peer, sync.port).into(),
         device: Some(sync.device.clone()),
     };
-    Peer::open(place, sync.key.clone())
+    Peer::open(place, sync.keys.clone())
 }

@@ -79,6 +79,34 @@ fn a_reload_of_what_cannot_be_started_keeps_the_old_configuration() -> Result<()
     carpd.stop().map(drop)
 }
 
+/// A kernel without an option has not its settings either.
+#[test]
+fn what_the_kernel_lacks_for_replication_is_named_at_the_start_and_nothing_is_left() -> Result<()> {
+    const SETTINGS: &str = "/proc/sys/net/netfilter";
+    let pair = Pair::new(Purpose::Test)?;
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway().with_sync())?;
+    let before = State::of(pair.gw1(), carpd.instance())?;
+    for (settings, option) in
+        [("", "CONFIG_NF_CONNTRACK"), ("max buckets tcp_loose tcp_be_liberal", "CONFIG_NF_CONNTRACK_EVENTS")]
+    {
+        let whole = carpd.command()?;
+        let mut command = Command::new("unshare");
+        let script = format!(
+            "mount -t tmpfs none {SETTINGS} && for it in {settings}; do echo 1000 > {SETTINGS}/nf_conntrack_$it; \
+             done && exec \"$@\""
+        );
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(whole.get_program()).args(whole.get_args());
+        let output = pair.gw1().output(&mut command)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let named = said.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_');
+        assert!(named.into_iter().any(|word| word == option), "{option} is not in: {said}");
+        let difference = difference_since(&before, pair.gw1(), carpd.instance())?;
+        assert!(difference.is_empty(), "left behind:\n{difference}");
+    }
+    Ok(())
+}
+
 #[test]
 fn every_mistake_in_the_configuration_is_told_at_once_with_file_and_line() -> Result<()> {
     let pair = Pair::new(Purpose::Test)?;

@@ -22,6 +22,13 @@ fn it_moves_three_ways_without_two_masters_and_writes_what_it_measured() -> Resu
     assert!(!said.contains('\r'), "a moving line where there is no terminal");
     let json: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
     std::fs::remove_file(&file)?;
+    let download = &json["download"];
+    assert!(
+        download["bytes"].as_u64() > Some(1_000_000) && download["longest_stall_ms"].is_number(),
+        "{download}"
+    );
+    assert!(download["checksum_right"] == true && download["broke"] == false, "{download}");
+    assert!(said.contains("checksum right, no reset"), "{said}");
     let moves = json["moves"].as_array().context("no moves")?;
     assert_eq!(moves.len(), 3);
     for movement in moves {

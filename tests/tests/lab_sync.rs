@@ -1,42 +1,30 @@
 //! Connections that live on when the gateway changes: replicated before, under a firewall that knows no others.
 
 use anyhow::Result;
-use carp_common::time::Span;
+use carp_common::time::{Instant, Span};
 use carp_tests::lab::Purpose;
 use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
+use carp_tests::lab::firewall;
 use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::pair::Pair;
-use carp_tests::lab::process::run_with_input;
 use carp_tests::lab::stream::Stream;
 use carp_user::io::conntrack::Dump;
 use carp_user::proto::flow::{Key, Tuple};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::process::Command;
 
 const SERVER: &str = "10.77.2.10";
+/// Keys of the sync link; the first is that of [`Config::with_sync`].
+const KEYS: [&str; 3] = [
+    "c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42",
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210",
+];
 /// Connections of a test.
 const STREAMS: usize = 20;
-
-/// Source translation to the WAN's virtual address, and a firewall that lets in only what the LAN began. A packet that
-/// fits no connection, or not into its window, ends here.
-const RULES: &str = "table ip gateway {
-    chain forward {
-        type filter hook forward priority filter; policy drop;
-        ct state invalid counter drop
-        ct state established,related counter accept
-        iifname lan0 tcp flags & (syn|ack) == syn ct state new counter accept
-        iifname lan0 ip protocol != tcp ct state new counter accept
-    }
-    chain sources {
-        type nat hook postrouting priority srcnat;
-        oifname wan0 counter snat to 10.77.2.1
-    }
-}
-";
 
 #[test]
 fn connections_live_on_through_a_planned_move_and_back() -> Result<()> {
@@ -88,7 +76,9 @@ fn when_the_sync_link_was_out_for_a_while_the_tables_become_equal_again() -> Res
     for carpd in [&duo.gw1, &duo.gw2] {
         wait_for_state(carpd, "alone")?;
     }
-    assert_eq!(duo.gw2.carpctl(&["sync", "status"])?.status.code(), Some(10));
+    let said = duo.gw2.carpctl(&["sync", "status"])?;
+    let text = String::from_utf8(said.stdout)?;
+    assert!(said.status.code() == Some(10) && text.starts_with("sync: no peer since "), "{text}");
     let meanwhile = streams(&duo)?;
     let said = duo.gw1.carpctl(&["sync", "diff"])?;
     let named = String::from_utf8(said.stdout)?;
@@ -127,6 +117,40 @@ fn a_peer_with_another_key_gets_nothing_and_the_election_goes_on() -> Result<()>
     Ok(())
 }
 
+/// By the steps of `docs/replication.md`: first with both keys good for a while, then with none that both have.
+#[test]
+fn the_key_is_changed_on_one_node_after_the_other_and_nothing_moves_nor_is_lost() -> Result<()> {
+    let config = Config::gateway().with_sync();
+    let mut duo = replicating()?;
+    let begun = clock::now();
+    let streams = streams(&duo)?;
+    in_step(&duo)?;
+    for (on_master, keys, goes_on) in
+        [(true, [KEYS[1], KEYS[0]].as_slice(), true), (false, &KEYS[1..2], false), (true, &KEYS[1..2], true)]
+    {
+        let at = clock::now();
+        change_key(&mut duo, on_master, &config, keys)?;
+        new_session(&duo, at, !goes_on)?;
+        in_step(&duo)?;
+        all_talk(&streams)?;
+    }
+    change_key(&mut duo, true, &config, &KEYS[2..])?;
+    wait_for_state(&duo.gw1, "alone")?;
+    let held = [through(duo.pair.gw1())?, through(duo.pair.gw2())?];
+    assert!(held[0] == held[1] && held[0].len() == STREAMS, "{held:?}");
+    change_key(&mut duo, false, &config, &KEYS[2..])?;
+    in_step(&duo)?;
+    duo.watch.catch_up()?;
+    let changes = duo.watch.changes(begun, Instant::MAX);
+    assert!(changes.is_empty() && duo.gw1.is_all("MASTER"), "nothing moves: {changes:?}");
+    // What the backup has, it has rightly.
+    duo.gw1.kill()?;
+    duo.wait_moved()?;
+    all_talk(&streams)?;
+    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
+    duo.never_two_masters()
+}
+
 #[test]
 fn without_replication_the_same_connections_die() -> Result<()> {
     let mut duo = Duo::elected(&Config::gateway())?;
@@ -156,6 +180,27 @@ fn live_on(
     all_talk(&streams)?;
     streams.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
     duo.never_two_masters()
+}
+
+fn change_key(duo: &mut Duo, on_master: bool, config: &Config, keys: &[&'static str]) -> Result<()> {
+    let config = config.clone().with_sync_keys(keys);
+    let (carpd, config) = if on_master { (&mut duo.gw1, config) } else { (&mut duo.gw2, config.of_backup()) };
+    carpd.reread(&config, "the keys of the sync link are those of the configuration now").map(drop)
+}
+
+/// Whether the session that both have began after this moment, as it should or should not.
+fn new_session(duo: &Duo, since: Instant, wanted: bool) -> Result<()> {
+    for carpd in [&duo.gw1, &duo.gw2] {
+        let is_so = || {
+            let sync = carpd.status().ok()?["sync"].clone();
+            // Replication tells of itself once a second.
+            let settled = clock::now().since(since) > Span::millis(1500);
+            let is_new = sync["since_ms"].as_u64()? < clock::now().since(since).as_millis();
+            (settled && is_new == wanted && sync["state"] == "in-step").then_some(())
+        };
+        clock::wait_for("the session to be the right one", PATIENCE, is_so)?;
+    }
+    Ok(())
 }
 
 fn demotion(carpd: &Carpd) -> Option<i64> {
@@ -202,12 +247,7 @@ fn replicating() -> Result<Duo> {
 }
 
 fn firewalls(duo: &Duo) -> Result<()> {
-    duo.pair.gateways.iter().try_for_each(firewall)
-}
-
-fn firewall(gateway: &Namespace) -> Result<()> {
-    gateway.sysctl("netfilter/nf_conntrack_tcp_loose", "0")?;
-    run_with_input(Command::new("ip").args(["netns", "exec", gateway.name(), "nft", "--file", "-"]), RULES)
+    duo.pair.gateways.iter().try_for_each(firewall::strict)
 }
 
 fn streams(duo: &Duo) -> Result<Vec<Stream>> {

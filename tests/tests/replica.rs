@@ -3,12 +3,13 @@
 
 use carp_common::time::{Instant, Span};
 use carp_tests::replica::kernel::{Kernel, flow};
-use carp_tests::replica::node::Machine;
+use carp_tests::replica::node::{LIMIT, Machine};
 use carp_tests::replica::play;
 use carp_tests::replica::world::World;
 use carp_tests::sim::rng::Rng;
+use carp_user::proto::sync::identity::Identity;
 use carp_user::proto::sync::message::{Message, begin_batch};
-use carp_user::proto::sync::session::{Event, Notice, WINDOW};
+use carp_user::proto::sync::session::{Cause, Event, Notice, WINDOW};
 use carp_user::proto::sync::table::{Lifetime, News, REPLICA_LIFETIME};
 use std::sync::Mutex;
 
@@ -105,8 +106,63 @@ fn what_the_standbys_kernel_refuses_is_offered_ever_more_rarely() {
     world.machines[1].kernel.refuses = Some(|_| true);
     world.machines[0].kernel.packet(flow(1, 1024, 3));
     pass(&mut world, Span::secs(300));
-    let refused = world.machines[1].notices.iter().filter(|it| matches!(it, Notice::Refused(_))).count();
+    let refused = world.machines[1].notices.iter().filter(|it| matches!(it, Notice::Refused { .. })).count();
     assert!((3..=10).contains(&refused), "{refused} times in five minutes");
+}
+
+#[test]
+fn a_full_table_is_an_alarm_until_there_is_room_for_all() {
+    let mut world = in_step(3);
+    world.machines[1].kernel.refuses = Some(|_| true);
+    let new: Vec<_> = (10..40).map(|number| flow(number, 2000 + number, 3)).collect();
+    for new in &new {
+        world.machines[0].kernel.packet(*new);
+        world.alive.insert(new.key, new.reply);
+    }
+    pass(&mut world, Span::secs(5));
+    let status = world.machines[1].session.status(world.now);
+    assert!(status.full && status.refused[&Cause::Full] >= 30, "{status:?}");
+    let told = |world: &World, what| world.machines[1].notices.iter().filter(|it| **it == what).count();
+    let is_first = |it: &Notice| matches!(it, Notice::Refused { count: 1.., cause: Cause::Full, first } if *first == new[0].key);
+    assert!(world.machines[1].notices.iter().any(is_first), "{:?}", world.machines[1].notices);
+    assert_eq!([Notice::TableFull, Notice::Room].map(|it| told(&world, it)), [1, 0]);
+    world.machines[1].kernel.refuses = None;
+    pass(&mut world, Span::secs(20));
+    assert_eq!([Notice::TableFull, Notice::Room].map(|it| told(&world, it)), [1, 1]);
+    assert!(!world.machines[1].session.status(world.now).full);
+    world.settled().unwrap();
+}
+
+#[test]
+fn a_peer_beyond_the_limit_is_counted_told_once_and_takes_no_memory() {
+    let mut world = in_step(3);
+    for number in 10..20_000_u16 {
+        let (port, now) = (number, world.now);
+        world.machines[0].tell(Event::Local(News::Began(&flow(number, port, 3))), now);
+    }
+    pass(&mut world, Span::secs(5));
+    // Neither told nor taken: the limit is the same on both.
+    let status = world.machines[0].session.status(world.now);
+    assert_eq!((status.count.local, status.tally.over_limit), (LIMIT, 9_993));
+    assert_eq!(world.machines[1].kernel.flows.len(), LIMIT);
+    assert_eq!(world.machines[0].notices.iter().filter(|it| **it == Notice::TableFull).count(), 1);
+}
+
+#[test]
+fn with_another_key_the_tables_are_told_anew_and_nothing_is_lost_nor_ranks_lower() {
+    let mut world = in_step(40);
+    world.cut();
+    let (now, identity) = (world.now, Identity::new([5, 6]));
+    world.machines.iter_mut().for_each(|machine| machine.tell(Event::Numbered(identity), now));
+    assert_eq!(world.machines.each_ref().map(|machine| machine.session.table().len()), [0, 0]);
+    while world.machines[1].session.status(world.now).differing.is_none() {
+        pass(&mut world, Span::millis(5));
+        assert_eq!(world.machines[0].demoted, None, "who serves ranks as before");
+        assert_eq!(world.machines.each_ref().map(|machine| machine.kernel.flows.len()), [40, 40]);
+    }
+    pass(&mut world, Span::secs(15));
+    world.settled().unwrap();
+    assert_eq!(world.machines[1].session.status(world.now).count.shared, 40);
 }
 
 #[test]

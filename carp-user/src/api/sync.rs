@@ -1,7 +1,7 @@
 //! Replication, in the status.
 
 use crate::proto::sync::message::BUCKETS;
-use crate::proto::sync::session::{LinkStatus, Status};
+use crate::proto::sync::session::{Cause, LinkStatus, Status, TABLE_FULL};
 use crate::replication::State;
 use carp_common::time::Instant;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ pub struct Sync {
     /// Why it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What somebody has to see to: its name, a colon, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<String>,
     /// Name of the peer, while there is a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
@@ -38,7 +41,8 @@ pub struct Sync {
     pub waiting: usize,
     /// Flows that both nodes have.
     pub shared: u64,
-    /// What was counted since the start: `stale`, `over-limit`, `dropped`, `missed`, `untold`, `renewed`, `refused`.
+    /// What was counted since the start: `stale`, `over-limit`, `dropped`, `missed`, `untold`, `renewed`, `refused`, and of
+    /// these by what the kernel said `refused-full`, `-taken`, `-helper`, `-master`, `-unfit`, `-other`.
     pub counters: BTreeMap<String, u64>,
 }
 
@@ -68,11 +72,13 @@ impl Sync {
             ("missed", tally.missed),
             ("untold", tally.untold),
             ("renewed", tally.renewed),
-            ("refused", status.refused),
+            ("refused", status.refused.values().sum()),
         ];
+        let causes = Cause::ALL.map(|cause| (cause.name(), status.refused.get(&cause).copied().unwrap_or(0)));
         Self {
             state: state.to_owned(),
             error: None,
+            alarm: status.full.then(|| TABLE_FULL.to_owned()),
             peer,
             since_ms: now.since(status.since).as_millis(),
             lag_us: status.lag.as_micros(),
@@ -83,7 +89,11 @@ impl Sync {
             replicated: status.count.replicated,
             waiting: status.count.waiting,
             shared: status.count.shared,
-            counters: counters.map(|(name, count)| (name.to_owned(), count)).into(),
+            counters: counters
+                .into_iter()
+                .chain(causes)
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
         }
     }
 }

@@ -12,8 +12,8 @@ pub const EXIT_CODES: &str = "Exit codes:
    1  error
    2  usage
    3  configuration invalid (carpd only)
-  10  degraded: a demotion other than `maintenance`, a virtual host in INIT, or one that has just claimed
-      and does not serve yet
+  10  degraded: a demotion other than `maintenance`, a virtual host in INIT, one that has just claimed
+      and does not serve yet, or an alarm of replication
   11  two masters: while this node is MASTER and serves, another master is heard too
   12  fenced: the lease is lost; MASTER for more than 3 x base seconds without serving
   13  maintenance: demoted by `carpctl demote maintenance`
@@ -107,7 +107,9 @@ fn of_daemon(status: &Status) -> Vec<Finding> {
         false => (Health::Degraded, format!("demoted by {}: {}", demotion.name, demotion.reason)),
     });
     let hosts = status.hosts.iter().flat_map(|host| [init(host), not_serving(host), second_master(host)]);
-    demotions.chain(hosts.flatten()).collect()
+    let alarm = status.sync.iter().flat_map(|sync| &sync.alarm);
+    let alarm = alarm.map(|alarm| (Health::Degraded, format!("alarm {alarm}")));
+    demotions.chain(hosts.flatten()).chain(alarm).collect()
 }
 
 fn of_maps(status: &Status) -> Vec<Finding> {

@@ -162,13 +162,8 @@ fn ask(name: &str, flows: &[Flow]) -> Result<Vec<FlowStanding>> {
 }
 
 fn line(flow: &Flow, standing: FlowStanding) -> String {
-    let Tuple { source, destination, ids, protocol } = flow.key.original;
-    let [from, to] = match ids {
-        Ids::None => [source.to_string(), destination.to_string()],
-        Ids::Ports { source: from, destination: to } => [end(source, from), end(destination, to)],
-        Ids::Icmp { kind, id, .. } => [source.to_string(), format!("{destination} type {kind} id {id}")],
-    };
-    let mut text = format!("{:<5} {from} > {to}", protocol::name(protocol));
+    let [from, to] = flow.key.original.ends();
+    let mut text = format!("{:<5} {from} > {to}", protocol::name(flow.key.original.protocol));
     let translations = [("from", flow.source_translation()), ("to", flow.destination_translation())];
     for (word, (address, ids)) in translations.iter().filter_map(|(word, to)| Some((word, (*to)?))) {
         // Of the reply: it goes to the translated source, and comes from the translated destination.

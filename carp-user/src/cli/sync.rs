@@ -9,13 +9,13 @@ use anyhow::{Result, bail};
 use std::fmt::Write;
 use std::process::ExitCode;
 
-/// Exit code of a node that is not in step with its peer.
+/// Exit code of a node that is not in step with its peer, or has not room for all that it has.
 const DEGRADED: u8 = 10;
 
 /// Replication of tracked connections.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes of `status`: 0 in step, 10 not in step, 1 not configured or no answer; of `diff`: 0 nothing differs, 10 something does.\n\n\
+    after_help = "Exit codes of `status`: 0 in step, 10 not in step or an alarm, 1 not configured or no answer; of `diff`: 0 nothing differs, 10 something does.\n\n\
                         Examples:\n  carpctl sync status\n  carpctl sync diff\n  carpctl sync full"
 )]
 pub struct Args {
@@ -60,7 +60,7 @@ fn status(json: bool, name: Option<&str>) -> Result<ExitCode> {
         bail!("this node replicates nothing, or carpd does not answer: see [sync] in the configuration");
     };
     super::print(&if json { serde_json::to_string_pretty(sync)? + "\n" } else { render(sync) });
-    Ok(if sync.state == "in-step" { ExitCode::SUCCESS } else { DEGRADED.into() })
+    Ok(if sync.state == "in-step" && sync.alarm.is_none() { ExitCode::SUCCESS } else { DEGRADED.into() })
 }
 
 fn diff(json: bool, name: Option<&str>) -> Result<ExitCode> {
@@ -81,6 +81,9 @@ pub(super) fn render(sync: &Sync) -> String {
     let counters = nonzero(&sync.counters);
     if !counters.is_empty() {
         let _ = writeln!(text, "counted: {counters}");
+    }
+    if let Some(alarm) = &sync.alarm {
+        let _ = writeln!(text, "alarm: {alarm}");
     }
     text
 }
@@ -110,6 +113,12 @@ pub(super) fn line(sync: &Sync) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alarm_is_in_the_status() {
+        let sync = Sync { alarm: Some("table-full: raise it".to_owned()), ..Sync::default() };
+        assert!(render(&sync).ends_with("\nalarm: table-full: raise it\n"), "{}", render(&sync));
+    }
 
     #[test]
     fn each_state_has_a_line() {

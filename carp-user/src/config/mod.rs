@@ -20,7 +20,7 @@ pub use mistake::{File, Mistake, Mistakes, Source};
 pub use password::Secret;
 pub use reference::reference;
 pub use sync::{DEFAULT_PORT, Sync};
-pub use sync_key::{SYNC_KEY_LEN, SyncKey};
+pub use sync_key::{SYNC_KEY_LEN, SyncKey, SyncKeys};
 
 use crate::proto::event::{Flavour, HostSetup, Setup};
 use carp_common::admission::Mode;
@@ -197,6 +197,12 @@ impl Config {
             }
         }
         if missing.is_empty() { Ok(Setup { hosts, seed, epoch: 0 }) } else { Err(NoSuchInterface(missing)) }
+    }
+
+    /// Whether this is `other` but for the keys of the sync link, which a running daemon can change.
+    pub fn is_but_for_sync_keys(&self, other: &Self) -> bool {
+        let (Some(own), Some(others)) = (&self.sync, &other.sync) else { return false };
+        own.is_but_for_keys(others) && Self { sync: self.sync.clone(), ..other.clone() } == *self
     }
 
     /// What `carpd --check` says of a good configuration.

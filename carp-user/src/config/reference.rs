@@ -2,8 +2,8 @@
 //! `docs/config.md` is printed from it.
 
 pub use super::rules::RULE;
+pub use super::sync::SYNC;
 
-use super::sync::DEFAULT_PORT;
 use std::fmt::Write;
 
 /// What a key takes.
@@ -237,74 +237,6 @@ pub const VIRTUAL_HOST: &[Key] = &[
         default: "0xe0",
         example: "0x10",
         meaning: "Type of service (IPv4) and traffic class (IPv6) of the advertisements; 0xe0 is network control.",
-    },
-];
-
-/// Keys of the table `[sync]`.
-pub const SYNC: &[Key] = &[
-    Key {
-        name: "interface",
-        kind: Kind::Text,
-        range: "",
-        unit: "",
-        default: "",
-        example: r#""sync""#,
-        meaning: "Role or device of the link to the other node; the session leaves and comes in by no other.",
-    },
-    Key {
-        name: "address",
-        kind: Kind::Text,
-        range: "IPv4 or IPv6",
-        unit: "",
-        default: "",
-        example: r#""10.255.0.1""#,
-        meaning: "This node's own address on that link.",
-    },
-    Key {
-        name: "peer",
-        kind: Kind::Text,
-        range: "of the same family",
-        unit: "",
-        default: "",
-        example: r#""10.255.0.2""#,
-        meaning: "The other node's address there. Nobody else is listened to.",
-    },
-    Key {
-        name: "port",
-        kind: Kind::Number(1, 65535, Some(DEFAULT_PORT)),
-        range: "the same on both nodes",
-        unit: "",
-        default: "7112",
-        example: "7112",
-        meaning: "TCP port of the session.",
-    },
-    Key {
-        name: "key_file",
-        kind: Kind::Text,
-        range: "mode 0600; 64 hexadecimal digits",
-        unit: "",
-        default: "",
-        example: r#""/etc/carp/sync.key""#,
-        meaning: "File with the key that both nodes have, made by `carpctl genkey`. The session is encrypted with it, \
-                  and who does not have it gets nothing. A relative path starts at the directory of the shared file.",
-    },
-    Key {
-        name: "exclude",
-        kind: Kind::Rules,
-        range: "at most 64; the same on both nodes",
-        unit: "",
-        default: "none",
-        example: r#"[{ protocol = "udp", port = 53 }]"#,
-        meaning: "Connections that are not replicated: those that match one of these rules.",
-    },
-    Key {
-        name: "include",
-        kind: Kind::Rules,
-        range: "at most 64; the same on both nodes",
-        unit: "",
-        default: "all",
-        example: r#"[{ prefix = "10.9.0.0/16" }]"#,
-        meaning: "Replicate what matches one of these rules, and nothing else; `exclude` wins.",
     },
 ];
 

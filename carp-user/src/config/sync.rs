@@ -3,7 +3,8 @@
 use super::fields::{At, Fields};
 use super::host::device;
 use super::mistake::{Mistake, Place};
-use super::{Document, Node, SyncKey, private, reference, rules, sync_key};
+use super::reference::{Key, Kind};
+use super::{Document, Node, SyncKey, SyncKeys, private, rules, sync_key};
 use crate::proto::sync::rule::Rules;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -25,10 +26,98 @@ pub struct Sync {
     pub port: u16,
     /// The file that the key came from.
     pub key_file: PathBuf,
+    /// The file of the next key, if there is one.
+    pub next_key_file: Option<PathBuf>,
     /// What both have.
-    pub key: SyncKey,
+    pub keys: SyncKeys,
     /// Which connections go to the other node.
     pub rules: Rules,
+}
+
+/// Keys of the table `[sync]`.
+pub const SYNC: &[Key] = &[
+    Key {
+        name: "interface",
+        kind: Kind::Text,
+        range: "",
+        unit: "",
+        default: "",
+        example: r#""sync""#,
+        meaning: "Role or device of the link to the other node; the session leaves and comes in by no other.",
+    },
+    Key {
+        name: "address",
+        kind: Kind::Text,
+        range: "IPv4 or IPv6",
+        unit: "",
+        default: "",
+        example: r#""10.255.0.1""#,
+        meaning: "This node's own address on that link.",
+    },
+    Key {
+        name: "peer",
+        kind: Kind::Text,
+        range: "of the same family",
+        unit: "",
+        default: "",
+        example: r#""10.255.0.2""#,
+        meaning: "The other node's address there. Nobody else is listened to.",
+    },
+    Key {
+        name: "port",
+        kind: Kind::Number(1, 65535, Some(DEFAULT_PORT)),
+        range: "the same on both nodes",
+        unit: "",
+        default: "7112",
+        example: "7112",
+        meaning: "TCP port of the session.",
+    },
+    Key {
+        name: "key_file",
+        kind: Kind::Text,
+        range: "mode 0600; 64 hexadecimal digits",
+        unit: "",
+        default: "",
+        example: r#""/etc/carp/sync.key""#,
+        meaning: "File with the key that both nodes have, made by `carpctl genkey`. The session is encrypted with it, \
+                  and who does not have it gets nothing. A relative path starts at the directory of the shared file.",
+    },
+    Key {
+        name: "next_key_file",
+        kind: Kind::Text,
+        range: "as `key_file`",
+        unit: "",
+        default: "none",
+        example: r#""/etc/carp/next.key""#,
+        meaning: "File with another key that is as good, for a change of keys during which the session goes on: see \
+                  [replication](replication.md).",
+    },
+    Key {
+        name: "exclude",
+        kind: Kind::Rules,
+        range: "at most 64; the same on both nodes",
+        unit: "",
+        default: "none",
+        example: r#"[{ protocol = "udp", port = 53 }]"#,
+        meaning: "Connections that are not replicated: those that match one of these rules.",
+    },
+    Key {
+        name: "include",
+        kind: Kind::Rules,
+        range: "at most 64; the same on both nodes",
+        unit: "",
+        default: "all",
+        example: r#"[{ prefix = "10.9.0.0/16" }]"#,
+        meaning: "Replicate what matches one of these rules, and nothing else; `exclude` wins.",
+    },
+];
+
+impl Sync {
+    /// Whether this is `other` but for its keys.
+    pub(super) fn is_but_for_keys(&self, other: &Self) -> bool {
+        let Self { keys, key_file, next_key_file, .. } = self.clone();
+        Self { keys, key_file, next_key_file, ..other.clone() } == *self
+    }
 }
 
 /// From the file of this node: what it says is not the same on both.
@@ -54,7 +143,7 @@ pub(super) fn read(
         return None;
     };
     let table = (table, value.span());
-    let fields = Fields::new((document.file, document.whole), "[sync]", table, reference::SYNC, mistakes);
+    let fields = Fields::new((document.file, document.whole), "[sync]", table, SYNC, mistakes);
     let interface = fields.text("interface", mistakes);
     let device = interface.as_ref().and_then(|name| device(name, node, mistakes));
     let address = fields.text("address", mistakes).and_then(|text| unicast(&text, mistakes));
@@ -64,7 +153,9 @@ pub(super) fn read(
     }
     let port = fields.number("port", mistakes);
     let file = fields.text("key_file", mistakes);
-    let key = file.as_ref().and_then(|file| key(file, read, mistakes));
+    let first = file.as_ref().and_then(|file| key(file, &read, mistakes));
+    let next_file = fields.optional("next_key_file", mistakes);
+    let next = next_file.as_ref().and_then(|file| key(file, &read, mistakes));
     let [include, exclude] = ["include", "exclude"].map(|key| rules::read(&fields, key, mistakes));
     Some(Sync {
         device: device?,
@@ -72,7 +163,8 @@ pub(super) fn read(
         peer: peer?.value,
         port: port?.value,
         key_file: file?.value.into(),
-        key: key?,
+        next_key_file: next_file.map(|file| file.value.into()),
+        keys: SyncKeys { key: first?, next },
         rules: Rules { include: include?, exclude: exclude? },
     })
 }
@@ -135,6 +227,7 @@ mod tests {
         match file.to_str() {
             Some("pw") => Ok(b"secret".to_vec().into()),
             Some("sync.key") => Ok("0a".repeat(32).into_bytes().into()),
+            Some("next.key") => Ok("0b".repeat(32).into_bytes().into()),
             _ => Err(private::Problem::TooOpen(file.into(), 0o644)),
         }
     }
@@ -162,8 +255,23 @@ mod tests {
             (sync.address.to_string(), sync.peer.to_string()),
             ("10.255.0.1".into(), "10.255.0.2".into())
         );
-        assert_eq!(sync.key.bytes(), &[10; 32]);
+        assert_eq!((sync.keys.key.bytes(), sync.keys.next), (&[10; 32], None));
         assert_eq!(with(&format!("{GOOD}port = 65535\n")).expect("right").sync.expect("there").port, 65535);
+    }
+
+    #[test]
+    fn a_configuration_with_other_keys_is_told_from_one_with_another_link() {
+        let one = with(GOOD).expect("right");
+        let keys = with(&format!("{}next_key_file = \"sync.key\"\n", GOOD.replace("sync.key", "next.key")));
+        let keys = keys.expect("right");
+        let both = keys.sync.as_ref().expect("there").keys.clone();
+        assert_eq!(both.iter().map(|key| key.bytes()[0]).collect::<Vec<_>>(), [11, 10]);
+        assert!(one != keys && one.is_but_for_sync_keys(&keys));
+        let port = with(&format!("{GOOD}port = 1\n")).expect("right");
+        let alone = Config { sync: None, ..one.clone() };
+        assert!(!one.is_but_for_sync_keys(&port) && !one.is_but_for_sync_keys(&alone));
+        let hosts = Config { hosts: Vec::new(), ..keys };
+        assert!(!one.is_but_for_sync_keys(&hosts));
     }
 
     #[test]

@@ -14,6 +14,28 @@ pub const SYNC_KEY_LEN: usize = 32;
 #[derive(Clone, PartialEq, Eq)]
 pub struct SyncKey([u8; SYNC_KEY_LEN]);
 
+/// The keys that are good for a session: while keys change there are two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncKeys {
+    /// Tried first.
+    pub key: SyncKey,
+    /// As good.
+    pub next: Option<SyncKey>,
+}
+
+impl SyncKeys {
+    /// In the order in which they are tried.
+    pub fn iter(&self) -> impl Iterator<Item = &SyncKey> {
+        [&self.key].into_iter().chain(&self.next)
+    }
+}
+
+impl From<SyncKey> for SyncKeys {
+    fn from(key: SyncKey) -> Self {
+        Self { key, next: None }
+    }
+}
+
 /// Why a file gives no key. `Display` says it without a word of the content.
 #[derive(Debug)]
 pub enum Problem {

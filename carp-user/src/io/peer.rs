@@ -1,5 +1,5 @@
 //! One encrypted TCP connection with the peer on the sync link. The node with the lower address calls, the other one listens, so there
-//! is one; it is made anew whenever it ends. Who has not the key gets no answer, and costs next to nothing.
+//! is one; it is made anew whenever it ends. Who has not a key gets no answer, and costs next to nothing.
 
 mod channel;
 mod handshake;
@@ -7,12 +7,12 @@ mod socket;
 
 pub use handshake::{Failure, Role};
 
-use crate::config::SyncKey;
+use crate::config::{SyncKey, SyncKeys};
 use crate::proto::sync::message::MAX_MESSAGE;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Frames that wait to be sent: more than a session has in flight. Policy when full: the connection is given up, as it does
@@ -52,13 +52,25 @@ pub enum Heard {
 
 /// The way out of one connection. When it is dropped the connection is closed.
 #[derive(Debug)]
-pub struct Line(mpsc::Sender<Vec<u8>>);
+pub struct Line {
+    out: mpsc::Sender<Vec<u8>>,
+    /// What both have proved to have.
+    key: SyncKey,
+}
+
+/// The handshake is done.
+struct Connection {
+    stream: TcpStream,
+    transport: snow::TransportState,
+    key: SyncKey,
+}
 
 /// Connections with the peer, one after the other.
 #[derive(Debug)]
 pub struct Peer {
     incoming: mpsc::Receiver<Heard>,
     line: Option<Line>,
+    keys: watch::Sender<SyncKeys>,
     task: AbortHandle,
 }
 
@@ -71,13 +83,25 @@ impl Place {
 
 impl Peer {
     /// Starts to call or to listen. Call it inside a tokio runtime with IO and time enabled. Dropping it ends everything.
-    pub fn open(place: Place, key: SyncKey) -> Self {
+    pub fn open(place: Place, keys: SyncKeys) -> Self {
         let (sender, incoming) = mpsc::channel(INCOMING);
+        let (keys, known) = watch::channel(keys);
         let task = match place.role() {
-            Role::Caller => tokio::spawn(keep_calling(place, key, sender)),
-            Role::Listener => tokio::spawn(keep_listening(place, key, sender)),
+            Role::Caller => tokio::spawn(keep_calling(place, known, sender)),
+            Role::Listener => tokio::spawn(keep_listening(place, known, sender)),
         };
-        Self { incoming, line: None, task: task.abort_handle() }
+        Self { incoming, line: None, keys, task: task.abort_handle() }
+    }
+
+    /// These keys are good from now on. A connection that was made with another one is closed.
+    pub fn set_keys(&mut self, keys: SyncKeys) {
+        self.line.take_if(|line| !keys.iter().any(|key| *key == line.key));
+        self.keys.send_replace(keys);
+    }
+
+    /// What the connection was made with, if there is one.
+    pub fn key(&self) -> Option<&SyncKey> {
+        self.line.as_ref().map(|line| &line.key)
     }
 
     /// The next thing from the peer. Dropping the future loses nothing.
@@ -96,6 +120,11 @@ impl Peer {
 
     fn take(&mut self, heard: Heard) -> Happening {
         match heard {
+            // The key is good no more: this closes it.
+            Heard::Connected(line) if !self.keys.borrow().iter().any(|key| *key == line.key) => {
+                self.line = None;
+                Happening::Disconnected
+            }
             Heard::Connected(line) => {
                 self.line = Some(line);
                 Happening::Connected
@@ -113,7 +142,7 @@ impl Peer {
     pub fn send(&mut self, frame: Vec<u8>) {
         debug_assert!(frame.len() <= MAX_MESSAGE, "a frame of {} bytes", frame.len());
         if let Some(line) = &self.line
-            && line.0.try_send(frame).is_err()
+            && line.out.try_send(frame).is_err()
         {
             tracing::warn!("the sync connection does not carry what is to be sent: it is made anew");
             self.line = None;
@@ -143,34 +172,51 @@ impl Drop for Peer {
     }
 }
 
-async fn keep_calling(place: Place, key: SyncKey, incoming: mpsc::Sender<Heard>) {
+async fn keep_calling(place: Place, keys: watch::Receiver<SyncKeys>, incoming: mpsc::Sender<Heard>) {
     let mut pause = FIRST_PAUSE;
     let mut told = false;
+    let mut turn = 0;
     loop {
-        match call(&place, &key).await {
-            Ok((stream, keys)) => {
-                (pause, told) = (FIRST_PAUSE, false);
-                converse(stream, keys, &incoming).await;
+        let known: Vec<SyncKey> = keys.borrow().iter().cloned().collect();
+        match call(&place, known[turn.min(known.len() - 1)].clone()).await {
+            Ok(connection) => {
+                (pause, told, turn) = (FIRST_PAUSE, false, 0);
+                converse(connection, &incoming).await;
             }
-            Err(failure) if !told => {
-                told = true;
-                tracing::warn!(peer = %place.peer, "no sync connection: {failure}; this node keeps trying");
+            // Who has another key says so by its silence.
+            Err(Failure::Key | Failure::Closed) if turn + 1 < known.len() => turn += 1,
+            Err(failure) => {
+                turn = 0;
+                if std::mem::replace(&mut told, true) {
+                    tracing::debug!(peer = %place.peer, "no sync connection: {failure}");
+                } else {
+                    tracing::warn!(peer = %place.peer, "no sync connection: {failure}; this node keeps trying");
+                }
             }
-            Err(failure) => tracing::debug!(peer = %place.peer, "no sync connection: {failure}"),
         }
         tokio::time::sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause * 2);
     }
 }
 
-async fn call(place: &Place, key: &SyncKey) -> Result<(TcpStream, snow::TransportState), Failure> {
-    let mut stream = socket::call(place.local, place.peer, place.device.as_deref()).await?;
-    socket::tune(&stream)?;
-    let keys = handshake::shake(&mut stream, key, Role::Caller, (place.local.ip(), place.peer.ip())).await?;
-    Ok((stream, keys))
+async fn call(place: &Place, key: SyncKey) -> Result<Connection, Failure> {
+    let stream = socket::call(place.local, place.peer, place.device.as_deref()).await?;
+    shake(stream, place, &key.into(), Role::Caller).await
 }
 
-async fn keep_listening(place: Place, key: SyncKey, incoming: mpsc::Sender<Heard>) {
+async fn shake(
+    mut stream: TcpStream,
+    place: &Place,
+    keys: &SyncKeys,
+    role: Role,
+) -> Result<Connection, Failure> {
+    socket::tune(&stream)?;
+    let ends = (place.local.ip(), place.peer.ip());
+    let (transport, key) = handshake::shake(&mut stream, keys, role, ends).await?;
+    Ok(Connection { stream, transport, key })
+}
+
+async fn keep_listening(place: Place, keys: watch::Receiver<SyncKeys>, incoming: mpsc::Sender<Heard>) {
     let mut pause = FIRST_PAUSE;
     let mut told = false;
     let listener = loop {
@@ -185,11 +231,16 @@ async fn keep_listening(place: Place, key: SyncKey, incoming: mpsc::Sender<Heard
             }
         }
     };
-    listen(&listener, &place, &key, &incoming).await;
+    listen(&listener, &place, &keys, &incoming).await;
 }
 
 /// Accepts for ever. A new connection takes the place of the one that is: the peer makes one only when it has none.
-async fn listen(listener: &TcpListener, place: &Place, key: &SyncKey, incoming: &mpsc::Sender<Heard>) {
+async fn listen(
+    listener: &TcpListener,
+    place: &Place,
+    keys: &watch::Receiver<SyncKeys>,
+    incoming: &mpsc::Sender<Heard>,
+) {
     let mut handshakes = JoinSet::new();
     let mut conversation = JoinSet::new();
     let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -217,15 +268,16 @@ async fn listen(listener: &TcpListener, place: &Place, key: &SyncKey, incoming: 
                     continue;
                 }
                 left -= 1;
-                handshakes.spawn(answer(stream, place.clone(), key.clone()));
+                let (place, keys) = (place.clone(), keys.borrow().clone());
+                handshakes.spawn(async move { shake(stream, &place, &keys, Role::Listener).await });
             }
             Some(done) = handshakes.join_next() => match done {
-                Ok(Ok((stream, keys))) => {
+                Ok(Ok(connection)) => {
                     told = false;
                     // Ends the one before; a second `Connected` tells so.
                     conversation.shutdown().await;
                     let incoming = incoming.clone();
-                    conversation.spawn(async move { converse(stream, keys, &incoming).await });
+                    conversation.spawn(async move { converse(connection, &incoming).await });
                 }
                 Ok(Err(failure)) if !told => {
                     told = true;
@@ -239,24 +291,14 @@ async fn listen(listener: &TcpListener, place: &Place, key: &SyncKey, incoming: 
     }
 }
 
-async fn answer(
-    mut stream: TcpStream,
-    place: Place,
-    key: SyncKey,
-) -> Result<(TcpStream, snow::TransportState), Failure> {
-    socket::tune(&stream)?;
-    let keys =
-        handshake::shake(&mut stream, &key, Role::Listener, (place.local.ip(), place.peer.ip())).await?;
-    Ok((stream, keys))
-}
-
 /// Tells of a connection, carries its frames, and tells of its end.
-async fn converse(stream: TcpStream, keys: snow::TransportState, incoming: &mpsc::Sender<Heard>) {
-    let (line, outgoing) = mpsc::channel(OUTGOING);
-    if incoming.send(Heard::Connected(Line(line))).await.is_err() {
+async fn converse(connection: Connection, incoming: &mpsc::Sender<Heard>) {
+    let Connection { stream, transport, key } = connection;
+    let (out, outgoing) = mpsc::channel(OUTGOING);
+    if incoming.send(Heard::Connected(Line { out, key })).await.is_err() {
         return;
     }
-    if let Err(error) = channel::carry(stream, keys, outgoing, incoming).await {
+    if let Err(error) = channel::carry(stream, transport, outgoing, incoming).await {
         tracing::debug!(%error, "the sync connection broke");
     }
     let _ = incoming.send(Heard::Disconnected).await;

@@ -1,6 +1,8 @@
 //! A connection as the kernel tracks it, as far as another kernel can take it over. The names are those of
 //! `linux/netfilter/nfnetlink_conntrack.h`.
 
+mod words;
+
 use super::protocol::{ICMP, ICMPV6};
 use std::net::IpAddr;
 

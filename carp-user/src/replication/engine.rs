@@ -7,10 +7,11 @@ use crate::io::peer::{Happening, Peer};
 use crate::io::{address, clock};
 use crate::proto::flow::{Expectation, Flow, Key};
 use crate::proto::sync::filter::Filter;
-use crate::proto::sync::session::{Action, Event, Session, Setup, Ticket};
+use crate::proto::sync::session::{Action, Cause, Event, Session, Setup, Ticket};
 use crate::proto::sync::table::{Instruction, Lifetime, News, REPLICA_LIFETIME};
 use anyhow::Result;
 use carp_common::time::{Instant, Span};
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use tokio::sync::{mpsc, watch};
 
@@ -69,7 +70,7 @@ impl Engine {
             name: start.node.clone(),
             epoch: start.epoch.into(),
             limit: usize::try_from(settings.max)?,
-            identity: start.sync.key.identity(),
+            identity: start.sync.keys.key.identity(),
         };
         let (session, actions) = Session::new(setup, now);
         let (demotion, demoted) = watch::channel(None);
@@ -116,7 +117,12 @@ impl Engine {
                     self.catch_up(now)?;
                     self.obey(now);
                 }
-                Woken::Peer(Happening::Connected) => self.tell(Event::Connected, now),
+                Woken::Peer(Happening::Connected) => {
+                    if let Some(key) = self.peer.key() {
+                        self.tell(Event::Numbered(key.identity()), now);
+                    }
+                    self.tell(Event::Connected, now);
+                }
                 Woken::Peer(Happening::Disconnected) => self.tell(Event::Disconnected, now),
                 Woken::Peer(Happening::Frame(frame)) => {
                     if self.session.table().is_serving() {
@@ -160,7 +166,8 @@ impl Engine {
     }
 
     fn obey(&mut self, now: Instant) {
-        let wanted = *self.wanted.borrow_and_update();
+        let wanted = self.wanted.borrow_and_update().clone();
+        self.peer.set_keys(wanted.keys);
         self.tell(Event::Serving(wanted.serving), now);
         if std::mem::replace(&mut self.full, wanted.full) != wanted.full {
             self.tell(Event::Full, now);
@@ -304,7 +311,7 @@ impl Engine {
         let mut note = |index: usize, refusal: Refusal| {
             let Some(instruction) = instructions.get(index) else { return };
             tracing::debug!(?instruction, ?refusal, "the kernel refused");
-            refused.extend(key(instruction));
+            refused.extend(key(instruction).map(|key| (key, cause(refusal))));
         };
         if let Err(error) = self.kernel.injector.carry_out(&orders, &mut note) {
             tracing::warn!(%error, "writing connections into the kernel's table");
@@ -350,6 +357,17 @@ fn order(instruction: &Instruction) -> Order<'_> {
         Instruction::Remove(key) => Order::Delete(key),
         Instruction::Expect(expectation) => Order::Expect(expectation),
         Instruction::Cancel(expectation) => Order::Withdraw(expectation),
+    }
+}
+
+const fn cause(refusal: Refusal) -> Cause {
+    match refusal {
+        Refusal::Unfit(_) => Cause::Unfit,
+        Refusal::Kernel(Errno::NOMEM) => Cause::Full,
+        Refusal::Kernel(Errno::EXIST) => Cause::Taken,
+        Refusal::Kernel(Errno::OPNOTSUPP) => Cause::Helper,
+        Refusal::Kernel(Errno::NOENT) => Cause::Master,
+        Refusal::Kernel(_) => Cause::Other,
     }
 }
 

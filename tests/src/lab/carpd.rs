@@ -94,13 +94,22 @@ impl Carpd {
     /// # Errors
     /// When the files cannot be written, or it does not start again (with its log).
     pub fn reload(&mut self, config: &Config) -> Result<Instant> {
+        self.reread(config, "started node=")
+    }
+
+    /// Writes another configuration and has it read that. Waits until it has said so in its log once more. Gives the
+    /// moment of the signal.
+    ///
+    /// # Errors
+    /// When the files cannot be written, or it does not say so (with its log).
+    pub fn reread(&mut self, config: &Config, says: &str) -> Result<Instant> {
         config.write(self.files.carp.parent().context("a folder")?, &self.instance)?;
-        let starts = |log: &str| log.matches("started node=").count();
-        let before = starts(&self.process()?.log());
+        let times = |log: &str| log.matches(says).count();
+        let before = times(&self.process()?.log());
         let at = self.signal(Signal::HUP)?;
-        let what = format!("{} to start again", self.namespace.host());
+        let what = format!("{} to say: {says}", self.namespace.host());
         let process = self.process()?;
-        clock::wait_for(&what, PATIENCE, || (starts(&process.log()) > before).then_some(()))
+        clock::wait_for(&what, PATIENCE, || (times(&process.log()) > before).then_some(()))
             .with_context(|| process.log())?;
         Ok(at)
     }

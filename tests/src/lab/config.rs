@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const PASSWORD: &str = "password";
 const NEXT_PASSWORD: &str = "next-password";
 const SYNC_KEY: &str = "sync-key";
+const NEXT_SYNC_KEY: &str = "next-sync-key";
 
 /// The configuration of one node, of which a test changes what it is about.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Config {
     /// The last byte of this gateway's address on the sync link and of the other's, if there is a session, and the
     /// 64 digits of its key.
     pub sync: Option<(u8, u8, &'static str)>,
+    /// The key that is as good.
+    pub next_sync_key: Option<&'static str>,
     /// Roles of links: `("lan", "lan0")`.
     pub interfaces: Vec<(&'static str, &'static str)>,
     /// The virtual hosts; the index is the slot in the map of windows.
@@ -76,6 +79,7 @@ impl Config {
             next_password: None,
             auth: "carp",
             sync: None,
+            next_sync_key: None,
             excluded: "",
             interfaces: vec![("lan", "lan0"), ("wan", "wan0"), ("sync", "sync0")],
             hosts: vec![
@@ -118,6 +122,13 @@ impl Config {
         }
     }
 
+    /// The same with these keys of the session: one, or another one that is as good behind it.
+    #[must_use]
+    pub fn with_sync_keys(self, keys: &[&'static str]) -> Self {
+        let first = |(own, peer, key)| (own, peer, keys.first().copied().unwrap_or(key));
+        Self { sync: self.sync.map(first), next_sync_key: keys.get(1).copied(), ..self }
+    }
+
     /// The same without the connections that match one of these rules.
     #[must_use]
     pub fn excluding(self, rules: &'static str) -> Self {
@@ -151,6 +162,7 @@ impl Config {
             (PASSWORD, Some(self.password)),
             (NEXT_PASSWORD, self.next_password),
             (SYNC_KEY, self.sync.map(|(.., key)| key)),
+            (NEXT_SYNC_KEY, self.next_sync_key),
         ];
         for (name, password) in secrets {
             let Some(password) = password else { continue };
@@ -184,9 +196,11 @@ impl Config {
         let head =
             format!("[node]\nname = \"{instance}\"\nskew = {skew}\npreempt = {preempt}\nxdp = \"{xdp}\"\n\n");
         let roles = self.interfaces.iter().map(|(role, link)| format!("{role} = \"{link}\"\n"));
+        let next = self.next_sync_key.map(|_| format!("next_key_file = \"{NEXT_SYNC_KEY}\"\n"));
+        let next = next.unwrap_or_default();
         let sync = self.sync.map(|(own, peer, _)| {
             format!(
-                "\n[sync]\ninterface = \"sync\"\naddress = \"10.77.9.{own}\"\npeer = \"10.77.9.{peer}\"\nkey_file = \"{SYNC_KEY}\"\nexclude = [{}]\n",
+                "\n[sync]\ninterface = \"sync\"\naddress = \"10.77.9.{own}\"\npeer = \"10.77.9.{peer}\"\nkey_file = \"{SYNC_KEY}\"\n{next}exclude = [{}]\n",
                 self.excluded
             )
         });

@@ -1,6 +1,6 @@
 //! A model of the kernel's table of connections: what is in it, and what it says of itself.
 
-use carp_user::proto::flow::{Flow, Ids, Key, ProtocolState, Tcp, Tuple};
+use carp_user::proto::flow::{Expectation, Flow, Ids, Key, ProtocolState, Tcp, Tuple};
 use carp_user::proto::sync::table::{Instruction, Lifetime, News};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -14,6 +14,8 @@ const PART: usize = 7;
 pub struct Kernel {
     /// What is in it, and how long that lives.
     pub flows: BTreeMap<Key, (Flow, Lifetime)>,
+    /// Connections that it waits for.
+    pub expected: Vec<Expectation>,
     /// What it has said and nobody has heard.
     pub said: VecDeque<Said>,
     /// How much of that there may be.
@@ -130,7 +132,10 @@ impl Kernel {
             Instruction::Remove(key) => {
                 self.flows.remove(key);
             }
-            Instruction::Expect(_) | Instruction::Cancel(_) => {}
+            Instruction::Expect(expectation) => self.expected.push(*expectation),
+            Instruction::Cancel(key) => {
+                self.expected.retain(|it| (it.master.zone, it.tuple) != (key.zone, key.original));
+            }
         }
         Ok(())
     }

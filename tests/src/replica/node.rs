@@ -4,7 +4,7 @@ use super::kernel::{Kernel, Said, tcp_state};
 use carp_common::time::{Instant, Span};
 use carp_user::proto::flow::{Flow, Key};
 use carp_user::proto::sync::identity::Identity;
-use carp_user::proto::sync::session::{Action, Event, Notice, Session, Setup, Ticket};
+use carp_user::proto::sync::session::{Action, Cause, Event, Notice, Session, Setup, Ticket};
 use carp_user::proto::sync::table::Instruction;
 use std::collections::VecDeque;
 
@@ -29,10 +29,13 @@ pub struct Machine {
     pub removed: Vec<Flow>,
     /// Flows whose TCP state went back, likewise.
     pub went_back: Vec<(u8, Flow)>,
-    applied: VecDeque<(Instant, Ticket, Vec<Key>)>,
+    applied: VecDeque<(Instant, Ticket, Refused)>,
     part: Option<(Instant, Vec<Flow>)>,
-    refused: Vec<Key>,
+    refused: Refused,
 }
+
+/// What the kernel did not take.
+type Refused = Vec<(Key, Cause)>;
 
 /// Most flows of a machine.
 pub const LIMIT: usize = 10_000;
@@ -133,7 +136,7 @@ impl Machine {
             | Instruction::Expect(_)
             | Instruction::Cancel(_) => {}
         }
-        self.refused.extend(self.kernel.follow(instruction).err());
+        self.refused.extend(self.kernel.follow(instruction).err().map(|key| (key, Cause::Full)));
     }
 
     /// What the shell does at this time: at most `heard` events of the kernel are heard.

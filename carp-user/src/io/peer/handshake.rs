@@ -1,7 +1,7 @@
 //! Noise NNpsk0: both ends prove that they have the key, and agree on others that only this connection has. One message
 //! each way, and a third, empty one by which the end that called shows that it is no recording.
 
-use crate::config::SyncKey;
+use crate::config::{SyncKey, SyncKeys};
 use snow::TransportState;
 use std::io;
 use std::net::IpAddr;
@@ -44,21 +44,22 @@ pub enum Failure {
     Io(#[from] io::Error),
 }
 
-/// The session's keys, once the other end has proved that it has the shared one.
+/// The session's keys, once the other end has proved that it has a shared one, and which that is. The end that calls tries the
+/// first of `keys`, the other one takes any of them.
 ///
 /// # Errors
 /// When it has not, or is too slow.
 pub async fn shake(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    key: &SyncKey,
+    keys: &SyncKeys,
     role: Role,
     (own, peer): (IpAddr, IpAddr),
-) -> Result<TransportState, Failure> {
+) -> Result<(TransportState, SyncKey), Failure> {
     let ends = match role {
         Role::Caller => (own, peer),
         Role::Listener => (peer, own),
     };
-    match tokio::time::timeout(PATIENCE, converse(stream, key, role, ends)).await {
+    match tokio::time::timeout(PATIENCE, converse(stream, keys, role, ends)).await {
         Ok(done) => done,
         Err(_) => Err(Failure::Slow),
     }
@@ -66,19 +67,19 @@ pub async fn shake(
 
 async fn converse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    key: &SyncKey,
+    shared: &SyncKeys,
     role: Role,
     (caller, listener): (IpAddr, IpAddr),
-) -> Result<TransportState, Failure> {
+) -> Result<(TransportState, SyncKey), Failure> {
     let prologue = [PROTOCOL, &octets(caller), &octets(listener)].concat();
     let noise = |_| Failure::Key;
-    let builder = snow::Builder::new(PATTERN.parse().map_err(noise)?);
-    let builder = builder.prologue(&prologue).and_then(|it| it.psk(0, key.bytes())).map_err(noise)?;
     let mut message = [0; MESSAGE];
     let mut nothing = [0; MESSAGE];
     Ok(match role {
         Role::Caller => {
-            let mut state = builder.build_initiator().map_err(noise)?;
+            let key = &shared.key;
+            let mut state =
+                builder(&prologue, key).and_then(snow::Builder::build_initiator).map_err(noise)?;
             state.write_message(&[], &mut message).map_err(noise)?;
             say(stream, &message).await?;
             hear(stream, &mut message).await?;
@@ -87,22 +88,29 @@ async fn converse(
             let mut proof = [0; TAG];
             keys.write_message(&[], &mut proof).map_err(noise)?;
             say(stream, &proof).await?;
-            keys
+            (keys, key.clone())
         }
         Role::Listener => {
-            let mut state = builder.build_responder().map_err(noise)?;
             hear(stream, &mut message).await?;
-            // Before any work with keys: without the shared one nothing is answered.
-            state.read_message(&message, &mut nothing).map_err(noise)?;
+            // Before any agreement on keys: without a shared one nothing is answered.
+            let mut opened = |key: &SyncKey| {
+                let mut state = builder(&prologue, key).and_then(snow::Builder::build_responder).ok()?;
+                state.read_message(&message, &mut nothing).ok().map(|_| (state, key.clone()))
+            };
+            let (mut state, key) = shared.iter().find_map(&mut opened).ok_or(Failure::Key)?;
             state.write_message(&[], &mut message).map_err(noise)?;
             say(stream, &message).await?;
             let mut keys = state.into_transport_mode().map_err(noise)?;
             let mut proof = [0; TAG];
             hear(stream, &mut proof).await?;
             keys.read_message(&proof, &mut nothing).map_err(noise)?;
-            keys
+            (keys, key)
         }
     })
+}
+
+fn builder<'a>(prologue: &'a [u8], key: &'a SyncKey) -> Result<snow::Builder<'a>, snow::Error> {
+    snow::Builder::new(PATTERN.parse()?).prologue(prologue)?.psk(0, key.bytes())
 }
 
 async fn say(stream: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 use super::handshake::{MESSAGE, shake};
 use super::*;
 use crate::config::SYNC_KEY_LEN;
+use crate::io::clock;
 use std::net::{IpAddr, Ipv4Addr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -15,10 +16,15 @@ fn run<T>(test: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(LONG, test).await.expect("it hangs") })
 }
 
-fn key(byte: u8) -> SyncKey {
+fn key(byte: u8) -> SyncKeys {
     let mut bytes = [byte; SYNC_KEY_LEN];
     bytes[0] = 1;
-    SyncKey::from(bytes)
+    SyncKey::from(bytes).into()
+}
+
+/// The first is tried first.
+fn two(first: u8, next: u8) -> SyncKeys {
+    SyncKeys { next: Some(key(next).key), ..key(first) }
 }
 
 /// A port of the loopback device that is free.
@@ -132,7 +138,7 @@ async fn asked(words: &[u8]) -> (Vec<u8>, Failure) {
 }
 
 /// The first message of a caller with this key, with its length.
-async fn first_message(key: SyncKey) -> Vec<u8> {
+async fn first_message(key: SyncKeys) -> Vec<u8> {
     let (mut here, mut there) = duplex(1024);
     let call = shake(&mut here, &key, Role::Caller, (CALLER, LISTENER));
     let hear = async {
@@ -211,7 +217,7 @@ async fn connected() -> ((DuplexStream, snow::TransportState), (DuplexStream, sn
     let call = shake(&mut here, &secret, Role::Caller, (CALLER, LISTENER));
     let listen = shake(&mut there, &secret, Role::Listener, (LISTENER, CALLER));
     let (called, listened) = tokio::join!(call, listen);
-    let (called, listened) = (called.unwrap(), listened.unwrap());
+    let ((called, _), (listened, _)) = (called.unwrap(), listened.unwrap());
     ((here, called), (there, listened))
 }
 
@@ -279,5 +285,82 @@ fn another_key_or_address_connects_nobody_and_the_right_one_still_does() {
         drop(wrong);
         let mut a = Peer::open(caller, key(7));
         assert_eq!((a.heard().await, b.heard().await), (Happening::Connected, Happening::Connected));
+    });
+}
+
+#[test]
+fn a_flood_of_recorded_first_messages_is_answered_no_faster_than_the_rate() {
+    run(async {
+        let (caller, listener) = places(port());
+        let _b = Peer::open(listener.clone(), key(7));
+        let words = first_message(key(7)).await;
+        let (begun, mut answered) = (clock::now(), 0);
+        for _ in 0..60 {
+            let from = SocketAddr::new(caller.local.ip(), 0);
+            let Ok(mut stream) = socket::call(from, listener.local, None).await else {
+                tokio::time::sleep(FIRST_PAUSE).await;
+                continue;
+            };
+            let _ = stream.write_all(&words).await;
+            let _ = stream.shutdown().await;
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            answered += u64::from(answer.len() == 2 + MESSAGE);
+        }
+        let seconds = clock::now().since(begun).as_millis() / 1000;
+        // Ten a second, and those of the seconds at both ends.
+        let most = 10 * (seconds + 2);
+        assert!((5..=most).contains(&answered), "{answered} answers in {seconds} s");
+    });
+}
+
+#[test]
+fn of_two_keys_the_one_that_both_have_makes_a_connection() {
+    run(async {
+        for (ours, theirs, made) in [
+            (two(7, 8), key(8), 8),
+            (two(7, 8), key(7), 7),
+            (key(8), two(7, 8), 8),
+            (two(7, 8), two(8, 7), 7),
+            (two(9, 8), two(8, 7), 8),
+        ] {
+            let (caller, listener) = places(port());
+            let (mut a, mut b) = (Peer::open(caller, ours), Peer::open(listener, theirs));
+            assert_eq!((a.heard().await, b.heard().await), (Happening::Connected, Happening::Connected));
+            let made = Some(&key(made).key);
+            assert!(a.key() == made && b.key() == made);
+        }
+    });
+}
+
+#[test]
+fn a_connection_outlives_a_change_of_keys_until_its_own_is_taken_away() {
+    run(async {
+        let (caller, listener) = places(port());
+        let (mut a, mut b) = (Peer::open(caller, key(7)), Peer::open(listener, key(7)));
+        assert_eq!((a.heard().await, b.heard().await), (Happening::Connected, Happening::Connected));
+        a.set_keys(two(8, 7));
+        a.send(vec![1]);
+        assert_eq!(frame(&mut b).await, [1]);
+        b.set_keys(key(8));
+        b.send(vec![2]);
+        assert_eq!((a.heard().await, b.heard().await), (Happening::Disconnected, Happening::Disconnected));
+        assert_eq!((a.heard().await, b.heard().await), (Happening::Connected, Happening::Connected));
+        assert_eq!(b.key(), Some(&key(8).key));
+        a.set_keys(key(8));
+        a.send(vec![3]);
+        assert_eq!(frame(&mut b).await, [3]);
+    });
+}
+
+#[test]
+fn a_connection_whose_key_is_taken_away_before_anybody_looks_at_it_is_none() {
+    run(async {
+        let (caller, listener) = places(port());
+        let (mut a, mut b) = (Peer::open(caller, key(7)), Peer::open(listener, key(7)));
+        assert_eq!(a.heard().await, Happening::Connected);
+        b.set_keys(key(8));
+        assert_eq!(b.heard().await, Happening::Disconnected);
+        assert_eq!((a.heard().await, b.key()), (Happening::Disconnected, None));
     });
 }

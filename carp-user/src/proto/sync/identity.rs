@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// Makes the numbers.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     key: [u64; 2],
 }

@@ -6,9 +6,11 @@ mod dump;
 mod equality;
 mod hearing;
 mod notice;
+mod refusals;
 mod status;
 
-pub use notice::Notice;
+pub use notice::{Notice, TABLE_FULL};
+pub use refusals::Cause;
 pub use status::{LinkStatus, Progress, Standing, Status};
 
 use super::identity::Identity;
@@ -19,6 +21,7 @@ use bulk::{In, Out};
 use carp_common::time::{Instant, Span};
 use dump::Dumps;
 use equality::Equality;
+use refusals::Refusals;
 
 /// Batches sent and not yet in the peer's kernel, at most: half a megabyte. Policy when full: changes wait in the table,
 /// where a newer one takes the place of an older one.
@@ -53,6 +56,8 @@ pub struct Setup {
 /// What happens.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
+    /// Flows are numbered so from now on: by the key of the connection that there will be.
+    Numbered(Identity),
     /// There is an authenticated connection.
     Connected,
     /// There is none any more.
@@ -66,8 +71,8 @@ pub enum Event<'a> {
     Drained,
     /// The kernel had more to say than there was room for: something is lost.
     Overrun,
-    /// All instructions before an [`Action::Apply`] have been followed, but for these flows.
-    Applied(Ticket, &'a [Key]),
+    /// All instructions before an [`Action::Apply`] have been followed, but for these flows, and why.
+    Applied(Ticket, &'a [(Key, Cause)]),
     /// The dump shows these flows.
     Dumped(&'a [Flow]),
     /// The dump shows these expectations.
@@ -88,7 +93,6 @@ pub enum Event<'a> {
 
 /// What is to be done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "most actions of a busy session are instructions")]
 pub enum Action {
     /// Send this frame.
     Send(Vec<u8>),
@@ -132,7 +136,7 @@ pub struct Session {
     /// The whole table has been got once, or waited for in vain.
     joined: bool,
     beat: Instant,
-    refused: u64,
+    refusals: Refusals,
 }
 
 /// The connection.
@@ -173,7 +177,7 @@ impl Session {
             demoted: true,
             joined: false,
             beat: now + BEAT,
-            refused: 0,
+            refusals: Refusals::default(),
         };
         let mut actions = vec![Action::Demote { reason: "sync: waiting for the peer".to_owned() }];
         session.dump(Purpose { learn: true, ..Purpose::default() }, now, &mut actions);
@@ -183,6 +187,7 @@ impl Session {
     /// The one door.
     pub fn handle(&mut self, event: Event<'_>, now: Instant, actions: &mut Vec<Action>) {
         match event {
+            Event::Numbered(identity) => self.renumber(identity, now, actions),
             Event::Connected => self.connected(now, actions),
             Event::Disconnected => self.disconnected(now),
             Event::Received(frame) => self.received(frame, now, actions),
@@ -231,6 +236,18 @@ impl Session {
             name: &self.setup.name,
         };
         actions.push(Action::Send(hello.encode()));
+    }
+
+    /// With other numbers than before all that is known is learnt anew from the kernel, as after a start.
+    fn renumber(&mut self, identity: Identity, now: Instant, actions: &mut Vec<Action>) {
+        if identity == self.setup.identity {
+            return;
+        }
+        self.disconnected(now);
+        self.setup.identity = identity;
+        self.table = self.table.renumbered(identity);
+        self.dumps = Dumps::new(now);
+        self.dump(Purpose { learn: true, ..Purpose::default() }, now, actions);
     }
 
     fn disconnected(&mut self, now: Instant) {
@@ -301,6 +318,7 @@ impl Session {
                 actions.push(Action::Send(message::digest(&self.table.root(up.received))));
             }
         }
+        self.tell_refusals(now, actions);
         self.watch_bulk(now, actions);
         self.settle(now, actions);
         self.flush(now, actions);

@@ -181,6 +181,13 @@ impl Table {
         }
     }
 
+    /// Without a flow, of a node that does the same and has counted the same.
+    pub fn renumbered(&self, identity: Identity) -> Self {
+        let mut table = Self { tally: self.tally, ..Self::new(identity, self.limit) };
+        table.set_serving(self.serving);
+        table
+    }
+
     /// This node serves virtual hosts, or no longer does. What it writes from its take-over on is newer than all
     /// that is known.
     pub fn set_serving(&mut self, serving: bool) {

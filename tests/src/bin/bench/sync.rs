@@ -8,22 +8,17 @@ use carp_common::time::{Instant, Span};
 use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
+use carp_tests::lab::flows::{Room, make};
 use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::pair::Pair;
 use carp_tests::lab::{Lab, Purpose};
-use carp_user::io::conntrack::{Events, Injector, Listening, Order, count};
-use carp_user::proto::flow::{Flow, Ids, ProtocolState, Tcp, Tuple, status};
+use carp_user::io::conntrack::{Events, Listening, count};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
 const PART: &str = "sync";
 const PATIENCE: Span = Span::secs(120);
-/// Flows that the producer hands to the kernel at a time.
-const CHUNK: u32 = 1024;
 /// Single flows whose way is timed.
 const SINGLE: u32 = 1000;
-const SETTINGS: &str = "/proc/sys/net/netfilter";
 /// What `nf_conntrack_max` and `nf_conntrack_buckets` have to be for all that is made here.
 const ROOM: [(&str, u64); 2] = [("nf_conntrack_max", 1 << 21), ("nf_conntrack_buckets", 1 << 19)];
 
@@ -37,31 +32,6 @@ pub struct Effort {
     pub runs: usize,
 }
 
-/// Settings of the whole machine, put back at the end.
-struct Room(Vec<(&'static str, String)>);
-
-impl Room {
-    fn make() -> Result<Self> {
-        let mut before = Vec::new();
-        for (name, value) in ROOM {
-            let file = Path::new(SETTINGS).join(name);
-            before.push((name, fs::read_to_string(&file).with_context(|| file.display().to_string())?));
-            fs::write(&file, value.to_string()).with_context(|| file.display().to_string())?;
-        }
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        for (name, value) in &self.0 {
-            if let Err(error) = fs::write(Path::new(SETTINGS).join(name), value) {
-                eprintln!("warning: {name} is not what it was: {error}");
-            }
-        }
-    }
-}
-
 /// The two daemons.
 struct Both {
     pair: Pair,
@@ -72,7 +42,7 @@ struct Both {
 }
 
 pub fn measure(effort: &Effort) -> Result<Vec<Row>> {
-    let _room = Room::make()?;
+    let _room = Room::set(&ROOM)?;
     let ceiling = ceiling(effort)?;
     let mut rows = vec![Row::new(PART, "one thread puts flows into a kernel", Unit::Kilo, ceiling.clone())];
     let pair = Pair::new(Purpose::Show)?;
@@ -220,40 +190,6 @@ fn memory(carpd: &mut Carpd) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{}/status", carpd.process()?.id()))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
-}
-
-fn make(namespace: &Namespace, numbers: std::ops::Range<u32>) -> Result<()> {
-    namespace.enter(|| {
-        let mut injector = Injector::open(false)?;
-        let mut refused = None;
-        for first in numbers.clone().step_by(usize::try_from(CHUNK)?) {
-            let flows = (first..numbers.end.min(first + CHUNK)).map(flow).collect::<Result<Vec<_>>>()?;
-            let orders: Vec<Order<'_>> = flows.iter().map(Order::Make).collect();
-            injector.carry_out(&orders, &mut |_, refusal| refused = Some(refusal))?;
-        }
-        ensure!(refused.is_none(), "the kernel refused a flow: {refused:?}");
-        Ok(())
-    })
-}
-
-/// TCP with its source translated, as a gateway has most of.
-fn flow(number: u32) -> Result<Flow> {
-    let address = |net: u32| IpAddr::V4(Ipv4Addr::from_bits(net + number / 50_000));
-    let port = u16::try_from(1024 + number % 50_000)?;
-    let original = Tuple {
-        source: address(0x0a00_0000),
-        destination: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
-        protocol: 6,
-        ids: Ids::Ports { source: port, destination: 443 },
-    };
-    let plain = Flow::untranslated(original).context("nothing answers this")?;
-    Ok(Flow {
-        reply: Tuple { destination: address(0xc000_0200), ..plain.reply },
-        status: status::CONFIRMED | status::SEEN_REPLY | status::ASSURED,
-        timeout: 3600,
-        state: ProtocolState::Tcp(Tcp { state: 3, scale: [7, 7], flags: [0, 0] }),
-        ..plain
-    })
 }
 
 /// Thousandths of a thousand a second.

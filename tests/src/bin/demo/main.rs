@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 use carp_common::time::Span;
 use carp_tests::lab::carpd::{Carpd, product};
 use carp_tests::lab::config::Config;
+use carp_tests::lab::download::Download;
+use carp_tests::lab::firewall;
 use carp_tests::lab::pair::Pair;
 use carp_tests::lab::{self, Purpose};
 use clap::Parser;
@@ -19,11 +21,11 @@ use screen::Screen;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Moves a virtual address between two gateways three ways, and counts what a client notices.
+/// Moves a virtual address between two gateways three ways while a client downloads, and counts what it notices.
 #[derive(Parser)]
 #[command(
     name = "demo",
-    after_help = "Exit codes: 0 every move took over and never two masters; 1 otherwise."
+    after_help = "Exit codes: 0 every move took over, never two masters, and the download came whole; 1 otherwise."
 )]
 struct Args {
     /// Leave the network and both daemons up, and say how to look inside
@@ -78,21 +80,31 @@ fn show(args: &Args, pair: &Pair, nodes: &mut [Carpd; 2], screen: &mut Screen) -
     screen.wait("the election", Span::secs(15), || elected(nodes))?;
     let addresses = "10.77.1.1 and fd77:1::1 on the LAN, 10.77.2.1 and fd77:2::1 on the WAN";
     screen.event(&format!("gw1 is MASTER, gw2 is BACKUP of {addresses}"));
+    pair.gateways.iter().try_for_each(firewall::strict)?;
+    let server = moves::SERVER.parse().context("the server's address")?;
+    let download = Download::start(&pair.client, &pair.server, server)?;
+    screen.event("the client begins a download: NAT, and a firewall that passes only connections it knows");
     let outcomes = perform(pair, nodes, screen)?;
+    let download = download.finish()?;
     report::table(&outcomes, screen);
+    screen.line(&format!("  {}\n", report::download(&download)));
     if let Some(file) = &args.json {
-        std::fs::write(file, report::json(&outcomes))
+        std::fs::write(file, report::json(&outcomes, &download))
             .with_context(|| format!("writing {}", file.display()))?;
     }
-    let good = outcomes.iter().all(Outcome::is_good);
-    screen.event(if good { "every move took over, and never two masters" } else { "FAILED: see above" });
+    let good = outcomes.iter().all(Outcome::is_good) && download.is_whole && download.broke.is_none();
+    screen.event(if good {
+        "every move took over, never two masters, and the download is whole"
+    } else {
+        "FAILED: see above"
+    });
     Ok(good)
 }
 
 /// gw1 with skew 0, gw2 with skew 100: pfSense's primary and secondary.
 fn start(pair: &Pair) -> Result<[Carpd; 2]> {
-    let config = Config::gateway();
-    let second = Carpd::start(&pair.lab, pair.gw2(), &config.clone().with_skew(100))?;
+    let config = Config::gateway().with_sync();
+    let second = Carpd::start(&pair.lab, pair.gw2(), &config.clone().of_backup())?;
     let first = Carpd::start(&pair.lab, pair.gw1(), &config)?;
     Ok([first, second])
 }

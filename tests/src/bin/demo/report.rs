@@ -3,6 +3,7 @@
 use crate::screen::Screen;
 use carp_common::time::Span;
 use carp_tests::decimal::thousandth;
+use carp_tests::lab::download;
 use carp_tests::lab::echo::Report;
 
 /// A move and the way back.
@@ -90,12 +91,31 @@ pub fn table(outcomes: &[Outcome], screen: &mut Screen) {
 /// All moves as JSON; times in milliseconds with their microseconds. `back` has the same fields
 /// for the way back; `answered_ms` is the time until the first probe that came back through the new
 /// master, `blind_ms` the longest time between two looks for two masters.
-pub fn json(outcomes: &[Outcome]) -> String {
+pub fn json(outcomes: &[Outcome], download: &download::Outcome) -> String {
     let moves = outcomes.iter().map(|outcome| {
         let Outcome { name, there, back } = outcome;
         format!("    {{\"name\": \"{name}\", {},\n     \"back\": {{{}}}}}", there.json(), back.json())
     });
-    format!("{{\n  \"schema\": 1,\n  \"moves\": [\n{}\n  ]\n}}\n", moves.collect::<Vec<_>>().join(",\n"))
+    let moves = moves.collect::<Vec<_>>().join(",\n");
+    let download::Outcome { bytes, longest_stall, is_whole, broke } = download;
+    let stall = exact(*longest_stall);
+    format!(
+        "{{\n  \"schema\": 1,\n  \"moves\": [\n{moves}\n  ],\n  \"download\": {{\"bytes\": {bytes}, \
+         \"longest_stall_ms\": {stall}, \"checksum_right\": {is_whole}, \"broke\": {}}}\n}}\n",
+        broke.is_some()
+    )
+}
+
+/// The download in one line.
+pub fn download(download: &download::Outcome) -> String {
+    let download::Outcome { bytes, longest_stall, is_whole, broke } = download;
+    let sum = if *is_whole { "checksum right" } else { "CHECKSUM WRONG" };
+    let end = broke.as_ref().map_or("no reset".to_owned(), |broke| format!("BROKE: {broke}"));
+    let size = thousandth(bytes / 1000, 1);
+    format!(
+        "download: one TCP connection, {size} MB, longest stall {} ms, {sum}, {end}",
+        millis(*longest_stall)
+    )
 }
 
 fn millis(span: Span) -> String {
@@ -120,7 +140,15 @@ mod tests {
             answered: None,
         };
         let outcome = Outcome { name: "kill -9", there: phase.clone(), back: phase };
-        let value: serde_json::Value = serde_json::from_str(&json(&[outcome])).expect("valid JSON");
+        let broke = Some("reset".to_owned());
+        let longest_stall = Span::millis(402);
+        let fetched = download::Outcome { bytes: 81_920_000, longest_stall, is_whole: true, broke };
+        let line =
+            "download: one TCP connection, 81.9 MB, longest stall 402.0 ms, checksum right, BROKE: reset";
+        assert_eq!(download(&fetched), line);
+        let value: serde_json::Value = serde_json::from_str(&json(&[outcome], &fetched)).expect("valid JSON");
+        assert_eq!(value["download"].to_string().matches("true").count(), 2);
+        assert_eq!(value["download"]["longest_stall_ms"].to_string(), "402.0");
         let movement = &value["moves"][0];
         assert_eq!(movement["name"], "kill -9");
         assert_eq!(movement["probes_sent"], 1000);

@@ -2,7 +2,7 @@
 
 use super::bulk::{In, Out};
 use super::equality::Equality;
-use super::{Action, Link, Notice, Session, Ticket, Up};
+use super::{Action, Cause, Link, Notice, Session, Ticket, Up};
 use crate::proto::flow::Key;
 use crate::proto::sync::message::{self, Hello, Message};
 use crate::proto::sync::record::{Item, Records};
@@ -103,16 +103,13 @@ impl Session {
     pub(super) fn applied(
         &mut self,
         ticket: Ticket,
-        refused: &[Key],
+        refused: &[(Key, Cause)],
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        for key in refused {
+        for (key, cause) in refused {
             self.table.refused(key);
-        }
-        if !refused.is_empty() {
-            self.refused += u64::try_from(refused.len()).unwrap_or(0);
-            actions.push(Action::Warn(Notice::Refused(refused.len())));
+            self.refusals.note(*key, *cause);
         }
         let Link::Up(up) = &mut self.link else { return };
         if ticket.connection == self.connection && ticket.batch > up.applied {
@@ -120,6 +117,14 @@ impl Session {
             actions.push(Action::Send(message::ack(ticket.batch)));
             self.landed(now, actions);
         }
+    }
+
+    pub(super) fn tell_refusals(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let differing = match &self.link {
+            Link::Up(up) => up.equality.differing(),
+            Link::Down | Link::Greeting { .. } => None,
+        };
+        self.refusals.tell(self.table.tally().over_limit, differing, now, actions);
     }
 
     /// Perhaps the kernel has the last of the peer's table now.

@@ -1,8 +1,14 @@
 //! What people are told.
 
+use super::Cause;
+use crate::proto::flow::Key;
 use crate::proto::sync::wire::Malformed;
 use carp_common::time::Span;
 use std::fmt;
+
+/// The alarm of a node that has no room for flows of the peer: its name, and what to do.
+pub const TABLE_FULL: &str = "table-full: no room for all connections of the peer, so those beyond are refused, and lost \
+                              at a take-over: raise net.netfilter.nf_conntrack_max on this node";
 
 /// Something that somebody should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +39,19 @@ pub enum Notice {
     Overrun,
     /// The kernel's table could not be read to its end.
     DumpFailed,
-    /// The kernel refused this many flows of a batch.
-    Refused(usize),
+    /// The kernel refused flows since the last second.
+    Refused {
+        /// So many.
+        count: u64,
+        /// Why.
+        cause: Cause,
+        /// One of them.
+        first: Key,
+    },
+    /// There is no room for flows of the peer: an alarm, until [`Notice::Room`].
+    TableFull,
+    /// There is again.
+    Room,
     /// The tables differ in this many buckets twice, and are being repaired.
     Repair(usize),
 }
@@ -65,7 +82,11 @@ impl fmt::Display for Notice {
                 "the kernel had more to say of its connections than the socket holds: the whole table is read anew",
             ),
             Self::DumpFailed => f.write_str("the kernel's table could not be read to its end: once more"),
-            Self::Refused(count) => write!(f, "the kernel refused {count} flows of the peer"),
+            Self::Refused { count, cause, first } => {
+                write!(f, "the kernel refused {count} flows of the peer, {first} for one: {cause}")
+            }
+            Self::TableFull => write!(f, "alarm {TABLE_FULL}"),
+            Self::Room => write!(f, "the alarm is over: there is room for all flows of the peer"),
             Self::Repair(count) => {
                 write!(f, "{count} of 4096 buckets of the two tables differ: their flows are told once more")
             }

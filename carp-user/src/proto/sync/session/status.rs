@@ -1,9 +1,10 @@
 //! What a session tells of itself.
 
-use super::{Link, Session};
+use super::{Cause, Link, Session};
 use crate::proto::flow::Key;
 use crate::proto::sync::table::{Count, Holding, Stage, Tally};
 use carp_common::time::{Instant, Span};
+use std::collections::BTreeMap;
 
 /// A session at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,10 @@ pub struct Status {
     pub count: Count,
     /// What was counted.
     pub tally: Tally,
-    /// Flows of the peer that this node's kernel refused.
-    pub refused: u64,
+    /// Flows of the peer that this node's kernel refused, and why.
+    pub refused: BTreeMap<Cause, u64>,
+    /// There is no room for flows of the peer.
+    pub full: bool,
 }
 
 /// How it stands with a flow.
@@ -95,7 +98,8 @@ impl Session {
             telling: up.is_some_and(|up| !up.out.is_done()),
             count: self.table.count(),
             tally: self.table.tally(),
-            refused: self.refused,
+            refused: self.refusals.counts(),
+            full: self.refusals.is_full(),
         }
     }
 }
