@@ -7,36 +7,12 @@ use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
-use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::pair::Pair;
-use carp_tests::lab::process::run_with_input;
-use carp_tests::lab::stream::Stream;
-use carp_user::io::conntrack::Dump;
-use carp_user::proto::flow::{Key, Tuple};
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::process::Command;
+use carp_tests::lab::replicating::{SERVER, STRICT, fortify, in_step, replicating, streams, wait_for_state};
+use carp_tests::lab::stream::{Load, Stream, all_talk, finish_all};
 
-const SERVER: &str = "10.77.2.10";
 /// Connections of a test.
 const STREAMS: usize = 20;
-
-/// Source translation to the WAN's virtual address, and a firewall that lets in only what the LAN began. A packet that
-/// fits no connection, or not into its window, ends here.
-const RULES: &str = "table ip gateway {
-    chain forward {
-        type filter hook forward priority filter; policy drop;
-        ct state invalid counter drop
-        ct state established,related counter accept
-        iifname lan0 tcp flags & (syn|ack) == syn ct state new counter accept
-        iifname lan0 ip protocol != tcp ct state new counter accept
-    }
-    chain sources {
-        type nat hook postrouting priority srcnat;
-        oifname wan0 counter snat to 10.77.2.1
-    }
-}
-";
 
 #[test]
 fn connections_live_on_through_a_planned_move_and_back() -> Result<()> {
@@ -55,9 +31,28 @@ fn connections_live_on_when_the_master_loses_its_links() -> Result<()> {
 }
 
 #[test]
+fn connections_live_on_when_the_masters_daemon_is_frozen_and_when_it_wakes_up() -> Result<()> {
+    live_on(|duo| duo.gw1.freeze().map(drop), |duo| duo.gw1.thaw().map(drop))
+}
+
+#[test]
+fn connections_live_on_when_the_master_is_dead_and_off_all_its_links_and_when_it_is_back() -> Result<()> {
+    let leave = |duo: &mut Duo| {
+        duo.gw1.freeze()?;
+        duo.pair.connect(0, false)
+    };
+    let come_back = |duo: &mut Duo| {
+        // Longer than the silence after which a peer is gone: what this node knows of the connections is old.
+        clock::sleep(Span::secs(6));
+        duo.pair.connect(0, true)?;
+        duo.gw1.thaw().map(drop)
+    };
+    live_on(leave, come_back)
+}
+
+#[test]
 fn both_kernels_have_the_same_connections_and_the_status_says_so() -> Result<()> {
-    let duo = replicating()?;
-    let streams = streams(&duo)?;
+    let (duo, streams) = begun()?;
     in_step(&duo)?;
     let said = duo.gw2.carpctl(&["sync", "status"])?;
     let text = String::from_utf8(said.stdout)?;
@@ -75,13 +70,12 @@ fn both_kernels_have_the_same_connections_and_the_status_says_so() -> Result<()>
         let said = carpd.carpctl(&["sync", "diff"])?;
         assert!(said.status.success() && said.stdout == b"nothing differs\n", "{said:?}");
     }
-    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))
+    finish_all(streams)
 }
 
 #[test]
 fn when_the_sync_link_was_out_for_a_while_the_tables_become_equal_again() -> Result<()> {
-    let duo = replicating()?;
-    let before = streams(&duo)?;
+    let (duo, before) = begun()?;
     in_step(&duo)?;
     duo.pair.gw2().ip("link set sync0 down")?;
     // Both find out by themselves, after five seconds of silence.
@@ -89,16 +83,16 @@ fn when_the_sync_link_was_out_for_a_while_the_tables_become_equal_again() -> Res
         wait_for_state(carpd, "alone")?;
     }
     assert_eq!(duo.gw2.carpctl(&["sync", "status"])?.status.code(), Some(10));
-    let meanwhile = streams(&duo)?;
+    let meanwhile = streams(&duo.pair, STREAMS, Load::default())?;
     let said = duo.gw1.carpctl(&["sync", "diff"])?;
     let named = String::from_utf8(said.stdout)?;
     let unconfirmed = named.lines().filter(|line| line.contains(SERVER) && line.ends_with(": unconfirmed"));
     assert_eq!((unconfirmed.count(), said.status.code()), (STREAMS, Some(10)), "{named}");
-    before.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
+    finish_all(before)?;
     duo.pair.gw2().ip("link set sync0 up")?;
     in_step(&duo)?;
-    all_talk(&meanwhile)?;
-    meanwhile.into_iter().try_for_each(|stream| stream.finish().map(drop))
+    all_talk(&meanwhile, 1)?;
+    finish_all(meanwhile)
 }
 
 #[test]
@@ -130,8 +124,8 @@ fn a_peer_with_another_key_gets_nothing_and_the_election_goes_on() -> Result<()>
 #[test]
 fn without_replication_the_same_connections_die() -> Result<()> {
     let mut duo = Duo::elected(&Config::gateway())?;
-    firewalls(&duo)?;
-    let stream = Stream::start(&duo.pair.client, &duo.pair.server, SERVER.parse::<IpAddr>()?)?;
+    fortify(&duo.pair, STRICT)?;
+    let stream = Stream::start(&duo.pair.client, &duo.pair.server, SERVER.parse()?)?;
     clock::sleep(Span::millis(200));
     duo.gw1.stop()?;
     duo.wait_moved()?;
@@ -146,15 +140,14 @@ fn live_on(
     leave: impl FnOnce(&mut Duo) -> Result<()>,
     come_back: impl FnOnce(&mut Duo) -> Result<()>,
 ) -> Result<()> {
-    let mut duo = replicating()?;
-    let streams = streams(&duo)?;
+    let (mut duo, streams) = begun()?;
     leave(&mut duo)?;
     duo.wait_moved()?;
-    all_talk(&streams)?;
+    all_talk(&streams, 1)?;
     come_back(&mut duo)?;
     duo.wait_as_configured()?;
-    all_talk(&streams)?;
-    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
+    all_talk(&streams, 1)?;
+    finish_all(streams)?;
     duo.never_two_masters()
 }
 
@@ -162,71 +155,8 @@ fn demotion(carpd: &Carpd) -> Option<i64> {
     carpd.status().ok()?["demotion"].as_i64()
 }
 
-fn wait_for_state(carpd: &Carpd, wanted: &str) -> Result<()> {
-    let is_so = || (carpd.status().ok()?["sync"]["state"] == wanted).then_some(());
-    clock::wait_for(&format!("sync to be {wanted}"), PATIENCE.times(2), is_so)
-}
-
-/// Until both say so and have compared, and both kernels have the same connections through them.
-fn in_step(duo: &Duo) -> Result<()> {
-    let [one, two] = &duo.pair.gateways;
-    let is_so = |carpd: &Carpd| {
-        let status = carpd.status().ok()?;
-        (status["sync"]["state"] == "in-step" && status["sync"]["differing"] == 0).then_some(())
-    };
-    clock::wait_for("both to be in step", PATIENCE.times(3), || {
-        is_so(&duo.gw1)?;
-        is_so(&duo.gw2)?;
-        let (here, there) = (through(one).ok()?, through(two).ok()?);
-        (!here.is_empty() && here == there).then_some(())
-    })
-}
-
-/// The connections to the server that a kernel knows.
-fn through(gateway: &Namespace) -> Result<BTreeSet<(Key, Tuple)>> {
-    let server: IpAddr = SERVER.parse()?;
-    gateway.enter(|| {
-        let (mut dump, mut part, mut all) = (Dump::start(None)?, Vec::new(), BTreeSet::new());
-        while dump.part(&mut part)? {
-            let flows = part.iter().filter(|flow| flow.key.original.destination == server);
-            all.extend(flows.map(|flow| (flow.key, flow.reply)));
-        }
-        Ok(all)
-    })
-}
-
-fn replicating() -> Result<Duo> {
-    let duo = Duo::elected(&Config::gateway().with_sync())?;
-    firewalls(&duo)?;
-    Ok(duo)
-}
-
-fn firewalls(duo: &Duo) -> Result<()> {
-    duo.pair.gateways.iter().try_for_each(firewall)
-}
-
-fn firewall(gateway: &Namespace) -> Result<()> {
-    gateway.sysctl("netfilter/nf_conntrack_tcp_loose", "0")?;
-    run_with_input(Command::new("ip").args(["netns", "exec", gateway.name(), "nft", "--file", "-"]), RULES)
-}
-
-fn streams(duo: &Duo) -> Result<Vec<Stream>> {
-    let start = |_| Stream::start(&duo.pair.client, &duo.pair.server, SERVER.parse::<IpAddr>()?);
-    let streams = (0..STREAMS).map(start).collect::<Result<Vec<_>>>()?;
-    all_talk(&streams)?;
-    Ok(streams)
-}
-
-/// Each has a block come back that left after this moment.
-fn all_talk(streams: &[Stream]) -> Result<()> {
-    for (number, stream) in streams.iter().enumerate() {
-        let before = stream.blocks();
-        let talks = || (stream.blocks() > before + 1).then_some(());
-        clock::wait_for(
-            &format!("connection {number} of {} to talk", streams.len()),
-            PATIENCE.times(2),
-            talks,
-        )?;
-    }
-    Ok(())
+fn begun() -> Result<(Duo, Vec<Stream>)> {
+    let duo = replicating()?;
+    let streams = streams(&duo.pair, STREAMS, Load::default())?;
+    Ok((duo, streams))
 }
