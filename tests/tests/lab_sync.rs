@@ -7,16 +7,12 @@ use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
-use carp_tests::lab::firewall;
-use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::pair::Pair;
-use carp_tests::lab::stream::Stream;
-use carp_user::io::conntrack::Dump;
-use carp_user::proto::flow::{Key, Tuple};
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use carp_tests::lab::replicating::{
+    SERVER, STRICT, fortify, in_step, known, replicating, streams, wait_for_state,
+};
+use carp_tests::lab::stream::{Load, Stream, all_talk, finish_all};
 
-const SERVER: &str = "10.77.2.10";
 /// Keys of the sync link; the first is that of [`Config::with_sync`].
 const KEYS: [&str; 3] = [
     "c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42",
@@ -43,9 +39,28 @@ fn connections_live_on_when_the_master_loses_its_links() -> Result<()> {
 }
 
 #[test]
+fn connections_live_on_when_the_masters_daemon_is_frozen_and_when_it_wakes_up() -> Result<()> {
+    live_on(|duo| duo.gw1.freeze().map(drop), |duo| duo.gw1.thaw().map(drop))
+}
+
+#[test]
+fn connections_live_on_when_the_master_is_dead_and_off_all_its_links_and_when_it_is_back() -> Result<()> {
+    let leave = |duo: &mut Duo| {
+        duo.gw1.freeze()?;
+        duo.pair.connect(0, false)
+    };
+    let come_back = |duo: &mut Duo| {
+        // Longer than the silence after which a peer is gone: what this node knows of the connections is old.
+        clock::sleep(Span::secs(6));
+        duo.pair.connect(0, true)?;
+        duo.gw1.thaw().map(drop)
+    };
+    live_on(leave, come_back)
+}
+
+#[test]
 fn both_kernels_have_the_same_connections_and_the_status_says_so() -> Result<()> {
-    let duo = replicating()?;
-    let streams = streams(&duo)?;
+    let (duo, streams) = begun()?;
     in_step(&duo)?;
     let said = duo.gw2.carpctl(&["sync", "status"])?;
     let text = String::from_utf8(said.stdout)?;
@@ -63,13 +78,12 @@ fn both_kernels_have_the_same_connections_and_the_status_says_so() -> Result<()>
         let said = carpd.carpctl(&["sync", "diff"])?;
         assert!(said.status.success() && said.stdout == b"nothing differs\n", "{said:?}");
     }
-    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))
+    finish_all(streams)
 }
 
 #[test]
 fn when_the_sync_link_was_out_for_a_while_the_tables_become_equal_again() -> Result<()> {
-    let duo = replicating()?;
-    let before = streams(&duo)?;
+    let (duo, before) = begun()?;
     in_step(&duo)?;
     duo.pair.gw2().ip("link set sync0 down")?;
     // Both find out by themselves, after five seconds of silence.
@@ -79,16 +93,16 @@ fn when_the_sync_link_was_out_for_a_while_the_tables_become_equal_again() -> Res
     let said = duo.gw2.carpctl(&["sync", "status"])?;
     let text = String::from_utf8(said.stdout)?;
     assert!(said.status.code() == Some(10) && text.starts_with("sync: no peer since "), "{text}");
-    let meanwhile = streams(&duo)?;
+    let meanwhile = streams(&duo.pair, STREAMS, Load::default())?;
     let said = duo.gw1.carpctl(&["sync", "diff"])?;
     let named = String::from_utf8(said.stdout)?;
     let unconfirmed = named.lines().filter(|line| line.contains(SERVER) && line.ends_with(": unconfirmed"));
     assert_eq!((unconfirmed.count(), said.status.code()), (STREAMS, Some(10)), "{named}");
-    before.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
+    finish_all(before)?;
     duo.pair.gw2().ip("link set sync0 up")?;
     in_step(&duo)?;
-    all_talk(&meanwhile)?;
-    meanwhile.into_iter().try_for_each(|stream| stream.finish().map(drop))
+    all_talk(&meanwhile, 1)?;
+    finish_all(meanwhile)
 }
 
 #[test]
@@ -123,7 +137,7 @@ fn the_key_is_changed_on_one_node_after_the_other_and_nothing_moves_nor_is_lost(
     let config = Config::gateway().with_sync();
     let mut duo = replicating()?;
     let begun = clock::now();
-    let streams = streams(&duo)?;
+    let streams = streams(&duo.pair, STREAMS, Load::default())?;
     in_step(&duo)?;
     for (on_master, keys, goes_on) in
         [(true, [KEYS[1], KEYS[0]].as_slice(), true), (false, &KEYS[1..2], false), (true, &KEYS[1..2], true)]
@@ -132,11 +146,11 @@ fn the_key_is_changed_on_one_node_after_the_other_and_nothing_moves_nor_is_lost(
         change_key(&mut duo, on_master, &config, keys)?;
         new_session(&duo, at, !goes_on)?;
         in_step(&duo)?;
-        all_talk(&streams)?;
+        all_talk(&streams, 1)?;
     }
     change_key(&mut duo, true, &config, &KEYS[2..])?;
     wait_for_state(&duo.gw1, "alone")?;
-    let held = [through(duo.pair.gw1())?, through(duo.pair.gw2())?];
+    let held = [known(duo.pair.gw1())?, known(duo.pair.gw2())?];
     assert!(held[0] == held[1] && held[0].len() == STREAMS, "{held:?}");
     change_key(&mut duo, false, &config, &KEYS[2..])?;
     in_step(&duo)?;
@@ -146,16 +160,16 @@ fn the_key_is_changed_on_one_node_after_the_other_and_nothing_moves_nor_is_lost(
     // What the backup has, it has rightly.
     duo.gw1.kill()?;
     duo.wait_moved()?;
-    all_talk(&streams)?;
-    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
+    all_talk(&streams, 1)?;
+    finish_all(streams)?;
     duo.never_two_masters()
 }
 
 #[test]
 fn without_replication_the_same_connections_die() -> Result<()> {
     let mut duo = Duo::elected(&Config::gateway())?;
-    firewalls(&duo)?;
-    let stream = Stream::start(&duo.pair.client, &duo.pair.server, SERVER.parse::<IpAddr>()?)?;
+    fortify(&duo.pair, STRICT)?;
+    let stream = Stream::start(&duo.pair.client, &duo.pair.server, SERVER.parse()?)?;
     clock::sleep(Span::millis(200));
     duo.gw1.stop()?;
     duo.wait_moved()?;
@@ -170,15 +184,14 @@ fn live_on(
     leave: impl FnOnce(&mut Duo) -> Result<()>,
     come_back: impl FnOnce(&mut Duo) -> Result<()>,
 ) -> Result<()> {
-    let mut duo = replicating()?;
-    let streams = streams(&duo)?;
+    let (mut duo, streams) = begun()?;
     leave(&mut duo)?;
     duo.wait_moved()?;
-    all_talk(&streams)?;
+    all_talk(&streams, 1)?;
     come_back(&mut duo)?;
     duo.wait_as_configured()?;
-    all_talk(&streams)?;
-    streams.into_iter().try_for_each(|stream| stream.finish().map(drop))?;
+    all_talk(&streams, 1)?;
+    finish_all(streams)?;
     duo.never_two_masters()
 }
 
@@ -207,66 +220,8 @@ fn demotion(carpd: &Carpd) -> Option<i64> {
     carpd.status().ok()?["demotion"].as_i64()
 }
 
-fn wait_for_state(carpd: &Carpd, wanted: &str) -> Result<()> {
-    let is_so = || (carpd.status().ok()?["sync"]["state"] == wanted).then_some(());
-    clock::wait_for(&format!("sync to be {wanted}"), PATIENCE.times(2), is_so)
-}
-
-/// Until both say so and have compared, and both kernels have the same connections through them.
-fn in_step(duo: &Duo) -> Result<()> {
-    let [one, two] = &duo.pair.gateways;
-    let is_so = |carpd: &Carpd| {
-        let status = carpd.status().ok()?;
-        (status["sync"]["state"] == "in-step" && status["sync"]["differing"] == 0).then_some(())
-    };
-    clock::wait_for("both to be in step", PATIENCE.times(3), || {
-        is_so(&duo.gw1)?;
-        is_so(&duo.gw2)?;
-        let (here, there) = (through(one).ok()?, through(two).ok()?);
-        (!here.is_empty() && here == there).then_some(())
-    })
-}
-
-/// The connections to the server that a kernel knows.
-fn through(gateway: &Namespace) -> Result<BTreeSet<(Key, Tuple)>> {
-    let server: IpAddr = SERVER.parse()?;
-    gateway.enter(|| {
-        let (mut dump, mut part, mut all) = (Dump::start(None)?, Vec::new(), BTreeSet::new());
-        while dump.part(&mut part)? {
-            let flows = part.iter().filter(|flow| flow.key.original.destination == server);
-            all.extend(flows.map(|flow| (flow.key, flow.reply)));
-        }
-        Ok(all)
-    })
-}
-
-fn replicating() -> Result<Duo> {
-    let duo = Duo::elected(&Config::gateway().with_sync())?;
-    firewalls(&duo)?;
-    Ok(duo)
-}
-
-fn firewalls(duo: &Duo) -> Result<()> {
-    duo.pair.gateways.iter().try_for_each(firewall::strict)
-}
-
-fn streams(duo: &Duo) -> Result<Vec<Stream>> {
-    let start = |_| Stream::start(&duo.pair.client, &duo.pair.server, SERVER.parse::<IpAddr>()?);
-    let streams = (0..STREAMS).map(start).collect::<Result<Vec<_>>>()?;
-    all_talk(&streams)?;
-    Ok(streams)
-}
-
-/// Each has a block come back that left after this moment.
-fn all_talk(streams: &[Stream]) -> Result<()> {
-    for (number, stream) in streams.iter().enumerate() {
-        let before = stream.blocks();
-        let talks = || (stream.blocks() > before + 1).then_some(());
-        clock::wait_for(
-            &format!("connection {number} of {} to talk", streams.len()),
-            PATIENCE.times(2),
-            talks,
-        )?;
-    }
-    Ok(())
+fn begun() -> Result<(Duo, Vec<Stream>)> {
+    let duo = replicating()?;
+    let streams = streams(&duo.pair, STREAMS, Load::default())?;
+    Ok((duo, streams))
 }

@@ -15,7 +15,7 @@ mod sieve;
 mod timeouts;
 
 pub use build::Unfit;
-pub use dump::{Dump, count, expectations};
+pub use dump::{Dump, count, expectations, look_up};
 pub use events::{Events, Item, Listening};
 pub use injector::{Injector, Order, Refusal};
 pub use parse::{Change, Message, News, messages};

@@ -1,5 +1,6 @@
 //! The loop of replication.
 
+use super::shifts::Shifts;
 use super::{Kernel, Question, Start, State, Wanted, open_kernel, open_peer};
 use crate::api::{FlowQuery, FlowStanding, Place};
 use crate::io::conntrack::{Change, Dump, Item, News as Told, Order, Refusal, Timeouts, expectations};
@@ -27,6 +28,7 @@ pub(super) struct Engine {
     kernel: Kernel,
     timeouts: Timeouts,
     filter: Filter,
+    shifts: Shifts,
     peer: Peer,
     dump: Option<Dump>,
     /// Reused for each part of a dump.
@@ -80,6 +82,7 @@ impl Engine {
             kernel,
             timeouts: Timeouts::read(),
             filter,
+            shifts: Shifts::default(),
             peer,
             dump: None,
             flows: Vec::new(),
@@ -137,6 +140,7 @@ impl Engine {
                 }
                 Woken::Time => {}
             }
+            self.tell_shifts(now)?;
             if self.session.deadline() <= now {
                 self.tell(Event::Tick, now);
             }
@@ -150,7 +154,8 @@ impl Engine {
 
     /// Whatever comes first; of several, any: no flood of one kind keeps out another.
     async fn next(&mut self) -> Result<Woken> {
-        let due = self.session.deadline().min(self.tell_at).since(clock::now());
+        let due = self.session.deadline().min(self.tell_at);
+        let due = self.shifts.due().map_or(due, |at| at.min(due)).since(clock::now());
         let dumps = self.dump.is_some() && self.session.wants_dump();
         let mut take = |item| self.items.push(item);
         tokio::select! {
@@ -195,14 +200,29 @@ impl Engine {
         for item in self.items.drain(..) {
             match item {
                 Item::Message(message) if !is_for_the_peer(&self.filter, &message.news) => {}
-                Item::Message(message) => told(&message.news, &mut |news| {
-                    self.session.handle(Event::Local(news), now, &mut actions);
-                }),
+                Item::Message(message) => {
+                    self.shifts.hear(&message.news, now);
+                    told(&message.news, &mut |news| {
+                        self.session.handle(Event::Local(news), now, &mut actions);
+                    });
+                }
                 Item::Overrun => self.session.handle(Event::Overrun, now, &mut actions),
             }
         }
         self.session.handle(Event::Drained, now, &mut actions);
         self.perform(actions);
+    }
+
+    fn tell_shifts(&mut self, now: Instant) -> Result<()> {
+        if self.shifts.due().is_some_and(|due| due <= now) {
+            // What has ended by now is not looked at any more.
+            self.catch_up(now)?;
+            let mut shifted = self.shifts.look();
+            shifted.retain(|flow| self.filter.carries(flow));
+            shifted.iter().for_each(|flow| self.tell(Event::Local(News::Changed(flow)), now));
+            self.tell(Event::Drained, now);
+        }
+        Ok(())
     }
 
     fn read_dump(&mut self, now: Instant) -> Result<()> {

@@ -36,7 +36,14 @@ impl Duo {
     /// # Errors
     /// When it does not come to that.
     pub fn elected(config: &Config) -> Result<Self> {
-        let pair = Pair::new(Purpose::Test)?;
+        Self::elected_in(Pair::new(Purpose::Test)?, config)
+    }
+
+    /// The same in a network that is already there.
+    ///
+    /// # Errors
+    /// As [`Duo::elected`].
+    pub fn elected_in(pair: Pair, config: &Config) -> Result<Self> {
         let adverts = Listener::start(&pair.switch, &PORTS)?;
         let mut gw1 = Carpd::configure(&pair.lab, pair.gw1(), config)?;
         let mut gw2 = Carpd::configure(&pair.lab, pair.gw2(), &config.clone().of_backup())?;

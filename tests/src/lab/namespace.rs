@@ -1,7 +1,7 @@
 //! A host: a network namespace with a name.
 
 use super::bpf::{Program, action};
-use super::process::{Process, run};
+use super::process::{Process, run, run_with_input};
 use super::{Purpose, sys};
 use anyhow::{Context, Result, bail};
 use rustix::fd::{AsFd, OwnedFd};
@@ -85,6 +85,14 @@ impl Namespace {
         run(Command::new("ip").args(["-n", &self.name]).args(words.split(' ')))
     }
 
+    /// Loads rules for nft here, beside those that are there.
+    ///
+    /// # Errors
+    /// With what nft said, when it refuses them.
+    pub fn load_rules(&self, rules: &str) -> Result<()> {
+        run_with_input(Command::new("ip").args(["netns", "exec", &self.name, "nft", "--file", "-"]), rules)
+    }
+
     /// Runs a program here and waits for its end; gives its output, whatever its exit code.
     ///
     /// # Errors
@@ -122,7 +130,7 @@ impl Namespace {
     /// When the kernel refuses or has no such threads (before 5.12).
     pub fn receive_on_thread(&self, link: &str) -> Result<u32> {
         let known = napi_threads(link)?;
-        self.enter(|| Ok(sys::set_gro(link, true)?))?;
+        self.enter(|| Ok(sys::set_offload(link, sys::Offload::Gro, true)?))?;
         let switch = format!("echo 1 >/sys/class/net/{link}/threaded");
         // Mounts a /sys that shows this namespace's links.
         run(Command::new("ip").args(["netns", "exec", &self.name, "sh", "-c", &switch]))?;

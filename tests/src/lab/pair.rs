@@ -14,7 +14,7 @@
 use super::namespace::Namespace;
 use super::process::run_with_input;
 use super::{Lab, Purpose};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::fd::OwnedFd;
 use std::fmt::Write;
 use std::process::Command;
@@ -93,6 +93,18 @@ impl Pair {
         self.switch.ip(&format!("link set dev {port} {}", if up { "up" } else { "down" })).map(drop)
     }
 
+    /// Takes a gateway (0 or 1) off all its cables, as a machine without power is, or puts them back.
+    ///
+    /// # Errors
+    /// When there is no such gateway.
+    pub fn connect(&self, gateway: usize, up: bool) -> Result<()> {
+        let gateway = self.gateways.get(gateway).context("there are two gateways")?;
+        for net in ["lan", "wan"] {
+            self.plug(&format!("{net}-{}", gateway.host()), up)?;
+        }
+        gateway.ip(&format!("link set dev sync0 {}", if up { "up" } else { "down" })).map(drop)
+    }
+
     /// The port behind which the bridge `net` knows `mac`; none when it has to flood.
     ///
     /// # Errors
@@ -158,7 +170,8 @@ fn end_host(net: u8) -> String {
     format!("{}{routes}", interface("eth0", net, 10))
 }
 
-fn interface(link: &str, net: u8, number: u8) -> String {
+/// Words for `ip` that set up a link with the addresses of a host in a network.
+pub(super) fn interface(link: &str, net: u8, number: u8) -> String {
     let v4 = format!("address add 10.77.{net}.{number}/24 dev {link}");
     let v6 = format!("address add fd77:{net}::{number}/64 dev {link} nodad");
     format!("link set {link} up\n{v4}\n{v6}\n")

@@ -1,4 +1,4 @@
-//! A TCP connection from the client to the server that lives through a fail-over, every byte
+//! TCP connections from the client to the server that live through a fail-over, every byte
 //! checked.
 
 use super::clock;
@@ -7,19 +7,33 @@ use anyhow::{Context, Result, anyhow, ensure};
 use carp_common::time::Span;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
-const PACE: Span = Span::millis(5);
 /// Longest silence of the connection: several retransmissions, each twice as late as the last.
 const PATIENCE: Span = Span::secs(20);
-const BLOCK: usize = 64;
+
+/// How much a connection has to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Bytes that are on their way at a time, in steps of eight. Both ends have room for 32 KiB in their sockets.
+    pub block: usize,
+    /// From when they have come back until the next leave.
+    pub pause: Span,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { block: 64, pause: Span::millis(5) }
+    }
+}
 
 /// A connection in use.
 pub struct Stream {
     stop: Arc<AtomicBool>,
     blocks: Arc<AtomicU64>,
+    broke: Arc<OnceLock<String>>,
     client: JoinHandle<Result<u64>>,
     server: JoinHandle<Result<()>>,
 }
@@ -30,6 +44,14 @@ impl Stream {
     /// # Errors
     /// When the connection cannot be made within ten seconds.
     pub fn start(client: &Namespace, server: &Namespace, target: IpAddr) -> Result<Self> {
+        Self::start_with(client, server, target, Load::default())
+    }
+
+    /// The same with more or less to say.
+    ///
+    /// # Errors
+    /// As [`Stream::start`].
+    pub fn start_with(client: &Namespace, server: &Namespace, target: IpAddr, load: Load) -> Result<Self> {
         let listener =
             server.enter(|| TcpListener::bind(SocketAddr::new(target, 0)).context("echo server"))?;
         let address = listener.local_addr()?;
@@ -42,8 +64,12 @@ impl Stream {
         stream.set_read_timeout(Some(PATIENCE.std()))?;
         let (stop, blocks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&blocks));
-        let client = thread::spawn(move || talk(stream, &stopped, &counted));
-        Ok(Self { stop, blocks, client, server })
+        let broke = Arc::new(OnceLock::new());
+        let told = Arc::clone(&broke);
+        let client = thread::spawn(move || {
+            talk(stream, load, &stopped, &counted).inspect_err(|why| drop(told.set(format!("{why:#}"))))
+        });
+        Ok(Self { stop, blocks, broke, client, server })
     }
 
     /// Blocks that have come back right so far.
@@ -63,10 +89,47 @@ impl Stream {
     }
 }
 
+/// Waits until each has had so many blocks come back that left after this moment.
+///
+/// # Errors
+/// When one is silent or broke, with all of which that is so.
+pub fn all_talk(streams: &[Stream], blocks: u64) -> Result<()> {
+    // One may be on its way.
+    let wanted: Vec<u64> = streams.iter().map(|stream| stream.blocks() + 1 + blocks).collect();
+    let missing = || {
+        let all = streams.iter().zip(&wanted).enumerate();
+        all.filter(|(_, (stream, wanted))| stream.blocks() < **wanted)
+    };
+    let end = clock::now() + PATIENCE;
+    while missing().next().is_some() {
+        let broken = streams.iter().filter_map(|stream| stream.broke.get()).collect::<Vec<_>>();
+        ensure!(broken.is_empty(), "{} connections broke: {broken:?}", broken.len());
+        let silent = || missing().map(|(number, _)| number).collect::<Vec<_>>();
+        ensure!(clock::now() < end, "silent after {PATIENCE}: {:?} of {}", silent(), streams.len());
+        clock::sleep(Span::millis(10));
+    }
+    Ok(())
+}
+
+/// Closes all in order.
+///
+/// # Errors
+/// When one broke or something came back changed; names all of which that is so.
+pub fn finish_all(streams: Vec<Stream>) -> Result<()> {
+    // Each goes on to the end of its pause.
+    streams.iter().for_each(|stream| stream.stop.store(true, Ordering::Relaxed));
+    let ends = streams.into_iter().map(Stream::finish).enumerate();
+    let broken: Vec<_> = ends
+        .filter_map(|(number, end)| end.err().map(|why| format!("connection {number}: {why:#}")))
+        .collect();
+    ensure!(broken.is_empty(), "{} broke:\n{}", broken.len(), broken.join("\n"));
+    Ok(())
+}
+
 fn echo(listener: &TcpListener) -> Result<()> {
     let (mut stream, _) = listener.accept()?;
     stream.set_nodelay(true)?;
-    let mut block = [0; BLOCK];
+    let mut block = vec![0; 1 << 15];
     loop {
         let len = stream.read(&mut block)?;
         if len == 0 {
@@ -76,10 +139,10 @@ fn echo(listener: &TcpListener) -> Result<()> {
     }
 }
 
-fn talk(mut stream: TcpStream, stop: &AtomicBool, blocks: &AtomicU64) -> Result<u64> {
+fn talk(mut stream: TcpStream, load: Load, stop: &AtomicBool, blocks: &AtomicU64) -> Result<u64> {
     let mut word = 0x9e37_79b9_7f4a_7c15_u64;
+    let (mut block, mut back) = (vec![0; load.block], vec![0; load.block]);
     while !stop.load(Ordering::Relaxed) {
-        let mut block = [0; BLOCK];
         for bytes in block.as_chunks_mut::<8>().0 {
             // xorshift: any change, loss or repetition shows.
             word ^= word << 13;
@@ -88,11 +151,10 @@ fn talk(mut stream: TcpStream, stop: &AtomicBool, blocks: &AtomicU64) -> Result<
             *bytes = word.to_be_bytes();
         }
         stream.write_all(&block).context("the TCP connection broke")?;
-        let mut back = [0; BLOCK];
         stream.read_exact(&mut back).context("the TCP connection broke, or was silent too long")?;
         ensure!(back == block, "block {} came back changed", blocks.load(Ordering::Relaxed));
         blocks.fetch_add(1, Ordering::Relaxed);
-        clock::sleep(PACE);
+        clock::sleep(load.pause);
     }
     Ok(blocks.load(Ordering::Relaxed))
 }

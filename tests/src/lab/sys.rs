@@ -73,14 +73,27 @@ fn packet_socket(
     Ok(socket)
 }
 
-/// Switches generic receive offload of a link of the current network namespace. A veth then takes
-/// frames by NAPI also without XDP.
+/// What a link does for the kernel, and can leave to it.
+#[derive(Clone, Copy, Debug)]
+pub enum Offload {
+    /// Receives several segments as one. With it a veth takes frames by NAPI also without XDP.
+    Gro,
+    /// Fills in checksums of what it sends. Without it a link cuts nothing into segments either, so that what a packet
+    /// socket receives at its other end is what would be on a wire.
+    Checksums,
+}
+
+/// Switches an offload of a link of the current network namespace.
 ///
 /// # Errors
 /// When there is no such link, or its name is too long.
-pub fn set_gro(link: &str, on: bool) -> io::Result<()> {
+pub fn set_offload(link: &str, offload: Offload, on: bool) -> io::Result<()> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
-    let mut value = [SET_GRO, u32::from(on)];
+    let command = match offload {
+        Offload::Gro => SET_GRO,
+        Offload::Checksums => SET_TX_CHECKSUMS,
+    };
+    let mut value = [command, u32::from(on)];
     let mut request = Switch { link: [0; 16], value: &raw mut value, rest: [0; 2] };
     let name = request.link.get_mut(..link.len()).ok_or(io::ErrorKind::InvalidInput)?;
     name.copy_from_slice(link.as_bytes());
@@ -107,6 +120,8 @@ pub fn arrival(socket: &Socket) -> io::Result<i128> {
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 /// `ETHTOOL_SGRO`.
 const SET_GRO: u32 = 0x2c;
+/// `ETHTOOL_STXCSUM`.
+const SET_TX_CHECKSUMS: u32 = 0x17;
 const SIOCGSTAMPNS: libc::Ioctl = 0x8907;
 const AF_PACKET: u16 = 17;
 const ETH_P_ALL: u16 = 3;

@@ -1,11 +1,11 @@
 //! A flow of each kind: listed at one kernel, put into another one, listed there, and the same.
 
-use crate::paths::{CLIENT, Paths, STRICT, load};
+use crate::paths::{CLIENT, Paths, STRICT};
 use crate::table::{assert_same, flows, flows_of, make, order, plain, ports};
-use crate::talk::Talk;
 use anyhow::Result;
 use carp_common::time::Span;
 use carp_tests::lab::ping::ping;
+use carp_tests::lab::talk::Talk;
 use carp_tests::lab::{Lab, Purpose};
 use carp_user::io::conntrack::Order;
 use carp_user::proto::flow::{Flow, Ids, ProtocolState, Sctp, SequenceShift, Tcp, status};
@@ -73,7 +73,7 @@ fn whatever_a_kernel_can_hold_comes_back_as_it_was_ordered() -> Result<()> {
     let lab = Lab::new(Purpose::Test)?;
     let (a, b) = (lab.namespace("a")?, lab.namespace("b")?);
     for host in [&a, &b] {
-        load(host, LABELS)?;
+        host.load_rules(LABELS)?;
     }
     let mut ordered = catalogue();
     ordered.sort_by_key(|flow| flow.key);

@@ -2,11 +2,11 @@
 
 use crate::paths::{CLIENT, Paths, STRICT};
 use crate::table::{assert_same, flow_of, make, order, plain, ports, tell_all};
-use crate::talk::Talk;
 use anyhow::Result;
 use carp_common::time::Span;
 use carp_tests::lab::clock;
 use carp_tests::lab::namespace::Namespace;
+use carp_tests::lab::talk::Talk;
 use carp_tests::lab::{Lab, Purpose};
 use carp_user::io::conntrack::{
     Change, Events, Injector, Item, Listening, News, Order, Settings, probe, switch_events_on,

@@ -1,11 +1,11 @@
 //! A helper, what it expects, and the numbers that it shifts: an FTP session in active mode through translation.
 
 use crate::orders::named;
-use crate::paths::{CLIENT, OUTSIDE, Paths, SERVER, STRICT, load};
+use crate::paths::{CLIENT, OUTSIDE, Paths, SERVER, STRICT};
 use crate::table::{assert_same, flow_of, flows, make, order};
-use crate::talk::Talk;
 use anyhow::Result;
 use carp_tests::lab::namespace::Namespace;
+use carp_tests::lab::talk::Talk;
 use carp_user::io::conntrack::{Order, expectations};
 use carp_user::proto::flow::{Expectation, Ids, Key, status};
 use std::io::{Read, Write};
@@ -34,7 +34,7 @@ fn an_ftp_session_goes_on_with_its_helper_its_expectation_and_its_shift() -> Res
     let paths = Paths::new(STRICT)?;
     let [a, b] = &paths.gateways;
     for gateway in [a, b] {
-        if let Err(error) = load(gateway, HELPER) {
+        if let Err(error) = gateway.load_rules(HELPER) {
             println!("skipped: this kernel has no helper for FTP ({error:#})");
             return Ok(());
         }

@@ -11,4 +11,3 @@ mod paths;
 mod sieve;
 mod speed;
 mod table;
-mod talk;

@@ -2,10 +2,10 @@
 
 use crate::paths::{CLIENT, OUTSIDE, Paths, SERVER, STRICT, invalid};
 use crate::table::{assert_same, flow_of, flows, make, order, plain, ports};
-use crate::talk::Talk;
 use anyhow::Result;
 use carp_common::time::Span;
 use carp_tests::lab::clock;
+use carp_tests::lab::talk::Talk;
 use carp_user::io::conntrack::Order;
 use carp_user::proto::flow::{Flow, ProtocolState, status, tcp_flag};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};

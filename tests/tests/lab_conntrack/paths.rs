@@ -10,7 +10,6 @@
 
 use anyhow::Result;
 use carp_tests::lab::namespace::Namespace;
-use carp_tests::lab::process::run_with_input;
 use carp_tests::lab::{Lab, Purpose};
 use std::net::IpAddr;
 use std::process::Command;
@@ -77,7 +76,7 @@ impl Paths {
                 gateway.ip(&format!("route add {v6} via fd08:{number}::2 dev {link}"))?;
             }
             // The settings are there as soon as a rule has loaded the module.
-            load(gateway, rules)?;
+            gateway.load_rules(rules)?;
             gateway.sysctl("netfilter/nf_conntrack_tcp_loose", "0")?;
             gateway.sysctl("netfilter/nf_conntrack_events", "1")?;
         }
@@ -116,14 +115,6 @@ impl Paths {
         }
         Ok(())
     }
-}
-
-/// Loads rules for nft.
-pub fn load(host: &Namespace, rules: &str) -> Result<()> {
-    // Netlink's sockets belong to the namespace of the thread that makes them.
-    let mut nft = Command::new("ip");
-    nft.args(["netns", "exec", host.name(), "nft", "-f", "-"]);
-    run_with_input(&mut nft, rules)
 }
 
 /// Packets that the rule against invalid ones has dropped.

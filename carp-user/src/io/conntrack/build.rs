@@ -98,9 +98,18 @@ pub(super) fn prolong(bytes: &mut Vec<u8>, sequence: u32, flow: &Flow, liberal: 
 /// Has the kernel forget the entry; `ENOENT` if there is none. It always names one: without a direction the kernel
 /// would forget them all.
 pub(super) fn delete(bytes: &mut Vec<u8>, sequence: u32, key: &Key) -> Result<(), Unfit> {
+    name(bytes, IPCTNL_MSG_CT_DELETE, sequence, key)
+}
+
+/// Has the kernel tell of the entry; `ENOENT` if there is none.
+pub(super) fn show(bytes: &mut Vec<u8>, sequence: u32, key: &Key) -> Result<(), Unfit> {
+    name(bytes, IPCTNL_MSG_CT_GET, sequence, key)
+}
+
+fn name(bytes: &mut Vec<u8>, kind: u16, sequence: u32, key: &Key) -> Result<(), Unfit> {
     key.original.is_of_one_family().then_some(()).ok_or(Unfit::Families)?;
     let header = family_header(key.original.source);
-    let mut message = Message::begin(bytes, FLOWS | IPCTNL_MSG_CT_DELETE, 0, sequence, &header);
+    let mut message = Message::begin(bytes, FLOWS | kind, 0, sequence, &header);
     put_key(&mut message, key);
     message.end();
     Ok(())

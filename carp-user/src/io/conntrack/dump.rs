@@ -2,10 +2,10 @@
 
 use super::number::*;
 use super::parse::{FAMILY_HEADER, News, be32, message};
-use super::{failed, open, requests, unanswered};
+use super::{build, failed, open, requests, unanswered};
 use crate::io::error::Error;
 use crate::io::netlink::{DATAGRAM, DONE, DUMP, ERROR, Message, Request, attributes, replies, verdict};
-use crate::proto::flow::{Expectation, Flow};
+use crate::proto::flow::{Expectation, Flow, Key};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use std::os::fd::OwnedFd;
 
@@ -70,6 +70,35 @@ impl Dump {
         }
         Ok(true)
     }
+}
+
+/// This flow of the calling thread's network namespace as it is now; `None` when there is none.
+///
+/// # Errors
+/// As [`Dump::start`].
+pub fn look_up(key: &Key) -> Result<Option<Flow>, Error> {
+    const DOING: &str = "asking for a connection";
+    let mut buffer = Vec::new();
+    if build::show(&mut buffer, 1, key).is_err() {
+        // No kernel can hold it.
+        return Ok(None);
+    }
+    let socket = open(0, SocketFlags::empty())?;
+    rustix::net::send(&socket, &buffer, SendFlags::empty()).map_err(|error| failed(DOING, error.into()))?;
+    buffer.resize(DATAGRAM, 0);
+    let received = rustix::net::recv(&socket, buffer.as_mut_slice(), RecvFlags::empty());
+    let (len, _) = received.map_err(|error| failed(DOING, error.into()))?;
+    let Some(reply) = replies(buffer.get(..len).unwrap_or_default()).next() else { return Ok(None) };
+    if reply.kind == ERROR {
+        return match verdict(&reply) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(unanswered(DOING, error)),
+            Ok(()) | Err(_) => Ok(None),
+        };
+    }
+    Ok(message(&reply).and_then(|message| match message.news {
+        News::Flow(_, flow) => Some(flow),
+        News::Expectation(..) => None,
+    }))
 }
 
 /// All expectations of the calling thread's network namespace; there are few.

@@ -11,8 +11,8 @@ use carp_common::time::Span;
 use carp_tests::lab::carpd::{Carpd, product};
 use carp_tests::lab::config::Config;
 use carp_tests::lab::download::Download;
-use carp_tests::lab::firewall;
 use carp_tests::lab::pair::Pair;
+use carp_tests::lab::replicating::{STRICT, fortify};
 use carp_tests::lab::{self, Purpose};
 use clap::Parser;
 use moves::{Move, Stage};
@@ -80,7 +80,7 @@ fn show(args: &Args, pair: &Pair, nodes: &mut [Carpd; 2], screen: &mut Screen) -
     screen.wait("the election", Span::secs(15), || elected(nodes))?;
     let addresses = "10.77.1.1 and fd77:1::1 on the LAN, 10.77.2.1 and fd77:2::1 on the WAN";
     screen.event(&format!("gw1 is MASTER, gw2 is BACKUP of {addresses}"));
-    pair.gateways.iter().try_for_each(firewall::strict)?;
+    fortify(pair, STRICT)?;
     let server = moves::SERVER.parse().context("the server's address")?;
     let download = Download::start(&pair.client, &pair.server, server)?;
     screen.event("the client begins a download: NAT, and a firewall that passes only connections it knows");
