@@ -173,8 +173,8 @@ fn datapath(args: &Datapath) -> Result<ExitCode> {
 fn sync(args: &Sync) -> Result<ExitCode> {
     let json = Json::make(args.json.as_ref(), args.brief)?;
     let effort = match args.brief {
-        false => sync::Effort { table: args.flows, burst: 100_000, runs: args.runs.max(1) },
-        true => sync::Effort { table: 2_000, burst: 1_000, runs: 1 },
+        false => sync::Effort { table: args.flows, burst: 100_000, single: 500, runs: args.runs.max(1) },
+        true => sync::Effort { table: 2_000, burst: 1_000, single: 20, runs: 1 },
     };
     let all = json.show("Replication: flows from one kernel to another's", sync::measure(&effort)?);
     json.end(&all)
