@@ -26,7 +26,7 @@ struct Costs {
 pub fn measure(effort: &Effort) -> Result<(Vec<Row>, Vec<u64>)> {
     let flows = effort.burst;
     let runs = (0..effort.runs).map(|_| costs(flows)).collect::<Result<Vec<_>>>()?;
-    let rates = |of: fn(&Costs) -> Span| runs.iter().map(|run| rate(flows, of(run))).collect::<Vec<_>>();
+    let rates = |of: fn(&Costs) -> Span| runs.iter().map(|run| rate(flows.into(), of(run))).collect::<Vec<_>>();
     let ceiling = rates(|costs| costs.told + costs.copied);
     let row = |name, of| Row::new(PART, name, Unit::Kilo, rates(of));
     let rows = vec![

@@ -3,8 +3,8 @@
 
 use super::couple::{By, Couple};
 use super::flows::{held, make, rate, settled};
-use super::{Effort, PART};
-use crate::report::{Must, Row, Unit, ratio};
+use super::{Effort, PART, of};
+use crate::report::{Must, Row, Unit};
 use anyhow::Result;
 use carp_common::time::Span;
 use carp_tests::lab::clock;
@@ -59,11 +59,6 @@ pub fn measure(effort: &Effort, ceiling: &[u64]) -> Result<Vec<Row>> {
     ])
 }
 
-/// Run by run.
-fn of(ours: &[u64], theirs: &[u64]) -> Vec<u64> {
-    ours.iter().zip(theirs).map(|(ours, theirs)| ratio(*ours, *theirs)).collect()
-}
-
 impl Side {
     fn run(&mut self, by: By, effort: &Effort) -> Result<()> {
         let mut couple = Couple::start(by)?;
@@ -77,7 +72,7 @@ impl Side {
         let (before, begun) = (couple.spent()?, clock::now());
         make(couple.pair.gw1(), effort.single..effort.single + effort.burst)?;
         let (took, missing) = settled(couple.pair.gw2(), wanted, begun)?;
-        self.rates.push(rate(effort.burst - missing, took));
+        self.rates.push(rate((effort.burst - missing).into(), took));
         self.spent.push(couple.spent()?.less(before).as_nanos() / u64::from(effort.burst));
         self.missing.push(u64::from(missing) * 1000);
         couple.end()

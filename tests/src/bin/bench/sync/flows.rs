@@ -91,6 +91,6 @@ fn flow(number: u32) -> Result<Flow> {
 }
 
 /// Thousandths of a thousand a second.
-pub fn rate(flows: u32, span: Span) -> u64 {
-    u64::from(flows) * 1_000_000 / span.as_micros().max(1)
+pub fn rate(flows: u64, span: Span) -> u64 {
+    flows * 1_000_000 / span.as_micros().max(1)
 }
