@@ -12,6 +12,12 @@ use std::process::Command;
 /// Longest that a start may take.
 const PATIENCE: Span = Span::secs(10);
 
+/// Whether there is one on this machine.
+pub fn is_installed() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join("conntrackd").is_file())
+}
+
 /// A running conntrackd.
 pub struct Conntrackd {
     namespace: Namespace,
@@ -31,8 +37,7 @@ impl Conntrackd {
         fs::write(&file, configuration(own, peer, &lock, &socket))?;
         let mut command = Command::new("conntrackd");
         command.arg("-C").arg(&file);
-        let process =
-            namespace.spawn("conntrackd", command).context("is package `conntrackd` installed?")?;
+        let process = namespace.spawn("conntrackd", command).context("is package `conntrackd` installed?")?;
         let mut conntrackd = Self { namespace: namespace.clone(), file, process };
         let end = clock::now() + PATIENCE;
         while conntrackd.statistics().is_err() {

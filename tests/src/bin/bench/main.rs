@@ -192,7 +192,7 @@ fn sync(args: &Sync) -> Result<ExitCode> {
             single: 20,
             traffic: Span::millis(100),
             moves: 1,
-            rest: Span::secs(3),
+            rest: Span::secs(1),
             runs: 1,
         },
     };

@@ -14,7 +14,9 @@ use anyhow::Result;
 use carp_common::time::Span;
 use clap::ValueEnum;
 
-const PART: &str = "sync";
+const FLOWS: &str = "flows";
+const TRAFFIC: &str = "traffic";
+const TABLE: &str = "table";
 
 /// How much to do.
 pub struct Effort {
@@ -50,7 +52,9 @@ impl Part {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Flows => "Flows: made by ctnetlink in one kernel, until another one has them",
-            Self::Traffic => "Traffic: packets of new connections through a gateway that translates their sources",
+            Self::Traffic => {
+                "Traffic: packets of new connections through a gateway that translates their sources"
+            }
             Self::Table => "Table: a full one, and a standby that joins and takes over",
         }
     }

@@ -4,12 +4,12 @@ use super::flows::{PATIENCE, clear};
 use crate::cpu;
 use anyhow::Result;
 use carp_common::time::Span;
+use carp_tests::lab::Purpose;
 use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
-use carp_tests::lab::conntrackd::Conntrackd;
+use carp_tests::lab::conntrackd::{Conntrackd, is_installed};
 use carp_tests::lab::pair::Pair;
-use carp_tests::lab::Purpose;
 
 /// Who replicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,13 @@ pub enum By {
     Carp,
     /// conntrackd, beside a carpd that does not.
     Conntrackd,
+}
+
+impl By {
+    /// Whether this can be measured on this machine.
+    pub fn is_there(self) -> bool {
+        self != Self::Conntrackd || is_installed()
+    }
 }
 
 /// Last bytes of the two on the sync link.

@@ -18,10 +18,15 @@ const STILL: Span = Span::secs(3);
 
 /// Makes these flows in a namespace.
 pub fn make(namespace: &Namespace, numbers: Range<u32>) -> Result<()> {
-    namespace.enter(|| make_by(&mut Injector::open(false)?, numbers))
+    make_by(&mut injector(namespace)?, numbers)
 }
 
-/// The same through an injector that is open.
+/// Puts flows into a namespace, whoever uses it.
+pub fn injector(namespace: &Namespace) -> Result<Injector> {
+    namespace.enter(|| Ok(Injector::open(false)?))
+}
+
+/// The same through an injector.
 pub fn make_by(injector: &mut Injector, numbers: Range<u32>) -> Result<()> {
     let mut refused = None;
     for first in numbers.clone().step_by(usize::try_from(CHUNK)?) {
@@ -35,14 +40,15 @@ pub fn make_by(injector: &mut Injector, numbers: Range<u32>) -> Result<()> {
 
 /// Ends all flows of a namespace: whoever removes it with many in it keeps a CPU busy long after.
 pub fn clear(namespace: &Namespace) -> Result<()> {
-    namespace.enter(|| {
+    let mut injector = injector(namespace)?;
+    namespace.enter(move || {
         let (mut dump, mut part, mut keys) = (Dump::start(None)?, Vec::new(), Vec::new());
         while dump.part(&mut part)? {
             keys.extend(part.iter().map(|flow| flow.key));
         }
         let orders: Vec<Order<'_>> = keys.iter().map(Order::Delete).collect();
         // What has ended by itself meanwhile is no matter.
-        Ok(Injector::open(false)?.carry_out(&orders, &mut |_, _| {})?)
+        Ok(injector.carry_out(&orders, &mut |_, _| {})?)
     })
 }
 

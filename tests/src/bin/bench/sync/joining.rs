@@ -2,7 +2,7 @@
 
 use super::couple::{By, Couple};
 use super::flows::{held, make, settled};
-use super::{Effort, PART};
+use super::{Effort, TABLE};
 use crate::report::{Must, Row, Unit};
 use anyhow::{Context, Result, ensure};
 use carp_common::time::Span;
@@ -23,7 +23,7 @@ pub fn measure(effort: &Effort) -> Result<(Vec<Row>, Couple)> {
     gw2.run()?;
     let answered = clock::now();
     let (took, lost) = settled(pair.gw2(), effort.table, begun)?;
-    let one = |name: &str, unit, number| Row::new(PART, name, unit, vec![number]);
+    let one = |name: &str, unit, number| Row::new(TABLE, name, unit, vec![number]);
     let each = |kib: u64| {
         kib.saturating_mul(1024).saturating_sub(20 << 20).saturating_mul(1000) / u64::from(effort.table)
     };
@@ -34,7 +34,8 @@ pub fn measure(effort: &Effort) -> Result<(Vec<Row>, Couple)> {
         one("of these are missing", Unit::Count, u64::from(lost) * 1000).must(Must::AtMost(0)),
         one("memory a flow above 20 MB, serving", Unit::Bytes, each(memory(gw1)?.max(before)))
             .must(Must::AtMost(100_000)),
-        one("memory a flow above 20 MB, standby", Unit::Bytes, each(memory(gw2)?)).must(Must::AtMost(100_000)),
+        one("memory a flow above 20 MB, standby", Unit::Bytes, each(memory(gw2)?))
+            .must(Must::AtMost(100_000)),
     ];
     Ok((rows, couple))
 }

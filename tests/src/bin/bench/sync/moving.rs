@@ -2,7 +2,7 @@
 
 use super::couple::Couple;
 use super::traffic::firewall;
-use super::{Effort, PART};
+use super::{Effort, TABLE};
 use crate::cpu;
 use crate::report::{Must, Row, Unit};
 use anyhow::{Context, Result};
@@ -50,10 +50,12 @@ pub fn measure(effort: &Effort, couple: &mut Couple) -> Result<Vec<Row>> {
     }
     let limit = Must::AtMost(10_000);
     Ok(vec![
-        Row::new(PART, "planned move: from the decision until traffic flows", Unit::Millis, moves.planned).must(limit),
-        Row::new(PART, "dead master: from the decision until traffic flows", Unit::Millis, moves.killed).must(limit),
-        Row::new(PART, "planned move: longest gap in a millisecond's beat", Unit::Millis, moves.gap),
-        Row::new(PART, "CPU of the new master in the five seconds after", Unit::Millis, moves.after),
+        Row::new(TABLE, "planned move: from the decision until traffic flows", Unit::Millis, moves.planned)
+            .must(limit),
+        Row::new(TABLE, "dead master: from the decision until traffic flows", Unit::Millis, moves.killed)
+            .must(limit),
+        Row::new(TABLE, "planned move: longest gap in a millisecond's beat", Unit::Millis, moves.gap),
+        Row::new(TABLE, "CPU of the new master in the five seconds after", Unit::Millis, moves.after),
     ])
 }
 

@@ -1,4 +1,4 @@
-//! What the kernel has to have room for.
+//! What the kernel has to have room for, and what would disturb.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -13,6 +13,11 @@ pub struct Room(Vec<(&'static str, String)>);
 
 impl Room {
     pub fn make() -> Result<Self> {
+        if is_listened_to()? {
+            eprintln!(
+                "warning: a program outside of the laboratory listens to conntrack events: all is slower"
+            );
+        }
         let mut before = Vec::new();
         for (name, value) in ROOM {
             let file = Path::new(SETTINGS).join(name);
@@ -21,6 +26,18 @@ impl Room {
         }
         Ok(Self(before))
     }
+}
+
+/// Whether a socket of this network namespace belongs to a group of netfilter's. Debian starts a conntrackd, say, when
+/// its package is installed; one listener has all kernels of the machine compose events.
+fn is_listened_to() -> Result<bool> {
+    const NETFILTER: &str = "12";
+    let sockets = fs::read_to_string("/proc/net/netlink").context("/proc/net/netlink")?;
+    let is_member = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.nth(1) == Some(NETFILTER) && words.nth(1).is_some_and(|groups| groups != "00000000")
+    };
+    Ok(sockets.lines().any(is_member))
 }
 
 impl Drop for Room {
