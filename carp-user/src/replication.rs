@@ -3,6 +3,7 @@
 //! passes on what happens and does what is said.
 
 mod engine;
+mod load;
 mod shifts;
 
 use crate::api::{FlowQuery, FlowStanding};

@@ -16,7 +16,8 @@ use crate::setup::{self, Scope};
   cargo xtask demo --json out.json  the measurements as a file
   cargo xtask sim --seed 7          one run with its time line
   cargo xtask sim --count 10000     hunt through many seeds
-  cargo xtask bench datapath        what the datapath takes, next to what it must take")]
+  cargo xtask bench datapath        what the datapath takes, next to what it must take
+  cargo xtask bench sync            what replication takes, next to conntrackd")]
 pub struct Args {
     /// Arguments of the program itself
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -37,7 +38,7 @@ pub fn sim(args: &Args) -> Result<()> {
 
 /// Builds everything in release and becomes the benchmarks.
 pub fn bench(args: &Args) -> Result<()> {
-    setup::ensure(Scope::Demo)?;
+    setup::ensure(Scope::Test)?;
     become_program("bench", args)
 }
 

@@ -47,7 +47,7 @@ enum Verb {
     Demo(live::Args),
     /// Run the simulator: whole nodes on a virtual clock
     Sim(live::Args),
-    /// Measure the datapath and say which musts it meets
+    /// Measure the datapath or replication and say which musts are met
     Bench(live::Args),
     /// Run the fuzz targets of tests/fuzz
     Fuzz(fuzz::Args),

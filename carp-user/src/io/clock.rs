@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::raw::Ready;
-use carp_common::time::Instant;
+use carp_common::time::{Instant, Span};
 use rustix::rand::GetRandomFlags;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
@@ -18,6 +18,13 @@ pub fn now() -> Instant {
     let seconds = u64::try_from(tv_sec).unwrap_or(0);
     let nanos = u64::try_from(tv_nsec).unwrap_or(0);
     Instant::from_nanos(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos))
+}
+
+/// Blocks the calling thread: what comes for it meanwhile waits, and wakes nobody. Only for a thread whose work is nothing but a
+/// flood that is better met in portions; whoever waits for something has it wake him.
+#[expect(clippy::disallowed_methods, reason = "a thread that waits for events is woken by each of them")]
+pub fn rest(span: Span) {
+    std::thread::sleep(span.std());
 }
 
 /// Sixty-four random bits from the kernel, for [`Setup::seed`](crate::proto::event::Setup::seed).

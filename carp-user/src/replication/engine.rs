@@ -1,5 +1,6 @@
 //! The loop of replication.
 
+use super::load::{Load, REST};
 use super::shifts::Shifts;
 use super::{Kernel, Question, Start, State, Wanted, open_kernel, open_peer};
 use crate::api::{FlowQuery, FlowStanding, Place};
@@ -35,6 +36,7 @@ pub(super) struct Engine {
     flows: Vec<Flow>,
     /// What the kernel has said last; reused, too.
     items: Vec<Item>,
+    load: Load,
     /// What the kernel is to do next, in order.
     instructions: Vec<Instruction>,
     wanted: watch::Receiver<Wanted>,
@@ -87,6 +89,7 @@ impl Engine {
             dump: None,
             flows: Vec::new(),
             items: Vec::new(),
+            load: Load::default(),
             instructions: Vec::new(),
             wanted,
             questions,
@@ -133,7 +136,15 @@ impl Engine {
                     }
                     self.tell(Event::Received(&frame), now);
                 }
-                Woken::Kernel => self.listen(now),
+                Woken::Kernel => {
+                    let flood = self.load.heard(self.items.len(), now);
+                    self.listen(now);
+                    if flood && self.dump.is_none() {
+                        // What is to be sent leaves before.
+                        tokio::task::yield_now().await;
+                        clock::rest(REST);
+                    }
+                }
                 Woken::Dump => self.read_dump(now)?,
                 Woken::Asked(Question { flows, answer }) => {
                     answer(flows.iter().map(|query| self.standing(query)).collect());

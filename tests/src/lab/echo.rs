@@ -107,6 +107,12 @@ impl Echo {
             .map(|(sent, _)| sent)
     }
 
+    /// When the first probe came back after `moment`.
+    pub fn returned_after(&self, moment: Instant) -> Option<Instant> {
+        let sent = self.shared.sent.iter().take_while(|sent| load(sent) != Instant::ZERO);
+        sent.zip(&self.shared.returned).map(|(_, returned)| load(returned)).filter(|at| *at > moment).min()
+    }
+
     /// Whether a probe that left after `moment` has come back.
     pub fn answered_since(&self, moment: Instant) -> bool {
         self.answered_after(moment).is_some()

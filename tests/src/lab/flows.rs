@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// Flows that are handed to the kernel at a time.
-const CHUNK: u32 = 1024;
+pub const CHUNK: u32 = 1024;
 const SETTINGS: &str = "/proc/sys/net/netfilter";
 
 /// Settings of connection tracking of the whole machine, which are put back at the end.
@@ -71,14 +71,27 @@ pub fn numbered(number: u32) -> Result<Flow> {
 /// # Errors
 /// When the kernel refuses one.
 pub fn make(namespace: &Namespace, numbers: Range<u32>) -> Result<()> {
-    namespace.enter(|| {
-        let mut injector = Injector::open(false)?;
-        for first in numbers.clone().step_by(usize::try_from(CHUNK)?) {
-            let flows = (first..numbers.end.min(first + CHUNK)).map(numbered);
-            put(&mut injector, &flows.collect::<Result<Vec<_>>>()?)?;
-        }
-        Ok(())
-    })
+    make_by(&mut injector(namespace)?, numbers)
+}
+
+/// The same through an injector.
+///
+/// # Errors
+/// When the kernel refuses one.
+pub fn make_by(injector: &mut Injector, numbers: Range<u32>) -> Result<()> {
+    for first in numbers.clone().step_by(usize::try_from(CHUNK)?) {
+        let flows = (first..numbers.end.min(first + CHUNK)).map(numbered);
+        put(injector, &flows.collect::<Result<Vec<_>>>()?)?;
+    }
+    Ok(())
+}
+
+/// What puts flows into the table of a namespace, whoever uses it.
+///
+/// # Errors
+/// When the kernel has no ctnetlink.
+pub fn injector(namespace: &Namespace) -> Result<Injector> {
+    namespace.enter(|| Ok(Injector::open(false)?))
 }
 
 /// Puts these into the kernel's table.
@@ -86,7 +99,7 @@ pub fn make(namespace: &Namespace, numbers: Range<u32>) -> Result<()> {
 /// # Errors
 /// When the kernel refuses one.
 pub fn inject(namespace: &Namespace, flows: &[Flow]) -> Result<()> {
-    namespace.enter(|| put(&mut Injector::open(false)?, flows))
+    put(&mut injector(namespace)?, flows)
 }
 
 fn put(injector: &mut Injector, flows: &[Flow]) -> Result<()> {

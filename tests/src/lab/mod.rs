@@ -8,6 +8,7 @@ pub mod capture;
 pub mod carpd;
 pub mod clock;
 pub mod config;
+pub mod conntrackd;
 pub mod download;
 pub mod duo;
 pub mod echo;

@@ -21,7 +21,7 @@ enum Sign {
     File(&'static str),
 }
 
-const PACKAGES: [Package; 22] = [
+const PACKAGES: [Package; 23] = [
     Package { name: "git", sign: Sign::Program("git"), scope: Scope::Build },
     Package { name: "gcc", sign: Sign::Program("cc"), scope: Scope::Build },
     Package { name: "libc6-dev", sign: Sign::File("/usr/include/stdio.h"), scope: Scope::Build },
@@ -33,6 +33,7 @@ const PACKAGES: [Package; 22] = [
     Package { name: "tshark", sign: Sign::Program("tshark"), scope: Scope::Test },
     Package { name: "keepalived", sign: Sign::Program("keepalived"), scope: Scope::Test },
     Package { name: "ucarp", sign: Sign::Program("ucarp"), scope: Scope::Test },
+    Package { name: "conntrackd", sign: Sign::Program("conntrackd"), scope: Scope::Test },
     Package { name: "qemu-system-x86", sign: Sign::Program("qemu-system-x86_64"), scope: Scope::Vm },
     Package { name: "busybox-static", sign: Sign::Program("busybox"), scope: Scope::Vm },
     Package { name: "dash", sign: Sign::File("/bin/dash"), scope: Scope::Vm },

@@ -46,7 +46,10 @@ enum What {
 #[derive(clap::Args)]
 #[command(after_help = "Exit codes: 0 every must is met; 1 otherwise.")]
 struct Sync {
-    /// Bursts of new connections, of which the median counts
+    /// Only this part; may be given more than once
+    #[arg(long, value_enum, value_name = "NAME")]
+    only: Vec<sync::Part>,
+    /// Runs of each measurement, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 5)]
     runs: usize,
     /// Connections of a whole table
@@ -172,11 +175,33 @@ fn datapath(args: &Datapath) -> Result<ExitCode> {
 
 fn sync(args: &Sync) -> Result<ExitCode> {
     let json = Json::make(args.json.as_ref(), args.brief)?;
+    let runs = args.runs.max(1);
     let effort = match args.brief {
-        false => sync::Effort { table: args.flows, burst: 100_000, runs: args.runs.max(1) },
-        true => sync::Effort { table: 2_000, burst: 1_000, runs: 1 },
+        false => sync::Effort {
+            table: args.flows,
+            burst: 100_000,
+            single: 500,
+            traffic: Span::secs(2),
+            moves: runs.div_ceil(2),
+            rest: Span::secs(3),
+            runs,
+        },
+        true => sync::Effort {
+            table: 2_000,
+            burst: 1_000,
+            single: 20,
+            traffic: Span::millis(100),
+            moves: 1,
+            rest: Span::secs(1),
+            runs: 1,
+        },
     };
-    let all = json.show("Replication: flows from one kernel to another's", sync::measure(&effort)?);
+    let mut all = Vec::new();
+    for part in sync::Part::value_variants() {
+        if args.only.is_empty() || args.only.contains(part) {
+            all.extend(json.show(part.title(), part.measure(&effort)?));
+        }
+    }
     json.end(&all)
 }
 
