@@ -27,6 +27,11 @@ pub fn runs_live_frames() -> bool {
     is_since(5, 18)
 }
 
+/// UDP-Lite, of which newer kernels (7.3 is one) know nothing any more: they track it as any protocol that they do not know.
+pub fn has_udplite() -> bool {
+    std::fs::read_to_string("/proc/net/protocols").is_ok_and(|known| known.contains("UDP-Lite"))
+}
+
 fn is_since(major: u8, minor: u8) -> bool {
     KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(major, minor, 0))
 }

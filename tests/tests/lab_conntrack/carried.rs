@@ -4,6 +4,7 @@ use crate::paths::{CLIENT, Paths, STRICT};
 use crate::table::{assert_same, flows, flows_of, make, order, plain, ports};
 use anyhow::Result;
 use carp_common::time::Span;
+use carp_tests::lab::kernel::has_udplite;
 use carp_tests::lab::ping::ping;
 use carp_tests::lab::talk::Talk;
 use carp_tests::lab::{Lab, Purpose};
@@ -105,12 +106,6 @@ fn labels_are_lost_where_no_rule_uses_them_and_a_change_says_so() -> Result<()> 
     Ok(())
 }
 
-/// Newer kernels have no UDP-Lite any more, and track it as a protocol that they do not know.
-fn tracks_udplite() -> bool {
-    let known = std::fs::read_to_string("/proc/net/protocols").unwrap();
-    known.lines().any(|line| line.starts_with("UDP-Lite"))
-}
-
 /// Flows of every kind, in pairs of families where there is a difference.
 pub fn catalogue() -> Vec<Flow> {
     let mut flows = Vec::new();
@@ -125,7 +120,7 @@ pub fn catalogue() -> Vec<Flow> {
         for protocol in [17, GRE] {
             flows.push(plain(client, server, protocol, ports(5, 6)));
         }
-        flows.push(plain(client, server, UDPLITE, if tracks_udplite() { ports(5, 6) } else { Ids::None }));
+        flows.push(plain(client, server, UDPLITE, if has_udplite() { ports(5, 6) } else { Ids::None }));
         flows.push(plain(client, server, OSPF, Ids::None));
         flows.push(plain(client, server, protocol, icmp(echo, 1)));
         flows.extend((0..8).map(|state| sctp(client, server, state)));
