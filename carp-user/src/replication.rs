@@ -5,6 +5,7 @@
 mod engine;
 mod load;
 mod shifts;
+mod translation;
 
 use crate::api::{FlowQuery, FlowStanding};
 use crate::config::{Sync, SyncKeys};

@@ -2,18 +2,18 @@
 
 use super::load::{Load, REST};
 use super::shifts::Shifts;
+use super::translation::{cause, is_for_the_peer, key, order, told};
 use super::{Kernel, Question, Start, State, Wanted, open_kernel, open_peer};
 use crate::api::{FlowQuery, FlowStanding, Place};
-use crate::io::conntrack::{Change, Dump, Item, News as Told, Order, Refusal, Timeouts, expectations};
+use crate::io::conntrack::{Dump, Item, Order, Refusal, Timeouts, expectations};
 use crate::io::peer::{Happening, Peer};
 use crate::io::{address, clock};
-use crate::proto::flow::{Expectation, Flow, Key};
+use crate::proto::flow::Flow;
 use crate::proto::sync::filter::Filter;
-use crate::proto::sync::session::{Action, Cause, Event, Session, Setup, Ticket};
+use crate::proto::sync::session::{Action, Event, Session, Setup, Ticket};
 use crate::proto::sync::table::{Instruction, Lifetime, News, REPLICA_LIFETIME};
 use anyhow::Result;
 use carp_common::time::{Instant, Span};
-use rustix::io::Errno;
 use std::collections::VecDeque;
 use tokio::sync::{mpsc, watch};
 
@@ -354,61 +354,6 @@ impl Engine {
             self.session.handle(Event::Applied(ticket, &refused), clock::now(), &mut actions);
         }
         actions
-    }
-}
-
-fn is_for_the_peer(filter: &Filter, news: &Told) -> bool {
-    match news {
-        Told::Flow(Change::New | Change::Updated, flow) => filter.carries(flow),
-        // Its mark, and whose addresses these are, may be another than when it began. Of a flow that was never told
-        // the table knows nothing to end.
-        Told::Flow(Change::Destroyed, _) => true,
-        Told::Expectation(..) => true,
-    }
-}
-
-/// What the kernel says, in the session's words.
-fn told(news: &Told, tell: &mut impl FnMut(News<'_>)) {
-    tell(match news {
-        Told::Flow(Change::New, flow) => News::Began(flow),
-        Told::Flow(Change::Updated, flow) => News::Changed(flow),
-        Told::Flow(Change::Destroyed, flow) => News::Ended(&flow.key),
-        Told::Expectation(Change::New | Change::Updated, expectation) => News::Expected(expectation),
-        Told::Expectation(Change::Destroyed, Expectation { master, tuple, .. }) => {
-            return tell(News::Cancelled(&Key { zone: master.zone, original: *tuple }));
-        }
-    });
-}
-
-fn order(instruction: &Instruction) -> Order<'_> {
-    match instruction {
-        Instruction::Inject(flow, _) => Order::Make(flow),
-        Instruction::Insert(flow, _) => Order::Add(flow),
-        Instruction::Keep(flow, _) => Order::Prolong(flow),
-        Instruction::Remove(key) => Order::Delete(key),
-        Instruction::Expect(expectation) => Order::Expect(expectation),
-        Instruction::Cancel(expectation) => Order::Withdraw(expectation),
-    }
-}
-
-const fn cause(refusal: Refusal) -> Cause {
-    match refusal {
-        Refusal::Unfit(_) => Cause::Unfit,
-        Refusal::Kernel(Errno::NOMEM) => Cause::Full,
-        Refusal::Kernel(Errno::EXIST) => Cause::Taken,
-        Refusal::Kernel(Errno::OPNOTSUPP) => Cause::Helper,
-        Refusal::Kernel(Errno::NOENT) => Cause::Master,
-        Refusal::Kernel(_) => Cause::Other,
-    }
-}
-
-/// Whose flow was refused.
-fn key(instruction: &Instruction) -> Option<Key> {
-    match instruction {
-        Instruction::Inject(flow, _) | Instruction::Insert(flow, _) => Some(flow.key),
-        Instruction::Keep(..) | Instruction::Remove(_) | Instruction::Expect(_) | Instruction::Cancel(_) => {
-            None
-        }
     }
 }
 
