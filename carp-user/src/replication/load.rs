@@ -66,7 +66,9 @@ mod tests {
     fn a_flood_is_over_soon_after_its_last_event() {
         let (mut load, now) = (Load::default(), Instant::from_nanos(1 << 40));
         assert!(load.heard(1000, now));
+        let mut late = load;
         assert!(load.heard(1, now + WINDOW));
         assert!(!load.heard(1, now + WINDOW.times(3)));
+        assert!(!late.heard(1, now + WINDOW.times(3)), "the first event after a pause");
     }
 }
