@@ -123,7 +123,7 @@ fn a_daemon_that_is_killed_or_stopped_is_shown_from_the_maps_alone() -> Result<(
     duo.gw1.freeze()?;
     let asked = clock::now();
     let (code, text) = carpctl(&duo.gw1, &["status"])?;
-    assert!(clock::now().since(asked) < Span::millis(1_500), "it waits about a second");
+    assert!(clock::now().since(asked) < Span::secs(3), "it waits a second, and not for ever");
     assert_eq!(code, Some(SILENT), "{text}");
     assert_eq!(text.matches("SERVING").count(), 2, "{text}");
     duo.gw1.kill()?;
