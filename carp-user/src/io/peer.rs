@@ -26,7 +26,7 @@ const HANDSHAKES: usize = 4;
 const HANDSHAKES_A_SECOND: u32 = 10;
 /// How long until the first new call, and the longest pause between two.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// Where the two nodes are.
 #[derive(Clone, Debug, PartialEq, Eq)]

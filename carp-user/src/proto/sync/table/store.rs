@@ -116,13 +116,13 @@ impl Store {
 
     pub fn get(&self, id: u64) -> Option<&Entry> {
         let bucket = &self.buckets[bucket(id)];
-        bucket.binary_search_by_key(&id, |entry| entry.id).ok().map(|at| &bucket[at])
+        place(bucket, id).ok().map(|at| &bucket[at])
     }
 
     /// What makes it a living flow, or this node's, is only changed by [`Store::put`], which counts.
     pub fn get_mut(&mut self, id: u64) -> Option<&mut Entry> {
         let bucket = &mut self.buckets[bucket(id)];
-        bucket.binary_search_by_key(&id, |entry| entry.id).ok().map(|at| &mut bucket[at])
+        place(bucket, id).ok().map(|at| &mut bucket[at])
     }
 
     /// Puts it in place of one with its number, if there is one.
@@ -130,7 +130,7 @@ impl Store {
         self.living += usize::from(entry.lives());
         self.own += usize::from(entry.lives() && entry.is(MINE));
         let bucket = &mut self.buckets[bucket(entry.id)];
-        match bucket.binary_search_by_key(&entry.id, |entry| entry.id) {
+        match place(bucket, entry.id) {
             Ok(at) => {
                 let before = std::mem::replace(&mut bucket[at], entry);
                 self.forget(&before);
@@ -148,7 +148,7 @@ impl Store {
 
     pub fn remove(&mut self, id: u64) -> Option<Entry> {
         let bucket = &mut self.buckets[bucket(id)];
-        let at = bucket.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        let at = place(bucket, id).ok()?;
         self.count -= 1;
         let entry = bucket.remove(at);
         if bucket.capacity() > 16 + 2 * bucket.len() {
@@ -169,6 +169,28 @@ impl Store {
     }
 }
 
+/// Where in its bucket an entry is, or else would be. Numbers are a keyed hash, so it is near the place that its number alone
+/// tells, and what is looked at lies side by side: of a search by halves each step waits for memory.
+fn place(bucket: &[Entry], id: u64) -> Result<usize, usize> {
+    /// How far from there an entry is looked for: twice as far as one in a thousand strays with 10^6 flows.
+    const NEAR: usize = 48;
+    let within = id << BUCKETS.ilog2() >> 32;
+    let guess = within * u64::try_from(bucket.len()).unwrap_or(0) >> 32;
+    let (before, after) = bucket.split_at_checked(usize::try_from(guess).unwrap_or(0)).unwrap_or_default();
+    let at = if after.first().is_some_and(|entry| entry.id < id) {
+        let further = after.iter().take(NEAR).position(|entry| entry.id >= id);
+        further.map(|further| before.len() + further)
+    } else {
+        let back = before.iter().rev().take(NEAR).position(|entry| entry.id < id);
+        back.map(|back| before.len() - back)
+    };
+    match at {
+        Some(at) if bucket.get(at).is_some_and(|entry| entry.id == id) => Ok(at),
+        Some(at) => Err(at),
+        None => bucket.binary_search_by_key(&id, |entry| entry.id),
+    }
+}
+
 /// The bucket of a flow: the first twelve bits of its number.
 pub fn bucket_number(id: u64) -> u16 {
     // There are 4096.
@@ -178,4 +200,45 @@ pub fn bucket_number(id: u64) -> u16 {
 /// The same, as a place in a list.
 pub fn bucket(id: u64) -> usize {
     usize::try_from(id >> (64 - BUCKETS.ilog2())).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers of a bucket: spread evenly, or all at one end of it.
+    fn buckets() -> Vec<Vec<Entry>> {
+        let spread = |index: u64| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12;
+        let numbers: [fn(u64) -> u64; 3] =
+            [spread, |index| index * 2 + 1, |index| (u64::MAX >> 12) - index * 2];
+        let bucket = |number: fn(u64) -> u64, count| {
+            let mut entries: Vec<_> = (0..count).map(|index| Entry::new((7 << 52) | number(index))).collect();
+            entries.sort_by_key(|entry| entry.id);
+            entries
+        };
+        let counts = [0, 1, 2, 3, 100, 244, 1000];
+        numbers.iter().flat_map(|number| counts.map(|count| bucket(*number, count))).collect()
+    }
+
+    #[test]
+    fn an_entry_is_found_where_it_is_and_what_is_not_there_where_it_would_be() {
+        let by_halves = |entries: &[Entry], id: u64| entries.binary_search_by_key(&id, |entry| entry.id);
+        for entries in buckets() {
+            let around = entries.iter().flat_map(|entry| [entry.id - 1, entry.id, entry.id + 1]);
+            for id in around.chain([7 << 52, (8 << 52) - 1, 0, u64::MAX]) {
+                assert_eq!(place(&entries, id), by_halves(&entries, id), "{id:x} of {}", entries.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_put_is_there_until_it_is_removed() {
+        let mut store = Store::new();
+        let ids: Vec<u64> = (0..20_000_u64).map(|index| index.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        ids.iter().for_each(|id| store.put(Entry::new(*id)));
+        assert_eq!(store.len(), ids.len());
+        assert!(ids.iter().all(|id| store.get(*id).is_some_and(|entry| entry.id == *id)));
+        assert!(store.buckets.iter().all(|bucket| bucket.is_sorted_by_key(|entry| entry.id)));
+        assert!(ids.iter().all(|id| store.remove(*id).is_some()) && store.len() == 0);
+    }
 }
