@@ -175,7 +175,7 @@ fn place(bucket: &[Entry], id: u64) -> Result<usize, usize> {
     /// How far from there an entry is looked for: twice as far as one in a thousand strays with 10^6 flows.
     const NEAR: usize = 48;
     let within = id << BUCKETS.ilog2() >> 32;
-    let guess = within * u64::try_from(bucket.len()).unwrap_or(0) >> 32;
+    let guess = (within * u64::try_from(bucket.len()).unwrap_or(0)) >> 32;
     let (before, after) = bucket.split_at_checked(usize::try_from(guess).unwrap_or(0)).unwrap_or_default();
     let at = if after.first().is_some_and(|entry| entry.id < id) {
         let further = after.iter().take(NEAR).position(|entry| entry.id >= id);
