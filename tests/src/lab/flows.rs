@@ -8,13 +8,20 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Flows that are handed to the kernel at a time.
 pub const CHUNK: u32 = 1024;
 const SETTINGS: &str = "/proc/sys/net/netfilter";
 
-/// Settings of connection tracking of the whole machine, which are put back at the end.
-pub struct Room(Vec<(&'static str, String)>);
+/// Settings of connection tracking of the whole machine, which are put back at the end. One at a time: each puts back what it
+/// has found.
+pub struct Room {
+    before: Vec<(&'static str, String)>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Room {
     /// Sets them: name in `net.netfilter`, and value.
@@ -22,12 +29,13 @@ impl Room {
     /// # Errors
     /// When there is no such setting, or the kernel refuses the value.
     pub fn set(settings: &[(&'static str, u64)]) -> Result<Self> {
-        let mut room = Self(Vec::new());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = Self { before: Vec::new(), _alone: alone };
         for (name, value) in settings {
             let file = Path::new(SETTINGS).join(name);
             let before = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             fs::write(&file, value.to_string()).with_context(|| file.display().to_string())?;
-            room.0.push((name, before));
+            room.before.push((name, before));
         }
         Ok(room)
     }
@@ -35,7 +43,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        for (name, value) in &self.0 {
+        for (name, value) in &self.before {
             if let Err(error) = fs::write(Path::new(SETTINGS).join(name), value) {
                 eprintln!("warning: {name} is not what it was: {error}");
             }
