@@ -5,12 +5,13 @@ use anyhow::{Context, Result, bail};
 use carp_common::time::Span;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
+use carp_tests::lab::flows;
 use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::pair::Pair;
 use carp_tests::lab::replicating::{SERVER, fortify};
 use carp_tests::lab::talk::Talk;
 use carp_tests::lab::{Purpose, clock};
-use carp_user::io::conntrack::{Dump, expectations};
+use carp_user::io::conntrack::expectations;
 use carp_user::proto::flow::{Key, SequenceShift};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -115,14 +116,8 @@ fn all_known(duo: &Duo) -> Result<()> {
 
 /// What each control connection's numbers are shifted by.
 fn shifts(gateway: &Namespace) -> Result<BTreeMap<Key, [Option<SequenceShift>; 2]>> {
-    gateway.enter(|| {
-        let (mut dump, mut part, mut all) = (Dump::start(None)?, Vec::new(), BTreeMap::new());
-        while dump.part(&mut part)? {
-            let watched = part.iter().filter(|flow| flow.helper.is_some());
-            all.extend(watched.map(|flow| (flow.key, flow.sequence)));
-        }
-        Ok(all)
-    })
+    let flows = flows::all(gateway)?.into_iter().filter(|flow| flow.helper.is_some());
+    Ok(flows.map(|flow| (flow.key, flow.sequence)).collect())
 }
 
 /// A control connection, and who waits for the next data connection.

@@ -9,6 +9,7 @@ use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
 use carp_tests::lab::flows::{Room, inject, make, numbered};
 use carp_tests::lab::pair::Pair;
+use carp_tests::lab::replicating::wait_for_state;
 use carp_tests::lab::{Purpose, clock};
 use carp_user::config::SyncKey;
 use carp_user::io::conntrack::count;
@@ -62,7 +63,7 @@ fn a_peer_with_a_million_flows_is_refused_those_for_which_there_is_no_room() -> 
     let held = pair.gw1().enter(|| Ok(count()?))?;
     assert!((ROOM / 2..=ROOM).contains(&held), "{held} connections in the kernel");
     let most = BASE + EACH * u64::from(ROOM);
-    let memory = memory(&mut gw1)?;
+    let memory = gw1.most_memory()?;
     assert!(memory <= most, "{memory} bytes, and {most} are right");
     let sync = gw1.status()?["sync"].clone();
     for cause in ["refused-helper", "refused-unfit"] {
@@ -257,11 +258,6 @@ fn hex(digits: &str) -> Result<[u8; 32]> {
     Ok(bytes)
 }
 
-fn wait_for_state(carpd: &Carpd, wanted: &str) -> Result<()> {
-    let is_so = || (carpd.status().ok()?["sync"]["state"] == wanted).then_some(());
-    clock::wait_for(&format!("sync to be {wanted}"), PATIENCE.times(2), is_so)
-}
-
 /// Waits until a counter of replication is at least this.
 fn counter(carpd: &Carpd, name: &str, least: u64) -> Result<u64> {
     clock::wait_for(&format!("{least} {name}"), PATIENCE, || {
@@ -273,13 +269,6 @@ fn counter(carpd: &Carpd, name: &str, least: u64) -> Result<u64> {
 fn forget_peak(carpd: &mut Carpd) -> Result<()> {
     let file = format!("/proc/{}/clear_refs", carpd.process()?.id());
     fs::write(&file, "5").context(file)
-}
-
-/// The most that it has had since then, bytes.
-fn memory(carpd: &mut Carpd) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{}/status", carpd.process()?.id()))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// The bytes of the first session that came to gw2's port, in their order.

@@ -6,12 +6,12 @@ use carp_common::time::Span;
 use carp_common::wire::sum::checksum;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
+use carp_tests::lab::flows;
 use carp_tests::lab::kernel::has_udplite;
 use carp_tests::lab::pair::Pair;
 use carp_tests::lab::replicating::fortify;
 use carp_tests::lab::talk::Talk;
 use carp_tests::lab::{Purpose, clock};
-use carp_user::io::conntrack::Dump;
 use carp_user::proto::flow::Tuple;
 use carp_user::proto::protocol;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -101,18 +101,10 @@ fn go_on(flows: &mut [Flow]) -> Result<()> {
 
 /// Whether the backup's kernel knows it.
 fn is_replicated(duo: &Duo, flow: &Flow) -> Result<bool> {
-    let target = flow.target();
-    duo.pair.gw2().enter(|| {
-        let (mut dump, mut part) = (Dump::start(None)?, Vec::new());
-        let mut found = false;
-        while dump.part(&mut part)? {
-            found |= part.iter().any(|known| {
-                let Tuple { destination, protocol, .. } = known.key.original;
-                destination == target && protocol == flow.protocol()
-            });
-        }
-        Ok(found)
-    })
+    Ok(flows::all(duo.pair.gw2())?.iter().any(|known| {
+        let Tuple { destination, protocol, .. } = known.key.original;
+        destination == flow.target() && protocol == flow.protocol()
+    }))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use carp_common::time::Span;
 use carp_tests::lab::duo::{Duo, PATIENCE};
+use carp_tests::lab::flows::clear;
 use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::replicating::{in_step, replicating, streams};
 use carp_tests::lab::stream::{Load, all_talk, finish_all};
-use carp_user::io::conntrack::{Dump, Injector, Order};
 use std::collections::BTreeMap;
 
 const SESSIONS: usize = 200;
@@ -65,7 +65,7 @@ impl Way {
             Self::Rebooted => {
                 duo.gw1.kill()?;
                 duo.pair.connect(0, false)?;
-                forget(duo.pair.gw1())
+                clear(duo.pair.gw1())
             }
         }
     }
@@ -92,20 +92,6 @@ fn said(duo: &Duo, words: &[&str]) -> Result<()> {
     let output = duo.gw1.carpctl(words)?;
     ensure!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
-}
-
-/// Empties the kernel's table of connections.
-fn forget(gateway: &Namespace) -> Result<()> {
-    gateway.enter(|| {
-        let (mut dump, mut part) = (Dump::start(None)?, Vec::new());
-        let mut injector = Injector::open(true)?;
-        while dump.part(&mut part)? {
-            let orders: Vec<_> = part.iter().map(|flow| Order::Delete(&flow.key)).collect();
-            // One that has ended meanwhile is refused.
-            injector.carry_out(&orders, &mut |_, _| {})?;
-        }
-        Ok(())
-    })
 }
 
 /// Connections that a host has had reset by its peer, and resets that it has sent: `EstabResets` and `OutRsts`.

@@ -28,6 +28,7 @@ pub(super) fn compress(scratch: &mut Scratch) {
     let parity = |b: u64, c: u64, d: u64| b ^ c ^ d;
     let majority = |b: u64, c: u64, d: u64| (b & c) | (d & (b | c));
     let [a, b, c, d, e, ..] = *state;
+    // The constants are signed, as BPF adds 32 bits to 64: the last two are 0x8f1b_bcdc and 0xca62_c1d6.
     let work = [a.into(), b.into(), c.into(), d.into(), e.into()];
     let work = rounds(0, words, work, choose, 0x5a82_7999);
     let work = rounds(KIND, words, work, parity, 0x6ed9_eba1);

@@ -317,6 +317,16 @@ impl Carpd {
         self.process.as_mut().context("carpd does not run")
     }
 
+    /// The most memory that its process has had, bytes.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn most_memory(&mut self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process()?.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+
     fn signal(&mut self, signal: Signal) -> Result<Instant> {
         let process = self.process()?;
         let at = clock::now();

@@ -2,11 +2,12 @@
 
 use super::clock;
 use super::namespace::Namespace;
+use super::tcp::{self, Noise};
 use anyhow::{Context, Result, anyhow};
 use carp_common::time::Span;
 use sha2::{Digest, Sha256};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -53,16 +54,10 @@ impl Download {
     /// # Errors
     /// When the connection cannot be made.
     pub fn start(client: &Namespace, server: &Namespace, source: IpAddr) -> Result<Self> {
-        let listener =
-            server.enter(|| TcpListener::bind(SocketAddr::new(source, 0)).context("file server"))?;
-        let address = listener.local_addr()?;
+        let (stream, listener) = tcp::call(client, server, source, 0)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let server = thread::spawn(move || send(&listener, &stopped));
-        let stream = client.enter(|| {
-            TcpStream::connect_timeout(&address, Span::secs(10).std())
-                .context("connecting through the gateways")
-        })?;
         stream.set_read_timeout(Some(PATIENCE.std()))?;
         let client = thread::spawn(move || receive(stream));
         Ok(Self { stop, client, server })
@@ -86,16 +81,10 @@ impl Download {
 fn send(listener: &TcpListener, stop: &AtomicBool) -> Result<Sum> {
     let (mut stream, _) = listener.accept()?;
     stream.set_write_timeout(Some(PATIENCE.std()))?;
-    let (mut sum, mut word) = (Sha256::new(), 0x9e37_79b9_7f4a_7c15_u64);
+    let (mut sum, mut noise) = (Sha256::new(), Noise::default());
     let mut chunk = vec![0; CHUNK];
     while !stop.load(Ordering::Relaxed) {
-        for bytes in chunk.as_chunks_mut::<8>().0 {
-            // xorshift: no part is like another.
-            word ^= word << 13;
-            word ^= word >> 7;
-            word ^= word << 17;
-            *bytes = word.to_be_bytes();
-        }
+        noise.fill(&mut chunk);
         stream.write_all(&chunk).context("sending")?;
         sum.update(&chunk);
         clock::sleep(PACE);

@@ -2,7 +2,7 @@
 
 use super::namespace::Namespace;
 use anyhow::{Context, Result, ensure};
-use carp_user::io::conntrack::{Injector, Order};
+use carp_user::io::conntrack::{Dump, Injector, Order};
 use carp_user::proto::flow::{Flow, Ids, ProtocolState, Tcp, Tuple, status};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -116,4 +116,37 @@ fn put(injector: &mut Injector, flows: &[Flow]) -> Result<()> {
     injector.carry_out(&orders, &mut |_, refusal| refused = Some(refusal))?;
     ensure!(refused.is_none(), "the kernel refused a flow: {refused:?}");
     Ok(())
+}
+
+/// All that a kernel knows.
+///
+/// # Errors
+/// When it does not say.
+pub fn all(namespace: &Namespace) -> Result<Vec<Flow>> {
+    all_of(namespace, None)
+}
+
+/// Those of a zone.
+///
+/// # Errors
+/// As [`all`].
+pub fn all_of(namespace: &Namespace, zone: Option<u16>) -> Result<Vec<Flow>> {
+    namespace.enter(|| {
+        let (mut dump, mut part, mut all) = (Dump::start(zone)?, Vec::new(), Vec::new());
+        while dump.part(&mut part)? {
+            all.extend_from_slice(&part);
+        }
+        Ok(all)
+    })
+}
+
+/// Ends all that a kernel knows: whoever removes a namespace with many flows keeps a CPU busy long after.
+///
+/// # Errors
+/// As [`all`].
+pub fn clear(namespace: &Namespace) -> Result<()> {
+    let flows = all(namespace)?;
+    let orders: Vec<Order<'_>> = flows.iter().map(|flow| Order::Delete(&flow.key)).collect();
+    // What has ended by itself meanwhile is no matter.
+    Ok(injector(namespace)?.carry_out(&orders, &mut |_, _| {})?)
 }

@@ -27,6 +27,7 @@ pub mod stream;
 mod sweep;
 pub mod sys;
 pub mod talk;
+pub mod tcp;
 pub mod ucarp;
 pub mod windows;
 

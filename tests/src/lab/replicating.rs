@@ -6,12 +6,12 @@ use super::carpd::Carpd;
 use super::clock;
 use super::config::Config;
 use super::duo::{Duo, PATIENCE};
+use super::flows;
 use super::namespace::Namespace;
 use super::pair::Pair;
 use super::stream::{self, Load, Stream};
 use anyhow::{Context, Result};
 use carp_common::time::Span;
-use carp_user::io::conntrack::Dump;
 use carp_user::proto::flow::{Ids, Key, Tuple};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -83,18 +83,18 @@ pub fn in_step(duo: &Duo) -> Result<()> {
 /// # Errors
 /// As [`in_step`].
 pub fn in_step_within(duo: &Duo, patience: Span) -> Result<()> {
-    let is_so = |carpd: &Carpd| {
-        let sync = sync(carpd).ok()?;
-        (sync["state"] == "in-step" && sync["differing"] == 0).then_some(())
-    };
     clock::wait_for("both to be in step", patience, || {
-        is_so(&duo.gw1)?;
-        is_so(&duo.gw2)?;
-        same_tables(&duo.pair).ok()?.then_some(())
+        let so_they_say = [&duo.gw1, &duo.gw2].into_iter().all(is_in_step);
+        (so_they_say && same_tables(&duo.pair).ok()?).then_some(())
     })
     .with_context(|| {
         format!("gw1: {:?}; gw2: {:?}; {}", sync(&duo.gw1), sync(&duo.gw2), differences(&duo.pair))
     })
+}
+
+/// Whether a daemon says that it is, and has compared.
+pub fn is_in_step(carpd: &Carpd) -> bool {
+    sync(carpd).is_ok_and(|sync| sync["state"] == "in-step" && sync["differing"] == 0)
 }
 
 /// Whether both kernels know the same connections, and any.
@@ -130,14 +130,8 @@ pub fn wait_for_state(carpd: &Carpd, wanted: &str) -> Result<()> {
 /// When it does not say.
 pub fn known(gateway: &Namespace) -> Result<BTreeSet<(Key, Tuple)>> {
     let server: IpAddr = SERVER.parse()?;
-    gateway.enter(|| {
-        let (mut dump, mut part, mut all) = (Dump::start(None)?, Vec::new(), BTreeSet::new());
-        while dump.part(&mut part)? {
-            let flows = part.iter().filter(|flow| flow.key.original.destination == server);
-            all.extend(flows.map(|flow| (flow.key, flow.reply)));
-        }
-        Ok(all)
-    })
+    let flows = flows::all(gateway)?.into_iter().filter(|flow| flow.key.original.destination == server);
+    Ok(flows.map(|flow| (flow.key, flow.reply)).collect())
 }
 
 /// Whether a kernel has a connection to the server whose source is translated to this port, or whose query has this

@@ -3,10 +3,11 @@
 
 use super::clock;
 use super::namespace::Namespace;
+use super::tcp::{self, Noise};
 use anyhow::{Context, Result, anyhow, ensure};
 use carp_common::time::Span;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -52,14 +53,8 @@ impl Stream {
     /// # Errors
     /// As [`Stream::start`].
     pub fn start_with(client: &Namespace, server: &Namespace, target: IpAddr, load: Load) -> Result<Self> {
-        let listener =
-            server.enter(|| TcpListener::bind(SocketAddr::new(target, 0)).context("echo server"))?;
-        let address = listener.local_addr()?;
+        let (stream, listener) = tcp::call(client, server, target, 0)?;
         let server = thread::spawn(move || echo(&listener));
-        let stream = client.enter(|| {
-            TcpStream::connect_timeout(&address, Span::secs(10).std())
-                .context("connecting through the gateways")
-        })?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE.std()))?;
         let (stop, blocks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -140,16 +135,10 @@ fn echo(listener: &TcpListener) -> Result<()> {
 }
 
 fn talk(mut stream: TcpStream, load: Load, stop: &AtomicBool, blocks: &AtomicU64) -> Result<u64> {
-    let mut word = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut noise = Noise::default();
     let (mut block, mut back) = (vec![0; load.block], vec![0; load.block]);
     while !stop.load(Ordering::Relaxed) {
-        for bytes in block.as_chunks_mut::<8>().0 {
-            // xorshift: any change, loss or repetition shows.
-            word ^= word << 13;
-            word ^= word >> 7;
-            word ^= word << 17;
-            *bytes = word.to_be_bytes();
-        }
+        noise.fill(&mut block);
         stream.write_all(&block).context("the TCP connection broke")?;
         stream.read_exact(&mut back).context("the TCP connection broke, or was silent too long")?;
         ensure!(back == block, "block {} came back changed", blocks.load(Ordering::Relaxed));

@@ -1,9 +1,10 @@
 //! A TCP connection through a gateway that speaks when told to, every byte checked.
 
 use super::namespace::Namespace;
+use super::tcp::{self, Noise};
 use anyhow::{Context, Result, anyhow, ensure};
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::time::Duration;
 
 /// Bytes that are on their way at a time: more than a kernel's window at first, so that windows matter.
@@ -15,7 +16,7 @@ pub struct Talk {
     pub client: TcpStream,
     /// The other one.
     pub server: TcpStream,
-    word: u64,
+    noise: Noise,
 }
 
 impl Talk {
@@ -24,10 +25,7 @@ impl Talk {
     /// # Errors
     /// When the connection cannot be made within ten seconds.
     pub fn start(client: &Namespace, server: &Namespace, target: IpAddr, port: u16) -> Result<Self> {
-        let listener = server.enter(|| Ok(TcpListener::bind(SocketAddr::new(target, port))?))?;
-        let address = listener.local_addr()?;
-        let client = client
-            .enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(10)).context("connecting"))?;
+        let (client, listener) = tcp::call(client, server, target, port)?;
         let (server, _) = listener.accept()?;
         Self::between(client, server)
     }
@@ -40,7 +38,7 @@ impl Talk {
         for end in [&client, &server] {
             end.set_nodelay(true)?;
         }
-        Ok(Self { client, server, word: 0x9e37_79b9_7f4a_7c15 })
+        Ok(Self { client, server, noise: Noise::default() })
     }
 
     /// So many bytes each way.
@@ -49,22 +47,16 @@ impl Talk {
     /// When none have come for as long as `patience`, or others.
     pub fn exchange(&mut self, bytes: usize, patience: Duration) -> Result<()> {
         for _ in 0..bytes.div_ceil(CHUNK) {
-            one_way(&self.client, &self.server, &mut self.word, patience).context("to the server")?;
-            one_way(&self.server, &self.client, &mut self.word, patience).context("to the client")?;
+            one_way(&self.client, &self.server, &mut self.noise, patience).context("to the server")?;
+            one_way(&self.server, &self.client, &mut self.noise, patience).context("to the client")?;
         }
         Ok(())
     }
 }
 
-fn one_way(mut from: &TcpStream, mut to: &TcpStream, word: &mut u64, patience: Duration) -> Result<()> {
+fn one_way(mut from: &TcpStream, mut to: &TcpStream, noise: &mut Noise, patience: Duration) -> Result<()> {
     let mut sent = vec![0; CHUNK];
-    for bytes in sent.as_chunks_mut::<8>().0 {
-        // xorshift: any change, loss or repetition shows.
-        *word ^= *word << 13;
-        *word ^= *word >> 7;
-        *word ^= *word << 17;
-        *bytes = word.to_be_bytes();
-    }
+    noise.fill(&mut sent);
     from.set_write_timeout(Some(patience))?;
     to.set_read_timeout(Some(patience))?;
     let mut received = vec![0; CHUNK];

@@ -1,8 +1,9 @@
 //! What stands in a gateway's table, and putting things there.
 
 use anyhow::Result;
+use carp_tests::lab::flows::all_of;
 use carp_tests::lab::namespace::Namespace;
-use carp_user::io::conntrack::{Dump, Injector, Order, Refusal, probe, switch_events_on};
+use carp_user::io::conntrack::{Injector, Order, Refusal, probe, switch_events_on};
 use carp_user::proto::flow::{Flow, Ids, Tuple};
 use std::net::IpAddr;
 
@@ -16,15 +17,9 @@ pub fn flows(host: &Namespace) -> Result<Vec<Flow>> {
 
 /// Those of a zone.
 pub fn flows_of(host: &Namespace, zone: Option<u16>) -> Result<Vec<Flow>> {
-    host.enter(|| {
-        let (mut dump, mut all, mut part) = (Dump::start(zone)?, Vec::new(), Vec::new());
-        while dump.part(&mut part)? {
-            all.extend_from_slice(&part);
-        }
-        all.extend_from_slice(&part);
-        all.sort_by_key(|flow| flow.key);
-        Ok(all)
-    })
+    let mut all = all_of(host, zone)?;
+    all.sort_by_key(|flow| flow.key);
+    Ok(all)
 }
 
 /// The only flow of a protocol from an address.

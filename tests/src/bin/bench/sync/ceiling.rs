@@ -1,11 +1,11 @@
 //! What ctnetlink gives one thread: the most that any replication can do on this machine.
 
-use super::flows::{clear, rate};
+use super::flows::rate;
 use super::{Effort, FLOWS};
 use crate::report::{Row, Unit};
 use anyhow::{Result, ensure};
 use carp_common::time::Span;
-use carp_tests::lab::flows::{CHUNK, injector, make, make_by};
+use carp_tests::lab::flows::{CHUNK, clear, injector, make, make_by};
 use carp_tests::lab::{Lab, Purpose, clock};
 use carp_user::io::conntrack::{Events, Item, Listening};
 

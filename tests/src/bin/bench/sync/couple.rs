@@ -1,6 +1,6 @@
 //! Two gateways with carpd, and whatever replicates their connections.
 
-use super::flows::{PATIENCE, clear};
+use super::flows::PATIENCE;
 use crate::cpu;
 use anyhow::Result;
 use carp_common::time::Span;
@@ -9,7 +9,9 @@ use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::conntrackd::{Conntrackd, is_installed};
+use carp_tests::lab::flows::clear;
 use carp_tests::lab::pair::Pair;
+use carp_tests::lab::replicating::is_in_step;
 
 /// Who replicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +69,8 @@ impl Couple {
 
     /// Until both have told each other everything, and have compared.
     pub fn wait_in_step(&self) -> Result<()> {
-        let is_so = |carpd: &Carpd| {
-            let status = carpd.status().ok()?;
-            (status["sync"]["state"] == "in-step" && status["sync"]["differing"] == 0).then_some(())
-        };
         clock::wait_for("both nodes to be in step", PATIENCE, || {
-            is_so(&self.gw1)?;
-            is_so(&self.gw2)
+            [&self.gw1, &self.gw2].into_iter().all(is_in_step).then_some(())
         })
     }
 

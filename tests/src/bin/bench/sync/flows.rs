@@ -1,30 +1,15 @@
-//! Flows that are counted and ended by ctnetlink.
+//! How many flows a kernel has, and when all are there.
 
 use anyhow::{Result, ensure};
 use carp_common::time::{Instant, Span};
 use carp_tests::lab::clock;
-use carp_tests::lab::flows::injector;
 use carp_tests::lab::namespace::Namespace;
-use carp_user::io::conntrack::{Dump, Order, count};
+use carp_user::io::conntrack::count;
 
 /// Longest that a table may take to come over.
 pub const PATIENCE: Span = Span::secs(120);
 /// A table that does not grow for so long has all that it will get.
 const STILL: Span = Span::secs(3);
-
-/// Ends all flows of a namespace: whoever removes it with many in it keeps a CPU busy long after.
-pub fn clear(namespace: &Namespace) -> Result<()> {
-    let mut injector = injector(namespace)?;
-    namespace.enter(move || {
-        let (mut dump, mut part, mut keys) = (Dump::start(None)?, Vec::new(), Vec::new());
-        while dump.part(&mut part)? {
-            keys.extend(part.iter().map(|flow| flow.key));
-        }
-        let orders: Vec<Order<'_>> = keys.iter().map(Order::Delete).collect();
-        // What has ended by itself meanwhile is no matter.
-        Ok(injector.carry_out(&orders, &mut |_, _| {})?)
-    })
-}
 
 /// How many a kernel has.
 pub fn held(namespace: &Namespace) -> Result<u32> {

@@ -4,12 +4,10 @@ use super::couple::{By, Couple};
 use super::flows::{held, settled};
 use super::{Effort, TABLE};
 use crate::report::{Must, Row, Unit};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use carp_common::time::Span;
-use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::flows::make;
-use std::fs;
 
 /// The rows, and the two with the full table.
 pub fn measure(effort: &Effort) -> Result<(Vec<Row>, Couple)> {
@@ -19,31 +17,22 @@ pub fn measure(effort: &Effort) -> Result<(Vec<Row>, Couple)> {
     clock::sleep(Span::secs(1));
     let wanted = held(pair.gw1())?;
     ensure!(wanted >= effort.table, "{wanted} flows in the kernel");
-    let before = memory(gw1)?;
+    let before = gw1.most_memory()?;
     let begun = clock::now();
     gw2.run()?;
     let answered = clock::now();
     let (took, lost) = settled(pair.gw2(), effort.table, begun)?;
     let one = |name: &str, unit, number| Row::new(TABLE, name, unit, vec![number]);
-    let each = |kib: u64| {
-        kib.saturating_mul(1024).saturating_sub(20 << 20).saturating_mul(1000) / u64::from(effort.table)
-    };
+    let each = |bytes: u64| bytes.saturating_sub(20 << 20).saturating_mul(1000) / u64::from(effort.table);
     let rows = vec![
         one("fresh standby has the whole table", Unit::Millis, took.as_micros())
             .must(Must::AtMost(6_000_000))
             .note(format!("{} flows; {} of it until carpd answers", effort.table, answered.since(begun))),
         one("of these are missing", Unit::Count, u64::from(lost) * 1000).must(Must::AtMost(0)),
-        one("memory a flow above 20 MB, serving", Unit::Bytes, each(memory(gw1)?.max(before)))
+        one("memory a flow above 20 MB, serving", Unit::Bytes, each(gw1.most_memory()?.max(before)))
             .must(Must::AtMost(100_000)),
-        one("memory a flow above 20 MB, standby", Unit::Bytes, each(memory(gw2)?))
+        one("memory a flow above 20 MB, standby", Unit::Bytes, each(gw2.most_memory()?))
             .must(Must::AtMost(100_000)),
     ];
     Ok((rows, couple))
-}
-
-/// Kibibytes.
-fn memory(carpd: &mut Carpd) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{}/status", carpd.process()?.id()))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
