@@ -5,21 +5,23 @@
 
 mod counter;
 mod trace;
+mod vip;
 mod window;
 
 pub use counter::{Counter, Counts};
 pub use trace::{DECISION_LEN, DECISIONS, DECISIONS_BYTES, Decision, TRACE, TRACE_LOST, TRACE_UNTIL};
+pub use vip::{
+    FORMER_VIP, NO_VIP, Place, VIP_BLOCKS, VIP_INDEX, VIP_STEPS, VIPS, Vip, VipBlock, VipEntry, VipKey,
+};
 pub use window::{ARMED_FOR, LATELY, Window};
 
 use crate::id::{IfIndex, Mac, Vhid};
 use crate::time::Span;
 use crate::wire::Refusal;
-use crate::wire::ip::mapped;
-use core::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts; pinned maps of another version are not adopted.
-pub const ABI: u32 = 6;
+pub const ABI: u32 = 7;
 
 /// Most virtual hosts of one instance; the size of [`WINDOWS`]. Policy when full: the
 /// configuration is refused.
@@ -39,8 +41,6 @@ pub const SAMPLE_EVERY: Span = Span::secs(1);
 
 /// Name of the map from [`HostKey`] to [`Host`].
 pub const HOSTS: &str = "HOSTS";
-/// Name of the map from [`VipKey`] to [`Vip`].
-pub const VIPS: &str = "VIPS";
 /// Name of the array of [`Window`]s, by slot. User space writes it, the programs read it.
 pub const WINDOWS: &str = "WINDOWS";
 /// Name of the array of moments, by slot: when the master that the slot is armed for was heard last,
@@ -79,28 +79,6 @@ pub struct Host {
     pub slot: u32,
     /// The link's own MAC, which frames to the virtual MAC are rewritten to while serving.
     pub link_mac: [u8; 6],
-    /// [`Host::ROUTER`], [`Host::ANSWER_PING`].
-    pub flags: u16,
-}
-
-/// A VIP on a link. IPv4 addresses are mapped, `::ffff:a.b.c.d`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct VipKey {
-    /// Link that a frame came in by, or leaves by.
-    pub ifindex: u32,
-    /// The address.
-    pub address: [u8; 16],
-}
-
-/// What the datapath knows of a VIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct Vip {
-    /// Index of its window in [`WINDOWS`].
-    pub slot: u32,
-    /// The vhid, hence the virtual MAC; 0 in an absent entry.
-    pub vhid: u16,
     /// [`Host::ROUTER`], [`Host::ANSWER_PING`].
     pub flags: u16,
 }
@@ -159,7 +137,8 @@ impl Host {
     /// Whether it is an entry: not zero, and of a slot that can be. Any other is as good as none.
     #[inline(always)]
     pub const fn exists(&self) -> bool {
-        !matches!(self.link_mac, [0, 0, 0, 0, 0, 0]) && self.slot < MAX_HOSTS
+        let [first, second, third]: [u16; 3] = zerocopy::transmute!(self.link_mac);
+        first | second | third != 0 && self.slot < MAX_HOSTS
     }
 
     /// The node forwards: its neighbour advertisements carry the router flag.
@@ -173,46 +152,11 @@ impl Host {
     }
 }
 
-impl Vip {
-    /// As [`Host::exists`].
-    #[inline(always)]
-    pub const fn exists(&self) -> bool {
-        self.vhid != 0 && self.slot < MAX_HOSTS
-    }
-
-    /// Whether its neighbour advertisements carry the router flag.
-    #[inline(always)]
-    pub const fn is_router(&self) -> bool {
-        self.flags & Host::ROUTER != 0
-    }
-
-    /// Whether echo requests to it are answered here.
-    #[inline(always)]
-    pub const fn answers_ping(&self) -> bool {
-        self.flags & Host::ANSWER_PING != 0
-    }
-
-    /// The virtual host's number; `None` in an absent entry.
-    #[inline(always)]
-    pub fn vhid(&self) -> Option<Vhid> {
-        Vhid::new(u8::try_from(self.vhid).ok()?)
-    }
-}
-
-impl VipKey {
-    /// For this address on this link.
-    #[inline(always)]
-    pub fn new(link: IfIndex, vip: IpAddr) -> Self {
-        Self { ifindex: link.0, address: mapped(vip) }
-    }
-}
-
 const _: () = {
     assert!(size_of::<HostKey>() == 8);
     assert!(size_of::<Host>() == 12);
     assert!(size_of::<SenderKey>() == 24);
-    assert!(size_of::<VipKey>() == 20);
-    assert!(size_of::<Vip>() == 8);
+    assert!(size_of::<VipEntry>() == 32);
     assert!(size_of::<Window>() == 48);
     assert!(size_of::<Captured>() == 144);
     assert!(size_of::<Sample>() == 152);
@@ -227,9 +171,7 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Host {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for super::VipKey {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for super::Vip {}
+    unsafe impl aya::Pod for super::VipEntry {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Window {}
     // SAFETY: as above.

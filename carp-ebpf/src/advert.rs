@@ -25,8 +25,8 @@ const CHUNK: usize = 8;
 #[inline(always)]
 pub fn is_one(packet: &impl Packet, ethertype: u16) -> Option<bool> {
     Some(match ethertype {
-        eth::IPV4 => packet.load::<Ipv4>(IP)?.protocol == ip::CARP,
-        eth::IPV6 => packet.load::<Ipv6>(IP)?.next_header == ip::CARP,
+        eth::IPV4 => packet.header::<Ipv4>(IP)?.protocol == ip::CARP,
+        eth::IPV6 => packet.header::<Ipv6>(IP)?.next_header == ip::CARP,
         _ => false,
     })
 }
@@ -167,9 +167,9 @@ pub(crate) fn copy<const LEN: usize>(packet: &impl Packet, frame: &mut [u8; LEN]
 /// So many bytes at this place, if there are as many; where the next ones are.
 #[inline(always)]
 fn copy_piece<const BYTES: usize>(packet: &impl Packet, frame: &mut [u8], at: usize) -> usize {
-    match (frame.get_mut(at..at + BYTES), packet.load::<[u8; BYTES]>(at)) {
+    match (frame.get_mut(at..at + BYTES), packet.header::<[u8; BYTES]>(at)) {
         (Some(to), Some(from)) => {
-            to.copy_from_slice(from);
+            to.copy_from_slice(&from);
             at + BYTES
         }
         (_, _) => at,

@@ -15,7 +15,7 @@ const ARP: usize = 14;
 /// `None` when it is no request for a VIP of this link.
 #[inline(always)]
 pub fn asked(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let request = packet.load::<Arp>(ARP).filter(|request| request.is_question())?;
+    let request = packet.header::<Arp>(ARP).filter(|request| request.is_question())?;
     let vip = maps.vip_at(packet.link(), Ipv4Addr::from_octets(request.target_ip).into())?;
     let verdict = verdict::vip(Ask::Arp, maps.serves(vip.slot));
     if let Verdict::Answer(_) = verdict
@@ -33,8 +33,8 @@ fn answer(packet: &mut impl Packet, mac: Mac) -> Option<()> {
     if !packet.can_go_back() {
         return None;
     }
-    let request = packet.load::<Arp>(ARP)?;
-    let asker = Mac(packet.load::<Ethernet>(0)?.source);
+    let request = packet.header::<Arp>(ARP)?;
+    let asker = Mac(packet.header::<Ethernet>(0)?.source);
     let reply = Arp::new(arp::REPLY, (mac, request.target_ip), (Mac(request.sender_mac), request.sender_ip));
     packet.store(0, Ethernet::new(asker, mac, eth::ARP))?;
     packet.store(ARP, reply)

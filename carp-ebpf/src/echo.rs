@@ -50,15 +50,15 @@ fn asked<P: Packet, M: Maps>(
 /// `None` when it is no IPv4 echo request that is answered here.
 #[inline(never)]
 fn answer_v4(packet: &mut impl Packet, maps: &impl Maps, vip: Vip) -> Option<Judged> {
-    let header = packet.load::<Ipv4>(IP)?;
+    let header = packet.header::<Ipv4>(IP)?;
     let asker = Ipv4Addr::from_octets(header.source);
     if !header.is_plain() || !ip::is_one_host(asker.into()) || header.source == header.destination {
         return None;
     }
-    let answer = packet.load::<Head>(V4)?.answer(icmp::ECHO)?;
+    let answer = packet.header::<Head>(V4)?.answer(icmp::ECHO)?;
     let end = IP + usize::from(header.total_len.get());
     packet.store(0, head(packet, maps, vip, (V4, end))?)?;
-    packet.store(IP, packet.load::<Ipv4>(IP)?.answer())?;
+    packet.store(IP, packet.header::<Ipv4>(IP)?.answer())?;
     packet.store(V4, answer)?;
     Some(Judged::new(vip.slot, verdict::vip(Ask::Echo, true)))
 }
@@ -66,15 +66,15 @@ fn answer_v4(packet: &mut impl Packet, maps: &impl Maps, vip: Vip) -> Option<Jud
 /// `None` when it is no IPv6 echo request that is answered here.
 #[inline(never)]
 fn answer_v6(packet: &mut impl Packet, maps: &impl Maps, vip: Vip) -> Option<Judged> {
-    let header = packet.load::<Ipv6>(IP)?;
+    let header = packet.header::<Ipv6>(IP)?;
     let asker = Ipv6Addr::from_octets(header.source);
     if !ip::is_one_host(asker.into()) || header.source == header.destination {
         return None;
     }
-    let answer = packet.load::<Head>(V6)?.answer(icmp::ECHO_V6)?;
+    let answer = packet.header::<Head>(V6)?.answer(icmp::ECHO_V6)?;
     let end = V6 + usize::from(header.payload_len.get());
     packet.store(0, head(packet, maps, vip, (V6, end))?)?;
-    packet.store(IP, packet.load::<Ipv6>(IP)?.answer())?;
+    packet.store(IP, packet.header::<Ipv6>(IP)?.answer())?;
     packet.store(V6, answer)?;
     Some(Judged::new(vip.slot, verdict::vip(Ask::Echo, true)))
 }
@@ -85,12 +85,12 @@ fn head(packet: &impl Packet, maps: &impl Maps, vip: Vip, (start, end): (usize, 
     if start + icmp::SHORTEST > end || end > packet.wire_len() || !packet.can_go_back() {
         return None;
     }
-    let ethernet = packet.load::<Ethernet>(0)?;
+    let ethernet = packet.header::<Ethernet>(0)?;
     let (vhid, sender) = (vip.vhid()?, Mac(ethernet.source));
     let is_ours = ethernet.destination == virtual_mac(vhid).0
         || maps.host(packet.link(), vhid)?.link_mac == ethernet.destination;
     if !is_ours || sender.is_group() {
         return None;
     }
-    Some(Ethernet { destination: sender.0, source: virtual_mac(vhid).0, ..*ethernet })
+    Some(Ethernet { destination: sender.0, source: virtual_mac(vhid).0, ..ethernet })
 }

@@ -40,7 +40,7 @@ fn judge(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     if frame.is_tagged() {
         return None;
     }
-    let ethernet = *frame.load::<Ethernet>(0)?;
+    let ethernet = frame.header::<Ethernet>(0)?;
     let said = match ethernet.ethertype.get() {
         eth::IPV4 => from_ipv4(frame, maps),
         eth::IPV6 => from_ipv6(frame, maps),
@@ -55,7 +55,7 @@ fn judge(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
 #[inline(always)]
 fn arp(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     frame.reach(42);
-    let message = *frame.load::<Arp>(NET)?;
+    let message = frame.header::<Arp>(NET)?;
     if !message.is_ipv4() {
         return None;
     }
@@ -73,7 +73,7 @@ fn arp(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
 #[inline(always)]
 fn from_ipv4(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     frame.reach(34);
-    let header = frame.load::<Ipv4>(NET)?;
+    let header = frame.header::<Ipv4>(NET)?;
     if header.version() != 4 {
         return None;
     }
@@ -85,7 +85,7 @@ fn from_ipv4(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
 #[inline(always)]
 fn from_ipv6(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     frame.reach(54);
-    let header = frame.load::<Ipv6>(NET)?;
+    let header = frame.header::<Ipv6>(NET)?;
     if header.version() != 6 {
         return None;
     }
@@ -105,7 +105,7 @@ fn from_ipv6(frame: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
 #[inline(always)]
 fn neighbour(frame: &mut impl Packet, maps: &impl Maps, source: Option<Vip>) -> Option<Judged> {
     frame.reach(78);
-    let message = *frame.load::<Solicitation>(ICMP)?;
+    let message = frame.header::<Solicitation>(ICMP)?;
     let (subject, option) = match (message.kind, message.code) {
         (ndp::SOLICITATION, 0) => (source, ndp::SOURCE_LINK_LAYER_ADDRESS),
         (ndp::ADVERTISEMENT, 0) => {

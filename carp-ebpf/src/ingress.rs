@@ -42,7 +42,7 @@ pub fn decide(packet: &mut impl Packet, maps: &impl Maps) -> Fate {
 /// Whose virtual MAC a packet of IP goes to that only [`vip`] looks at: no advert, and nothing of ICMP's.
 #[inline(always)]
 fn transit(packet: &impl Packet, maps: &impl Maps) -> Option<Host> {
-    let ethernet = packet.load::<Ethernet>(0)?;
+    let ethernet = packet.header::<Ethernet>(0)?;
     let (ethertype, vhid) = (ethernet.ethertype.get(), Mac(ethernet.destination).vhid()?);
     let protocol = protocol(packet, ethertype);
     let is_transit = match ethertype {
@@ -70,7 +70,7 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     if packet.is_tagged() {
         return None;
     }
-    let ethertype = packet.load::<Ethernet>(0)?.ethertype.get();
+    let ethertype = packet.header::<Ethernet>(0)?.ethertype.get();
     match ethertype {
         eth::IPV4 => packet.reach(IPV4),
         eth::IPV6 => packet.reach(IPV6),
@@ -98,8 +98,8 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
 #[inline(always)]
 fn protocol(packet: &impl Packet, ethertype: u16) -> u8 {
     let protocol = match ethertype {
-        eth::IPV4 => packet.load::<Ipv4>(NET).map(|header| header.protocol),
-        eth::IPV6 => packet.load::<Ipv6>(NET).map(|header| header.next_header),
+        eth::IPV4 => packet.header::<Ipv4>(NET).map(|header| header.protocol),
+        eth::IPV6 => packet.header::<Ipv6>(NET).map(|header| header.next_header),
         _ => None,
     };
     protocol.unwrap_or(ip::RESERVED)

@@ -7,8 +7,9 @@ use aya_ebpf::macros::btf_map;
 use carp_common::admission::{Auth, Scheme};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    Captured, Counts, DECISIONS_BYTES, Decision, Host, HostKey, MAX_HOSTS, MAX_SENDERS, MAX_VIPS, RING_BYTES,
-    SAMPLE_EVERY, Sample, Sampled, SenderKey, TRACE_LOST, TRACE_UNTIL, Vip, VipKey, Window,
+    Captured, Counts, DECISIONS_BYTES, Decision, Host, HostKey, MAX_HOSTS, MAX_SENDERS, MAX_VIPS, NO_VIP,
+    Place, RING_BYTES, SAMPLE_EVERY, Sample, Sampled, SenderKey, TRACE_LOST, TRACE_UNTIL, VIP_BLOCKS, Vip,
+    VipBlock, VipEntry, VipKey, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 use carp_common::time::Instant;
@@ -18,13 +19,15 @@ use core::cell::UnsafeCell;
 use zerocopy::FromBytes;
 
 const HOST_ENTRIES: usize = MAX_HOSTS as usize;
-const VIP_ENTRIES: usize = MAX_VIPS as usize;
+const VIP_ENTRIES: usize = MAX_VIPS as usize + 1;
 const SENDER_ENTRIES: usize = MAX_SENDERS as usize;
 
 #[btf_map]
 static HOSTS: HashMap<HostKey, Host, HOST_ENTRIES> = HashMap::new();
 #[btf_map]
-static VIPS: HashMap<VipKey, Vip, VIP_ENTRIES> = HashMap::new();
+static VIP_INDEX: Array<VipBlock, { VIP_BLOCKS as usize }> = Array::new();
+#[btf_map]
+static VIPS: Array<VipEntry, VIP_ENTRIES> = Array::new();
 #[btf_map]
 static WINDOWS: Array<Window, HOST_ENTRIES> = Array::new();
 #[btf_map]
@@ -89,6 +92,20 @@ extern "C" fn carp_is_signed(slot: u32, strictly: u32, key: u32) -> u32 {
     u32::from(auth.is_signed(scheme, key, seen, scratch))
 }
 
+#[inline(always)]
+fn number_at(Place { block, at }: Place) -> Option<u16> {
+    VIP_INDEX.get(block)?.get(at).copied()
+}
+
+/// A VIP at the places after its first one; zero is none. A function of its own, as there are many ways to it. What it
+/// takes and hands back fits registers: a key that lies in memory half the frames would have to wait for.
+#[inline(never)]
+fn find_farther(link: u64, high: u64, low: u64) -> u64 {
+    let key = VipKey::from_words([link, high, low]);
+    let vip = key.find(1, number_at, |number| VIPS.get(u32::from(number)));
+    vip.map_or(0, |vip| zerocopy::transmute!(vip))
+}
+
 impl Maps for Pinned {
     #[inline(always)]
     fn now(&self) -> Instant {
@@ -119,10 +136,16 @@ impl Maps for Pinned {
         unsafe { HOSTS.get(HostKey::new(link, vhid)) }.copied().filter(Host::exists)
     }
 
+    /// As a rule it is at its first place, or nothing is.
     #[inline(always)]
     fn vip(&self, key: &VipKey) -> Option<Vip> {
-        // SAFETY: as above.
-        unsafe { VIPS.get(key) }.copied().filter(Vip::exists)
+        let number = number_at(key.place(0))?;
+        if number == NO_VIP {
+            return None;
+        }
+        let first = VIPS.get(u32::from(number)).and_then(|entry| entry.of(key));
+        let [link, high, low] = key.words();
+        first.or_else(|| Some(zerocopy::transmute!(find_farther(link, high, low))).filter(Vip::exists))
     }
 
     /// The words are read one after the other, so a window may be seen half old and half new. The

@@ -7,7 +7,6 @@ use carp_common::verdict::{self, Ask, Verdict};
 use carp_common::wire::eth::{self, Ethernet};
 use carp_common::wire::ip::{self, Ipv6};
 use carp_common::wire::ndp::{self, Advertisement, Solicitation};
-use core::mem::offset_of;
 use core::net::Ipv6Addr;
 
 use crate::world::{Judged, Maps, Packet};
@@ -20,15 +19,15 @@ const ANSWER: usize = ICMP + size_of::<Advertisement>();
 /// frame's own has been, and a forger can do sums.
 #[inline(always)]
 pub fn solicited(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let header = packet.load::<Ipv6>(IP)?;
+    let header = packet.header::<Ipv6>(IP)?;
     if header.version() != 6 || header.next_header != ip::ICMPV6 || header.hop_limit != ip::UNROUTED {
         return None;
     }
-    let question = packet.load::<Solicitation>(ICMP)?;
+    let question = packet.header::<Solicitation>(ICMP)?;
     if question.kind != ndp::SOLICITATION || question.code != 0 {
         return None;
     }
-    let target = Ipv6Addr::from_octets(packet.address(ICMP + offset_of!(Solicitation, target))?);
+    let target = Ipv6Addr::from_octets(question.target);
     let vip = maps.vip_at(packet.link(), target.into())?;
     let verdict = verdict::vip(Ask::Solicitation, maps.serves(vip.slot));
     if let Verdict::Answer(_) = verdict
@@ -45,9 +44,9 @@ pub fn solicited(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
 #[inline(never)]
 fn answer(packet: &mut impl Packet, entry: Vip) -> Option<()> {
     let mac = virtual_mac(entry.vhid()?);
-    let vip = Ipv6Addr::from_octets(packet.load::<Solicitation>(ICMP)?.target);
-    let source = packet.load::<Ipv6>(IP)?.source;
-    let asker = Mac(packet.load::<Ethernet>(0)?.source);
+    let vip = Ipv6Addr::from_octets(packet.header::<Solicitation>(ICMP)?.target);
+    let source = packet.header::<Ipv6>(IP)?.source;
+    let asker = Mac(packet.header::<Ethernet>(0)?.source);
     let is_probe = source == [0; 16];
     let (to, destination, solicited) = match is_probe {
         true => (eth::ALL_NODES, ip::ALL_NODES, 0),

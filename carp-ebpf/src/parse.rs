@@ -27,6 +27,48 @@ pub struct Skb {
     context: TcContext,
 }
 
+/// What lies at a multiple of four.
+#[repr(C, align(4))]
+struct Word<T>(T);
+
+/// What lies at a multiple of two.
+#[repr(C, align(2))]
+struct Half<T>(T);
+
+/// What lies here, in as large pieces as the kernel's own code reads it in. The kernel puts what is behind an
+/// Ethernet header at multiples of four on machines that need it (`NET_IP_ALIGN`), and headers are made for
+/// that; its verifier refuses the program where that were not so.
+///
+/// # Safety
+/// All of it lies in the frame.
+#[inline(always)]
+unsafe fn read<T: Wire>(start: usize) -> T {
+    // SAFETY: the caller's; `T` takes any bytes.
+    unsafe {
+        match size_of::<T>() % 4 {
+            0 => (start as *const Word<T>).read().0,
+            2 => (start as *const Half<T>).read().0,
+            _ => (start as *const T).read(),
+        }
+    }
+}
+
+/// The same in the other direction.
+///
+/// # Safety
+/// As for [`read`].
+#[inline(always)]
+unsafe fn write<T: Wire>(start: usize, value: T) {
+    // SAFETY: the caller's.
+    unsafe {
+        match size_of::<T>() % 4 {
+            0 => (start as *mut Word<T>).write(Word(value)),
+            2 => (start as *mut Half<T>).write(Half(value)),
+            _ => (start as *mut T).write(value),
+        }
+    }
+}
+
 impl<const MORE: bool> Buffer<MORE> {
     /// The frame that the kernel calls us for.
     #[inline(always)]
@@ -100,20 +142,18 @@ impl<const MORE: bool> Packet for Buffer<MORE> {
     fn reach(&mut self, _len: u32) {}
 
     #[inline(always)]
-    fn address(&self, at: usize) -> Option<[u8; 16]> {
+    fn header<T: Wire>(&self, at: usize) -> Option<T> {
         let start = self.start() + at;
-        if start + size_of::<[u32; 4]>() > self.end() {
+        if start + size_of::<T>() > self.end() {
             return None;
         }
-        // SAFETY: inside the frame by the test above. The kernel puts what IP headers are made of at
-        // multiples of four on machines that need it (`NET_IP_ALIGN`), and its verifier refuses the
-        // program where that were not enough.
-        Some(zerocopy::transmute!(unsafe { (start as *const [u32; 4]).read() }))
+        // SAFETY: inside the frame by the test above.
+        Some(unsafe { read(start) })
     }
 
     #[inline(always)]
     fn copy<T: Wire>(&self, at: usize) -> Option<T> {
-        self.load(at).copied()
+        self.header(at)
     }
 
     #[inline(always)]
@@ -122,9 +162,8 @@ impl<const MORE: bool> Packet for Buffer<MORE> {
         if start + size_of::<T>() > self.end() {
             return None;
         }
-        // SAFETY: inside the frame by the test above; `T` has no alignment, and nobody else holds
-        // a reference into the frame.
-        unsafe { (start as *mut T).write(value) };
+        // SAFETY: inside the frame by the test above.
+        unsafe { write(start, value) };
         Some(())
     }
 
@@ -224,15 +263,13 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn address(&self, at: usize) -> Option<[u8; 16]> {
+    fn header<T: Wire>(&self, at: usize) -> Option<T> {
         let start = self.context.data() + at;
-        if start + size_of::<[u32; 4]>() > self.context.data_end() {
+        if start + size_of::<T>() > self.context.data_end() {
             return None;
         }
-        // SAFETY: inside the frame by the test above. The kernel puts what IP headers are made of at
-        // multiples of four on machines that need it (`NET_IP_ALIGN`), and its verifier refuses the
-        // program where that were not enough.
-        Some(zerocopy::transmute!(unsafe { (start as *const [u32; 4]).read() }))
+        // SAFETY: inside the frame by the test above.
+        Some(unsafe { read(start) })
     }
 
     #[inline(always)]

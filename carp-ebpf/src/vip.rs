@@ -7,7 +7,6 @@ use carp_common::map::Host;
 use carp_common::verdict::{self, Ask, Verdict};
 use carp_common::wire::eth::Ethernet;
 use carp_common::wire::ip::{Ipv4, Ipv6};
-use core::mem::offset_of;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::world::{Judged, Maps, Packet};
@@ -18,7 +17,7 @@ const IP: usize = 14;
 /// kernel takes it only under the link's own MAC.
 #[inline(always)]
 pub fn virtual_mac(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
-    let ethernet = *packet.load::<Ethernet>(0)?;
+    let ethernet = packet.header::<Ethernet>(0)?;
     let vhid = Mac(ethernet.destination).vhid()?;
     let host = maps.host(packet.link(), vhid)?;
     at_virtual_mac(packet, maps, host)
@@ -58,16 +57,13 @@ pub fn fenced(slot: u32, serves: bool) -> Judged {
 /// Where an IPv4 packet goes; `None` when it is none.
 #[inline(always)]
 pub fn destination_v4(packet: &impl Packet) -> Option<IpAddr> {
-    let header = packet.load::<Ipv4>(IP)?;
+    let header = packet.header::<Ipv4>(IP)?;
     (header.version() == 4).then(|| Ipv4Addr::from_octets(header.destination).into())
 }
 
 /// Where an IPv6 packet goes; `None` when it is none.
 #[inline(always)]
 pub fn destination_v6(packet: &impl Packet) -> Option<IpAddr> {
-    let header = packet.load::<Ipv6>(IP)?;
-    if header.version() != 6 {
-        return None;
-    }
-    Some(Ipv6Addr::from_octets(packet.address(IP + offset_of!(Ipv6, destination))?).into())
+    let header = packet.header::<Ipv6>(IP)?;
+    (header.version() == 6).then(|| Ipv6Addr::from_octets(header.destination).into())
 }

@@ -33,12 +33,8 @@ pub trait Packet: Bytes {
     /// Brings as many of the first `len` bytes as there are into one piece.
     fn reach(&mut self, len: u32);
 
-    /// The 16 bytes at this offset from the frame's begin, which is that of a header of IP or of what is
-    /// in it, or an address there: as [`Bytes::load`], but as fast as the kernel's own code reads them.
-    #[inline(always)]
-    fn address(&self, at: usize) -> Option<[u8; 16]> {
-        self.load(at).copied()
-    }
+    /// As [`Bytes::load`], of a header or what is in one: as fast as the kernel's own code reads it.
+    fn header<T: Wire>(&self, at: usize) -> Option<T>;
 
     /// A copy of what lies at this offset, wherever in memory; `None` when the frame ends before it.
     fn copy<T: Wire>(&self, at: usize) -> Option<T>;

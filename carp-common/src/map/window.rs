@@ -34,9 +34,9 @@ pub const ARMED_FOR: Span = Span::millis(100);
 /// whose clock ticks slowest.
 pub const LATELY: Span = Span::millis(20);
 
-/// The bytes of a [`VipKey::address`] in words.
+/// The bytes of an address in words.
 #[inline(always)]
-const fn in_words(address: [u8; 16]) -> [u64; 2] {
+pub(super) const fn in_words(address: [u8; 16]) -> [u64; 2] {
     zerocopy::transmute!(address)
 }
 

@@ -11,7 +11,7 @@ use carp_common::map::{ABI, ARMED_FOR};
 use carp_common::time::Instant;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Where a status comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -83,8 +83,8 @@ fn status_of(name: &str, pinned: &Pinned, now: Instant) -> Status {
         let mut vips: Vec<IpAddr> = pinned
             .vips
             .iter()
-            .filter(|(_, vip)| vip.slot == host.slot)
-            .map(|(key, _)| Ipv6Addr::from(key.address).to_canonical())
+            .filter(|entry| entry.vip.slot == host.slot)
+            .map(|entry| entry.key.address())
             .collect();
         vips.sort();
         let window = pinned.windows.get(&host.slot).map(|window| map_window(window, now));

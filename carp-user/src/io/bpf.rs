@@ -21,6 +21,7 @@ mod slot;
 mod sys;
 mod tc;
 mod trace;
+mod vips;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ use carp_common::admission::Auth;
 use carp_common::id::IfIndex;
 use carp_common::map::{
     ADVERTS, AUTH, CHALLENGES, COUNTERS, Counts, HEARD, HOSTS, Host, HostKey, REFUSED, SENDERS, SenderKey,
-    VIPS, Vip, VipKey, WINDOWS, Window,
+    VIP_INDEX, VIPS, Vip, VipKey, WINDOWS, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 
@@ -46,11 +47,13 @@ pub use pins::is_bpffs_mounted;
 pub use port::{Attached, Mode, Port};
 pub use read::{Counters, Pinned, Standing, instance_of, pinned_instances, read_pinned};
 pub use trace::Trace;
+pub use vips::{Changed, VipTable};
 
 use attach::{Survey, Undo};
 use load::{Maps, load, program, tc_program};
 use pins::Pins;
 use tc::Way;
+use vips::Vips;
 use windows::Windows;
 
 /// The object that `cargo xtask build-ebpf` made; `build.rs` finds it.
@@ -72,7 +75,7 @@ pub struct Datapath {
     pins: Pins,
     modes: Vec<(IfIndex, Attached)>,
     hosts: HashMap<MapData, HostKey, Host>,
-    vips: HashMap<MapData, VipKey, Vip>,
+    vips: Vips,
     windows: Windows,
     counters: PerCpuArray<MapData, Counts>,
     auth: Array<MapData, Auth>,
@@ -174,9 +177,9 @@ impl Datapath {
     /// Adds or changes a VIP.
     ///
     /// # Errors
-    /// The kernel's; a full map.
+    /// The kernel's; no place for it.
     pub fn set_vip(&mut self, key: VipKey, vip: Vip) -> Result<(), Error> {
-        self.vips.insert(key, vip, 0).map_err(|error| Error::map(VIPS, &error))
+        self.vips.set(key, vip)
     }
 
     /// Removes every virtual host and VIP that is not listed, and what is remembered of its senders. The
@@ -196,10 +199,7 @@ impl Datapath {
             }
             self.hosts.remove(key).map_err(|error| Error::map(HOSTS, &error))?;
         }
-        let held = read::entries(&self.vips).map_err(|error| Error::map(VIPS, &error))?;
-        for (key, _) in held.iter().filter(|(key, _)| !vips.contains(key)) {
-            self.vips.remove(key).map_err(|error| Error::map(VIPS, &error))?;
-        }
+        self.vips.retain(vips)?;
         let held = read::entries(&self.senders).map_err(|error| Error::map(SENDERS, &error))?;
         for (key, _) in held.iter().filter(|(key, _)| !hosts.contains(&key.host)) {
             self.senders.remove(key).map_err(|error| Error::map(SENDERS, &error))?;
@@ -306,7 +306,7 @@ impl Datapath {
             pins: pins.clone(),
             modes: Vec::new(),
             hosts: maps.take(HOSTS, HashMap::try_from)?,
-            vips: maps.take(VIPS, HashMap::try_from)?,
+            vips: Vips::new(maps.take(VIP_INDEX, Array::try_from)?, maps.take(VIPS, Array::try_from)?)?,
             windows: Windows::new(maps.take(WINDOWS, Array::try_from)?, maps.take(HEARD, Array::try_from)?),
             counters: maps.take(COUNTERS, PerCpuArray::try_from)?,
             auth: maps.take(AUTH, Array::try_from)?,

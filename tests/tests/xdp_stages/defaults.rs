@@ -6,7 +6,7 @@ use crate::harness::{Hook, Kernel, LINK, LINK_MAC, Outcome, PASS};
 use crate::table::Row;
 use crate::windows::{open, set_up};
 use crate::{incoming, leaving};
-use carp_common::map::{Host, MAX_HOSTS, Vip};
+use carp_common::map::{Host, MAX_HOSTS, VIP_STEPS, Vip};
 use carp_user::io::bpf::Standing;
 
 const NO_HOST: Host = Host { slot: 0, link_mac: [0; 6], flags: 0 };
@@ -61,5 +61,26 @@ fn a_zero_window_of_a_virtual_host_that_is_there_is_closed() {
     set_up(&mut kernel, 0);
     for frame in [arp_request(VIP4), udp4(virtual_mac(VHID), CLIENT4), udp4(LINK_MAC, VIP4)] {
         assert_ne!(kernel.run(&frame).action, PASS);
+    }
+}
+
+/// Addresses that are hashed alike lie one behind the other.
+#[test]
+fn a_vip_is_found_behind_as_many_others_as_there_can_be_and_none_of_them_is_taken_for_it() {
+    let vip = Vip { slot: 0, vhid: u16::from(VHID), flags: 0 };
+    for hook in [Hook::Xdp, Hook::OneBuffer, Hook::Tc, Hook::Egress] {
+        let mut kernel = Kernel::at(hook);
+        set_up(&mut kernel, 0);
+        let frame = if hook == Hook::Egress { leaving::packet4(VIP4, 17) } else { udp4(LINK_MAC, VIP4) };
+        for others in 0..VIP_STEPS as usize {
+            kernel.crowd(VIP4.into(), others);
+            assert_eq!(kernel.run(&frame).action, PASS, "{others} others at {hook:?}");
+            kernel.set_vip(VIP4.into(), vip);
+            assert_ne!(kernel.run(&frame).action, PASS, "behind {others} at {hook:?}");
+            kernel.remove_vip(VIP4.into());
+            assert_eq!(kernel.run(&frame).action, PASS, "removed behind {others} at {hook:?}");
+        }
+        kernel.crowd(VIP4.into(), VIP_STEPS as usize);
+        assert_eq!(kernel.run(&frame).action, PASS, "all places are taken at {hook:?}");
     }
 }

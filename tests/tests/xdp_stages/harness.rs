@@ -9,14 +9,15 @@ use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
     ADVERTS, AUTH, CHALLENGES, COUNTERS, Captured, Counter, Counts, DECISIONS, Decision, HEARD, HOSTS, Host,
-    HostKey, REFUSED, SENDERS, Sample, SenderKey, TRACE, TRACE_LOST, TRACE_UNTIL, VIPS, Vip, VipKey, WINDOWS,
-    Window,
+    HostKey, REFUSED, SENDERS, Sample, SenderKey, TRACE, TRACE_LOST, TRACE_UNTIL, VIP_INDEX, VIP_STEPS, VIPS,
+    Vip, VipBlock, VipEntry, VipKey, WINDOWS, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 use carp_common::time::{Instant, Span};
 use carp_ebpf::world::Maps;
 use carp_user::io::bpf::{
-    EGRESS_PROGRAM, INGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, program_of_this_kernel,
+    Changed, EGRESS_PROGRAM, INGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, VipTable,
+    program_of_this_kernel,
 };
 use carp_user::io::clock;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,9 @@ pub struct Kernel {
     ebpf: Ebpf,
     pub hook: Hook,
     twin: Twin,
+    vips: VipTable,
+    /// Others at the same first place, by VIP.
+    alike: BTreeMap<IpAddr, Vec<VipKey>>,
 }
 
 /// Where a program is called.
@@ -92,7 +96,7 @@ impl Kernel {
             Hook::Tc | Hook::Egress => tc(&mut ebpf, hook).load(),
         };
         loaded.expect("the verifier accepts the program");
-        Self { ebpf, hook, twin: Twin::default() }
+        Self { ebpf, hook, twin: Twin::default(), vips: VipTable::empty(), alike: BTreeMap::new() }
     }
 
     /// Instructions that the verifier went through, where the kernel tells.
@@ -122,14 +126,42 @@ impl Kernel {
 
     pub fn set_vip(&mut self, vip: IpAddr, entry: Vip) {
         let key = VipKey::new(LINK, vip);
-        self.vips().insert(key, entry, 0).unwrap();
+        let changed = self.vips.set(key, entry).expect("there is room");
+        self.write(changed);
         self.twin.set_vip(key, Some(entry));
     }
 
     pub fn remove_vip(&mut self, vip: IpAddr) {
         let key = VipKey::new(LINK, vip);
-        let _absent = self.vips().remove(&key);
+        if let Some(changed) = self.vips.remove(&key) {
+            self.write(changed);
+        }
         self.twin.set_vip(key, None);
+    }
+
+    /// Removes a VIP, and puts as many others at its first places: the same address on other links.
+    pub fn crowd(&mut self, vip: IpAddr, others: usize) {
+        self.remove_vip(vip);
+        let key = VipKey::new(LINK, vip);
+        let is_alike = |other: &VipKey| other.place(0) == key.place(0);
+        let search = || {
+            let elsewhere = (LINK.0 + 1..).map(|link| VipKey::new(IfIndex(link), vip));
+            elsewhere.filter(is_alike).take(VIP_STEPS as usize).collect()
+        };
+        let alike = self.alike.entry(vip).or_insert_with(search).clone();
+        let gone: Vec<_> = alike.iter().filter_map(|other| self.vips.remove(other)).collect();
+        let entry = Vip { slot: 0, vhid: 255, flags: Host::ANSWER_PING };
+        let come: Vec<_> =
+            alike.iter().take(others).filter_map(|other| self.vips.set(*other, entry)).collect();
+        assert_eq!(come.len(), others);
+        gone.into_iter().chain(come).for_each(|changed| self.write(changed));
+    }
+
+    fn write(&mut self, Changed { number, block }: Changed) {
+        let entries = Array::<_, VipEntry>::try_from(self.ebpf.map_mut(VIPS).unwrap());
+        entries.unwrap().set(u32::from(number), self.vips.entry(number), 0).unwrap();
+        let index = Array::<_, VipBlock>::try_from(self.ebpf.map_mut(VIP_INDEX).unwrap());
+        index.unwrap().set(block, self.vips.block(block), 0).unwrap();
     }
 
     pub fn set_window(&mut self, slot: u32, standing: Standing) {
@@ -317,10 +349,6 @@ impl Kernel {
 
     fn hosts(&mut self) -> HashMap<&mut aya::maps::MapData, HostKey, Host> {
         HashMap::try_from(self.ebpf.map_mut(HOSTS).unwrap()).unwrap()
-    }
-
-    fn vips(&mut self) -> HashMap<&mut aya::maps::MapData, VipKey, Vip> {
-        HashMap::try_from(self.ebpf.map_mut(VIPS).unwrap()).unwrap()
     }
 }
 

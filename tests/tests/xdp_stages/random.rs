@@ -9,7 +9,7 @@ use crate::table::Row;
 use crate::windows::{open, set_up, windows};
 use crate::{incoming, leaving};
 use carp_common::admission::Auth;
-use carp_common::map::{Counter, Counts, Host, Vip};
+use carp_common::map::{Counter, Counts, Host, VIP_STEPS, Vip};
 use carp_common::verdict::Verdict;
 use carp_user::io::bpf::Standing;
 use carp_user::io::clock;
@@ -176,7 +176,10 @@ impl Maps {
             }
         }
         for vip in ADDRESSES {
-            kernel.remove_vip(vip);
+            match random.pick(&[None, Some(0), Some(1), Some(VIP_STEPS as usize - 1)]) {
+                Some(others) => kernel.crowd(vip, others),
+                None => kernel.remove_vip(vip),
+            }
             if !random.one_in(3) {
                 // A zero entry means the same as none.
                 let vhid = random.pick(&[0, 7, 8, 255]);

@@ -17,13 +17,14 @@ use carp_ebpf::{egress, ingress};
 use carp_user::io::bpf::Standing;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// The maps in memory.
 #[derive(Default)]
 pub struct Twin {
     hosts: BTreeMap<(u32, u32), Host>,
-    vips: BTreeMap<(u32, [u8; 16]), Vip>,
+    vips: BTreeMap<(u32, IpAddr), Vip>,
     windows: BTreeMap<u32, Window>,
     heard: RefCell<BTreeMap<u32, Instant>>,
     auth: BTreeMap<u32, Auth>,
@@ -58,7 +59,7 @@ impl Twin {
     }
 
     pub fn set_vip(&mut self, key: VipKey, vip: Option<Vip>) {
-        replace(&mut self.vips, (key.ifindex, key.address), vip);
+        replace(&mut self.vips, (key.link().0, key.address()), vip);
     }
 
     pub fn set_window(&mut self, slot: u32, standing: Standing) {
@@ -123,7 +124,7 @@ impl Maps for Twin {
     }
 
     fn vip(&self, key: &VipKey) -> Option<Vip> {
-        self.vips.get(&(key.ifindex, key.address)).copied().filter(Vip::exists)
+        self.vips.get(&(key.link().0, key.address())).copied().filter(Vip::exists)
     }
 
     fn window(&self, slot: u32) -> Option<Window> {
@@ -243,6 +244,10 @@ impl Packet for Slice {
     }
 
     fn reach(&mut self, _len: u32) {}
+
+    fn header<T: Wire>(&self, at: usize) -> Option<T> {
+        self.load(at).copied()
+    }
 
     fn copy<T: Wire>(&self, at: usize) -> Option<T> {
         self.load(at).copied()

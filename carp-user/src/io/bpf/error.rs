@@ -1,6 +1,7 @@
 //! Why the datapath could not be opened or written, and what to do next.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use aya::maps::MapError;
@@ -134,6 +135,14 @@ pub enum Error {
         map: &'static str,
         /// What the kernel said.
         reason: String,
+    },
+    /// The datapath's table of VIPs has room, but none for this one.
+    #[error(
+        "VIP {address} has no place in BPF map VIPS beside the others: choose another address, or set xdp = \"off\""
+    )]
+    NoPlace {
+        /// The VIP.
+        address: IpAddr,
     },
     /// The links of this network namespace cannot be listed.
     #[error("listing the XDP programs of the interfaces: {source}")]

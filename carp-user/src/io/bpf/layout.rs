@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::maps::{MapData, MapInfo, MapType};
 use carp_common::admission::Auth;
 use carp_common::map::{
-    self, Captured, Counts, Decision, Host, HostKey, Sample, SenderKey, Vip, VipKey, Window,
+    self, Captured, Counts, Decision, Host, HostKey, Sample, SenderKey, VipBlock, VipEntry, Window,
 };
 use carp_common::sender::Sender;
 
@@ -29,9 +29,10 @@ pub(super) struct Layout {
 }
 
 /// Every map of the object.
-pub(super) const MAPS: [Layout; 12] = [
+pub(super) const MAPS: [Layout; 13] = [
     layout::<HostKey, Host>(map::HOSTS, MapType::Hash, map::MAX_HOSTS, 1).shared(),
-    layout::<VipKey, Vip>(map::VIPS, MapType::Hash, map::MAX_VIPS, 1).shared(),
+    layout::<u32, VipBlock>(map::VIP_INDEX, MapType::Array, map::VIP_BLOCKS, 7).shared(),
+    layout::<u32, VipEntry>(map::VIPS, MapType::Array, map::MAX_VIPS + 1, 7).shared(),
     layout::<u32, Window>(map::WINDOWS, MapType::Array, map::MAX_HOSTS, 4).shared(),
     layout::<u32, u64>(map::HEARD, MapType::Array, map::MAX_HOSTS, 3).shared(),
     layout::<(), ()>(map::ADVERTS, MapType::RingBuf, map::RING_BYTES, 1),

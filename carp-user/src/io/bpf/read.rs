@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use carp_common::map::{
-    COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIPS, Vip, VipKey, WINDOWS, Window,
+    COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIP_INDEX, VIPS, VipEntry, WINDOWS, Window,
 };
 use carp_common::time::Instant;
 
@@ -14,6 +14,7 @@ use super::Error;
 use super::layout;
 use super::pins::{BPFFS, Pins};
 use super::tc::Way;
+use super::vips::Vips;
 
 /// What the datapath did for a virtual host, or for several, by counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub struct Pinned {
     /// The virtual hosts.
     pub hosts: Vec<(HostKey, Host)>,
     /// Their addresses.
-    pub vips: Vec<(VipKey, Vip)>,
+    pub vips: Vec<VipEntry>,
     /// Their windows, by slot.
     pub windows: BTreeMap<u32, Standing>,
     /// What was done for each since the maps were made, by slot.
@@ -89,7 +90,9 @@ pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
     let failed = |name: &'static str| move |error: MapError| Error::map(name, &error);
     let hosts = HashMap::try_from(Map::HashMap(open(HOSTS)?)).map_err(failed(HOSTS))?;
     let hosts = entries(&hosts).map_err(failed(HOSTS))?;
-    let vips = HashMap::try_from(Map::HashMap(open(VIPS)?)).map_err(failed(VIPS))?;
+
+    let index = Array::try_from(Map::Array(open(VIP_INDEX)?)).map_err(failed(VIP_INDEX))?;
+    let vips = Array::try_from(Map::Array(open(VIPS)?)).map_err(failed(VIPS))?;
     let slots = Array::try_from(Map::Array(open(WINDOWS)?)).map_err(failed(WINDOWS))?;
     let heard = Array::try_from(Map::Array(open(HEARD)?)).map_err(failed(HEARD))?;
     let counts = PerCpuArray::try_from(Map::PerCpuArray(open(COUNTERS)?)).map_err(failed(COUNTERS))?;
@@ -98,7 +101,7 @@ pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
     Ok(Pinned {
         windows: windows(&hosts, &slots, &heard)?,
         counters: counters(&hosts, &counts)?,
-        vips: entries(&vips).map_err(failed(VIPS))?,
+        vips: Vips::new(index, vips)?.all().collect(),
         hosts,
         build: pins.build().unwrap_or_default(),
         interfaces: attached.map(|link| (link.ifindex, link.name)).collect(),

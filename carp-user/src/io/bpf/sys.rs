@@ -10,6 +10,7 @@ use std::path::Path;
 
 use aya::Pod;
 use carp_common::id::IfIndex;
+use zerocopy::FromZeros;
 
 /// What a pinned object is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,24 @@ pub(super) fn update<V: Pod>(map: BorrowedFd<'_>, keys: &[u32], values: &[V]) ->
     bpf(MAP_UPDATE_BATCH, &mut attributes).map(|_zero| ())
 }
 
+/// All entries of an array map that has so many, in one call.
+///
+/// # Errors
+/// The kernel's; fewer entries.
+pub(super) fn read<V: Pod + FromZeros>(map: BorrowedFd<'_>, entries: u32) -> io::Result<Vec<V>> {
+    let mut values = vec![V::new_zeroed(); entries as usize];
+    let mut keys = vec![0_u32; entries as usize];
+    let mut last = 0_u32;
+    let mut attributes = Attributes::default();
+    attributes.words[1] = (&raw mut last).expose_provenance().try_into().map_err(io::Error::other)?;
+    attributes.words[2] = keys.as_mut_ptr().expose_provenance().try_into().map_err(io::Error::other)?;
+    attributes.words[3] = values.as_mut_ptr().expose_provenance().try_into().map_err(io::Error::other)?;
+    let file = u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?;
+    attributes.words[4] = pair(entries, file);
+    bpf(MAP_LOOKUP_BATCH, &mut attributes)?;
+    Ok(values)
+}
+
 /// `union bpf_attr`, as long as any kernel's so far; the kernel takes trailing zeros.
 #[repr(C)]
 #[derive(Default)]
@@ -108,7 +127,8 @@ struct Attributes {
 const OBJ_GET: libc::c_long = 7;
 const BPF_F_RDONLY: u32 = 1 << 3;
 const PROG_QUERY: libc::c_long = 16;
-/// Linux 5.6.
+/// Linux 5.6, as the next.
+const MAP_LOOKUP_BATCH: libc::c_long = 24;
 const MAP_UPDATE_BATCH: libc::c_long = 26;
 const LINK_DETACH: libc::c_long = 34;
 /// `BPF_TCX_INGRESS`.
@@ -124,7 +144,7 @@ fn pair(first: u32, second: u32) -> u64 {
 
 fn bpf(command: libc::c_long, attributes: &mut Attributes) -> io::Result<libc::c_long> {
     // SAFETY: the attributes live over the call and are as long as we say, and may be written.
-    // What they point to, a path, keys with values, or room for as many ids as they say, is borrowed above.
+    // What they point to, a path, keys with values, or room for as many as they say, is borrowed above.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<Attributes>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
