@@ -40,6 +40,9 @@ pub struct Instruction {
 #[expect(missing_docs, reason = "named as in RFC 9669 and in the kernel")]
 pub mod code {
     pub const ADD: u8 = 0x07;
+    pub const OR_X: u8 = 0x4f;
+    pub const OR: u8 = 0x47;
+    pub const LSH: u8 = 0x67;
     pub const MOD: u8 = 0x97;
     pub const MOV: u8 = 0xb7;
     pub const MOV_X: u8 = 0xbf;
@@ -47,10 +50,10 @@ pub mod code {
     pub const LDX_H: u8 = 0x69;
     pub const LDX_DW: u8 = 0x79;
     pub const ST_W: u8 = 0x62;
+    pub const ST_H: u8 = 0x6a;
     pub const ST_B: u8 = 0x72;
     pub const STX_W: u8 = 0x63;
     pub const STX_H: u8 = 0x6b;
-    pub const STX_B: u8 = 0x73;
     pub const STX_DW: u8 = 0x7b;
     pub const JEQ: u8 = 0x15;
     pub const JNE: u8 = 0x55;

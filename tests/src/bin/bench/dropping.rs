@@ -3,9 +3,10 @@
 
 use crate::Effort;
 use crate::frames;
+use crate::programs::lookup_and_drop;
 use crate::receiving::{Burst, Receiving, ip_counter};
 use crate::report::{Must, Row, Unit, ratio};
-use crate::road::{LAN_MAC, Road, VIP, lan_virtual_mac};
+use crate::road::{LAN, LAN_MAC, Road, VIP, lan_virtual_mac};
 use anyhow::{Context, Result, ensure};
 use carp_common::time::Span;
 use carp_tests::lab::carpd::Carpd;
@@ -28,12 +29,15 @@ enum Place {
     CarpVirtualMac,
     CarpTcx,
     CarpGeneric,
+    /// The program that the stages are compared to: whoever drops by address reads the frame.
+    Least,
     Ingress,
     Prerouting,
     Stack,
 }
 
-const PLACES: [Place; 7] = [
+const PLACES: [Place; 8] = [
+    Place::Least,
     Place::Carp,
     Place::CarpVirtualMac,
     Place::CarpTcx,
@@ -59,11 +63,12 @@ pub fn measure(effort: &Effort) -> Result<Vec<Row>> {
     for (place, rates) in PLACES.iter().zip(rates) {
         let times = rates.iter().zip(&ingress).map(|(rate, ingress)| ratio(*rate, *ingress)).collect();
         rows.push(Row::new(PART, place.name(), Unit::Mpps, rates));
-        if matches!(place, Place::Carp | Place::CarpVirtualMac) {
-            rows.push(
-                Row::new(PART, format!("{}, against nftables ingress", place.name()), Unit::Times, times)
-                    .must(MUST),
-            );
+        let against =
+            Row::new(PART, format!("{}, against nftables ingress", place.name()), Unit::Times, times);
+        match place {
+            Place::Carp | Place::CarpVirtualMac => rows.push(against.must(MUST)),
+            Place::Least => rows.push(against),
+            Place::CarpTcx | Place::CarpGeneric | Place::Ingress | Place::Prerouting | Place::Stack => {}
         }
     }
     Ok(rows)
@@ -76,6 +81,7 @@ impl Place {
             Self::CarpVirtualMac => "carp, to the virtual MAC",
             Self::CarpTcx => "carp at tc, to the VIP",
             Self::CarpGeneric => "carp behind the driver, to the VIP",
+            Self::Least => "the least: one lookup and dropped",
             Self::Ingress => "nftables, ingress",
             Self::Prerouting => "nftables, prerouting",
             Self::Stack => "the kernel, no address and no route",
@@ -90,6 +96,7 @@ impl Place {
             Self::CarpVirtualMac => by_carp(road, "native", "vmac-fenced", burst)?,
             Self::CarpTcx => by_carp(road, "tcx", "vip-fenced", burst)?,
             Self::CarpGeneric => by_carp(road, "generic", "vip-fenced", burst)?,
+            Self::Least => by_the_least(road, burst)?,
             Self::Ingress => by_nftables(road, "netdev", "hook ingress device \"lan0\" priority 0", burst)?,
             Self::Prerouting => by_nftables(road, "ip", "hook prerouting priority raw", burst)?,
             Self::Stack => by_stack(road, burst)?,
@@ -124,6 +131,13 @@ fn by_carp(
     let dropped = count()? - begin;
     carpd.stop()?;
     Ok((burst, dropped))
+}
+
+fn by_the_least(road: &Road, burst: impl FnOnce() -> Result<Burst>) -> Result<(Burst, u64)> {
+    let link = road.gateway.ifindex(LAN)?;
+    let _attached = road.gateway.enter(|| lookup_and_drop(VIP)?.attach(link))?;
+    let burst = burst()?;
+    Ok((burst, burst.frames))
 }
 
 fn by_nftables(

@@ -1,7 +1,7 @@
 //! The XDP programs that the datapath is measured with: the one that it is compared to, and those that
 //! prepare the frame of each run and then jump into it.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use carp_tests::lab::bpf::code::*;
 use carp_tests::lab::bpf::{Instruction, Map, Program, action, leave, op};
 use std::net::Ipv4Addr;
@@ -39,7 +39,9 @@ pub fn send(frame: &[u8]) -> Result<Program> {
     Program::load(&[&restore(frame)?[..], &leave(action::TX)].concat(), false)
 }
 
-/// What is done to the frame before each run.
+/// What is done to the frame before each run. It is written in the pieces that headers are read in, which begin at
+/// multiples of four behind the Ethernet header: what was just written in two pieces a processor cannot read in one
+/// before all that came earlier is done, and so would show how long each run takes by itself.
 #[derive(Clone, Copy, Debug)]
 pub enum Prepare<'a> {
     /// It begins with these bytes again, whatever the last run made of it.
@@ -92,16 +94,17 @@ fn prepared(prepare: Prepare<'_>, then: &Program, frags: bool) -> Result<Prepare
         Prepare::Restore(bytes) => restore(bytes)?,
         Prepare::Destination(below) => [
             &random_below(below)[..],
-            &[op(BE, 0, 0, 0, 16), op(LDX_W, 2, 6, 0, 0), op(LDX_W, 3, 6, 4, 0)],
+            &[op(BE, 0, 0, 0, 16), op(LSH, 0, 0, 0, 16), op(LDX_W, 2, 6, 0, 0), op(LDX_W, 3, 6, 4, 0)],
             &within(34, action::ABORTED),
-            &[op(STX_H, 2, 0, 32, 0)],
+            &[op(LDX_H, 3, 2, 30, 0), op(OR_X, 0, 3, 0, 0), op(STX_W, 2, 0, 30, 0)],
         ]
         .concat(),
         Prepare::VirtualMac(most) => [
             &random_below(most)[..],
-            &[op(ADD, 0, 0, 0, 1), op(LDX_W, 2, 6, 0, 0), op(LDX_W, 3, 6, 4, 0)],
+            &[op(ADD, 0, 0, 0, 1), op(LSH, 0, 0, 0, 8), op(OR, 0, 0, 0, 1)],
+            &[op(LDX_W, 2, 6, 0, 0), op(LDX_W, 3, 6, 4, 0)],
             &within(6, action::ABORTED),
-            &[op(STX_B, 2, 0, 5, 0)],
+            &[op(STX_H, 2, 0, 4, 0)],
         ]
         .concat(),
     };
@@ -139,8 +142,10 @@ fn random_below(limit: i32) -> [Instruction; 2] {
 
 fn restore(bytes: &[u8]) -> Result<Vec<Instruction>> {
     let mut changes = begin(i32::try_from(bytes.len())?, action::ABORTED);
+    let (first, bytes) = bytes.split_first_chunk().context("a frame has more than two bytes")?;
+    changes.push(op(ST_H, 2, 0, 0, i32::from(i16::from_le_bytes(*first))));
     let (words, rest) = bytes.as_chunks();
-    let mut at = 0;
+    let mut at = 2;
     for word in words {
         changes.push(op(ST_W, 2, 0, at, i32::from_le_bytes(*word)));
         at += 4;
