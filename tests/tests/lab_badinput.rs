@@ -7,6 +7,7 @@ use carp_tests::lab::config::Config;
 use carp_tests::lab::machine::{State, difference_since};
 use carp_tests::lab::pair::Pair;
 use carp_tests::lab::{Purpose, clock};
+use serde_json::Value;
 use std::fs;
 use std::process::Command;
 
@@ -141,6 +142,62 @@ fn a_good_configuration_passes_the_check_and_nothing_is_started() -> Result<()> 
     let before = State::of(pair.gw1(), carpd.instance())?;
     let output = pair.gw1().output(carpd.command()?.arg("--check"))?;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(before.difference(&State::of(pair.gw1(), carpd.instance())?), "");
+    Ok(())
+}
+
+#[test]
+fn carpctl_check_says_invalid_valid_and_unfit_in_words_in_json_and_by_its_exit_code() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;
+    let before = State::of(pair.gw1(), carpd.instance())?;
+    let check = |words: &[&str]| -> Result<(Option<i32>, String, String)> {
+        let files = carpd.files();
+        let mut command = Command::new(product("carpctl")?);
+        command.arg("check").arg(&files.carp).arg("--node").arg(&files.node).args(words);
+        let output = pair.gw1().output(&mut command)?;
+        let [said, told] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        Ok((output.status.code(), said, told))
+    };
+    let (code, said, told) = check(&[])?;
+    assert!(code == Some(0) && said.contains("ok, 2 virtual hosts") && told.is_empty(), "{said}{told}");
+    let (code, said, _) = check(&["--json"])?;
+    let report: Value = serde_json::from_str(&said)?;
+    assert_eq!((code, &report["valid"], &report["virtual_hosts"]), (Some(0), &true.into(), &2.into()));
+
+    let good = fs::read_to_string(&carpd.files().node)?;
+    fs::write(&carpd.files().node, good.replacen("wan0", "wna0", 1))?;
+    let (code, said, told) = check(&[])?;
+    assert!(code == Some(4) && told.starts_with("warning: ") && told.contains("wna0"), "{said}{told}");
+    let (code, said, _) = check(&["--json"])?;
+    let report: Value = serde_json::from_str(&said)?;
+    assert_eq!(
+        (code, &report["valid"], report["warnings"].as_array().map(Vec::len)),
+        (Some(4), &true.into(), Some(1))
+    );
+    fs::write(&carpd.files().node, good)?;
+
+    let good = fs::read_to_string(&carpd.files().carp)?;
+    fs::write(
+        &carpd.files().carp,
+        good.replacen("vhid = 1", "vhid = 300", 1).replacen("skew =", "scew =", 1),
+    )?;
+    let (code, said, told) = check(&[])?;
+    assert!(code == Some(3) && told.contains("carp.toml:3") && said.is_empty(), "{said}{told}");
+    let (code, said, told) = check(&["--json"])?;
+    let report: Value = serde_json::from_str(&said)?;
+    assert_eq!((code, &report["valid"], told.as_str()), (Some(3), &false.into(), ""));
+    let mistakes = report["mistakes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let lines: Vec<_> = mistakes.iter().filter_map(|mistake| mistake["line"].as_u64()).collect();
+    assert_eq!(lines, [3, 7], "{said}");
+    assert!(
+        mistakes.iter().any(|mistake| mistake["help"].as_str().is_some_and(|help| help.contains("skew")))
+    );
+
+    fs::remove_file(&carpd.files().carp)?;
+    let (code, said, _) = check(&["--json"])?;
+    assert!(code == Some(3) && said.contains("carp.toml"), "{said}");
     assert_eq!(before.difference(&State::of(pair.gw1(), carpd.instance())?), "");
     Ok(())
 }

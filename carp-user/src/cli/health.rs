@@ -11,7 +11,8 @@ pub const EXIT_CODES: &str = "Exit codes:
    0  healthy, or done
    1  error
    2  usage
-   3  configuration invalid (carpd only)
+   3  configuration invalid (carpd, carpctl check)
+   4  configuration valid, but it does not fit this machine (carpctl check)
   10  degraded: a demotion other than `maintenance`, a virtual host in INIT, one that has just claimed
       and does not serve yet, or an alarm of replication
   11  two masters: while this node is MASTER and serves, another master is heard too

@@ -1,5 +1,6 @@
 //! `carpctl`: one file per verb family.
 
+pub mod check;
 pub mod cleanup;
 pub mod counters;
 pub mod daemon;
@@ -62,6 +63,8 @@ enum Verb {
     Sync(sync::Args),
     /// List or count the connections that this node's kernel tracks, and say who has each.
     States(states::Args),
+    /// Say whether a configuration is right; all mistakes at once.
+    Check(check::Args),
     /// Make the key that the two nodes of a pair share.
     Genkey(genkey::Args),
     /// Remove what a killed carpd left on this machine.
@@ -82,6 +85,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Sync(args) => sync::run(&args, name),
         Verb::States(args) => states::run(&args, name),
+        Verb::Check(args) => check::run(&args),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),
         Verb::Decode(args) => return decode::run(args),

@@ -288,7 +288,7 @@ password_file = "/etc/carp/wan.password"
 const HEAD: &str = "# Configuration reference
 
 Printed from the table that the parser itself uses. The format is TOML 1.1; unknown keys are errors.
-`carpd --config FILE --check` reads everything, lists all mistakes with their places, and changes nothing.
+`carpctl check FILE` reads everything, lists all mistakes with their places, says what does not fit this machine, and changes nothing (`--json` for programs).
 
 Both nodes of a pair can share one file: what is of one node stands in a second file that contains only
 `[node]` (and `[sync]`) and is given as `carpd --config carp.toml --node node.toml`. Without `--node` the table `[node]`
