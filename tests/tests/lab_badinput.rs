@@ -178,6 +178,26 @@ fn carpctl_check_says_invalid_valid_and_unfit_in_words_in_json_and_by_its_exit_c
     );
     fs::write(&carpd.files().node, good)?;
 
+    // Somebody gave the machine the VIP itself; the network has gone; another VIP is of no network there.
+    for (change, back, words) in [
+        (
+            "address add 10.77.1.1/24 dev lan0",
+            "address del 10.77.1.1/24 dev lan0",
+            ["10.77.1.1 is", "already"],
+        ),
+        ("address del 10.77.1.2/24 dev lan0", "address add 10.77.1.2/24 dev lan0", ["10.77.1.1", "IPv4"]),
+    ] {
+        pair.gw1().ip(change)?;
+        let (code, _, told) = check(&[])?;
+        assert!(code == Some(4) && words.iter().all(|word| told.contains(word)), "{change}: {told}");
+        pair.gw1().ip(back)?;
+    }
+    let good = fs::read_to_string(&carpd.files().carp)?;
+    fs::write(&carpd.files().carp, good.replacen("\"10.77.1.1", "\"10.79.1.1", 1))?;
+    let (code, _, told) = check(&[])?;
+    assert!(code == Some(4) && told.contains("10.79.1.1") && told.contains("(10.77.1.0/24)"), "{told}");
+    fs::write(&carpd.files().carp, good)?;
+
     let good = fs::read_to_string(&carpd.files().carp)?;
     fs::write(
         &carpd.files().carp,

@@ -1,8 +1,12 @@
 //! `carpctl check`: whether a configuration is right, before anybody uses it.
 
 use crate::config::{self, Config, Mistakes};
+use crate::io::address::{self, Held};
+use crate::io::error::Error;
 use crate::io::link::Links;
-use anyhow::Result;
+use crate::proto::sync::rule::Prefix;
+use anyhow::{Context, Result};
+use carp_common::id::IfIndex;
 use serde::Serialize;
 use serde_json::to_string_pretty;
 use std::collections::BTreeSet;
@@ -107,25 +111,62 @@ fn valid(args: &Args, config: &Config) -> Result<ExitCode> {
 fn misfits(config: &Config) -> Result<Vec<String>> {
     let vips: BTreeSet<IpAddr> =
         config.hosts.iter().flat_map(|host| &host.addresses).map(|vip| vip.ip).collect();
-    let devices: BTreeSet<&str> = config.hosts.iter().map(|host| host.device.as_str()).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _inside = runtime.enter();
-    let mut warnings = Vec::new();
-    for device in devices {
-        let links = match Links::open(&[device.to_owned()], vips.clone()) {
-            Ok(links) => links,
-            Err(error) => {
-                warnings.push(error.to_string());
-                continue;
-            }
-        };
-        let Some(link) = links.index(device) else { continue };
-        let hosts = config.hosts.iter().filter(|host| host.device == device);
-        let refused =
-            hosts.flat_map(|host| &host.addresses).filter_map(|vip| links.admits(link, vip.ip).err());
-        warnings.extend(refused.map(|error| error.to_string()));
+    let others = address::others().context("reading the addresses of this machine")?;
+    let (links, mut warnings) = present(config, &vips)?;
+    for host in &config.hosts {
+        let Some(link) = links.index(&host.device) else { continue };
+        for vip in &host.addresses {
+            warnings.extend(links.admits(link, vip.ip).err().map(|error| error.to_string()));
+            warnings.extend(doubt(&host.device, link, vip.ip, &others));
+        }
     }
     Ok(warnings)
+}
+
+/// The interfaces that are there, and what is wrong with the others.
+fn present(config: &Config, vips: &BTreeSet<IpAddr>) -> Result<(Links, Vec<String>)> {
+    let devices: BTreeSet<&String> = config.hosts.iter().map(|host| &host.device).collect();
+    let mut devices: Vec<String> = devices.into_iter().cloned().collect();
+    let mut warnings = Vec::new();
+    loop {
+        let error = match Links::open(&devices, vips.clone()) {
+            Ok(links) => return Ok((links, warnings)),
+            Err(error) => error,
+        };
+        let before = devices.len();
+        if let Error::NoSuchLink { existing, .. } = &error {
+            devices.retain(|device| existing.contains(device));
+        } else if let Error::NotEthernet { name, .. } = &error {
+            devices.retain(|device| device != name);
+        }
+        if devices.len() == before {
+            return Err(error.into());
+        }
+        warnings.push(error.to_string());
+    }
+}
+
+/// What of one VIP and the addresses that are not carpd's.
+fn doubt(device: &str, link: IfIndex, vip: IpAddr, others: &[(Held, Prefix)]) -> Option<String> {
+    if others.iter().any(|(held, _)| held.address == vip) {
+        return Some(format!(
+            "{vip} is an address of this machine already, and not by carpd: it is there whoever is master. Take it \
+             out of the network configuration"
+        ));
+    }
+    let networks = others.iter().filter(|(held, _)| held.link == link).map(|(_, prefix)| *prefix);
+    let networks: Vec<Prefix> =
+        networks.filter(|prefix| prefix.address().is_ipv4() == vip.is_ipv4()).collect();
+    if networks.is_empty() || networks.iter().any(|prefix| prefix.contains(vip)) {
+        return None;
+    }
+    let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    let networks = networks.join(", ");
+    Some(format!(
+        "{vip} lies in none of the networks of {device} ({networks}): who is to reach it there needs a route"
+    ))
 }
 
 impl Mistake {

@@ -121,7 +121,7 @@ fn prefix(text: &str) -> Result<Prefix, Advice> {
     if prefix.address() == ip {
         return Ok(prefix);
     }
-    let network = format!("{}/{}", prefix.address(), prefix.length());
+    let network = prefix.to_string();
     Err(("it has bits behind its length", format!("write \"{network}\" for the network, or \"{ip}\"")))
 }
 

@@ -11,6 +11,7 @@
 
 use super::error::{CAP_NET_ADMIN, Error};
 use super::netlink::{AF_INET, AF_INET6, CREATE, Reply, Request, Requests, attributes, ip, replies, u32_at};
+use crate::proto::sync::rule::Prefix;
 use carp_common::id::IfIndex;
 use std::collections::BTreeSet;
 use std::io;
@@ -219,6 +220,18 @@ const IFADDR_LEN: usize = 8;
 pub fn own() -> io::Result<BTreeSet<IpAddr>> {
     let found = present(&mut Requests::open()?)?;
     Ok(found.into_iter().map(|found| found.held.address).collect())
+}
+
+/// The others': by link, each with the prefix that it is on.
+///
+/// # Errors
+/// What the kernel says.
+pub fn others() -> io::Result<Vec<(Held, Prefix)>> {
+    let found = present(&mut Requests::open()?)?;
+    let others = found.into_iter().filter(|found| !found.ours());
+    Ok(others
+        .filter_map(|found| Some((found.held, Prefix::new(found.held.address, found.prefix)?)))
+        .collect())
 }
 
 fn present(requests: &mut Requests) -> io::Result<Vec<Found>> {

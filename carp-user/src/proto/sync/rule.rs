@@ -2,6 +2,7 @@
 
 use crate::proto::flow::{Flow, Ids, Tuple};
 use crate::proto::protocol::GRE;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
@@ -127,6 +128,12 @@ impl Prefix {
     /// Whether all of it is loopback.
     pub fn is_loopback(self) -> bool {
         self.address.is_loopback() && (self.len >= 8 && self.address.is_ipv4() || self.is_one_address())
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.len)
     }
 }
 
