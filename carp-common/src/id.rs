@@ -51,13 +51,9 @@ impl Mac {
     /// The vhid, when this is a virtual MAC.
     #[inline(always)]
     pub const fn vhid(self) -> Option<Vhid> {
-        // In halves, as BPF has no comparison of six bytes.
-        let [first, second, third]: [u16; 3] = zerocopy::transmute!(self.0);
-        let [last, vhid] = third.to_ne_bytes();
-        if first == 0 && second == u16::from_ne_bytes([0x5e, 0]) && last == 1 {
-            Vhid::new(vhid)
-        } else {
-            None
+        match self.0 {
+            [0x00, 0x00, 0x5e, 0x00, 0x01, vhid] => Vhid::new(vhid),
+            _ => None,
         }
     }
 }

@@ -11,7 +11,7 @@ mod window;
 pub use counter::{Counter, Counts};
 pub use trace::{DECISION_LEN, DECISIONS, DECISIONS_BYTES, Decision, TRACE, TRACE_LOST, TRACE_UNTIL};
 pub use vip::{
-    FORMER_VIP, NO_VIP, Place, VIP_BLOCKS, VIP_INDEX, VIP_STEPS, VIPS, Vip, VipBlock, VipEntry, VipKey,
+    FORMER_VIP, NO_VIP, VIP_BLOCKS, VIP_INDEX, VIP_STEPS, VIPS, Vip, VipBlock, VipEntry, VipKey, VipPlace,
 };
 pub use window::{ARMED_FOR, LATELY, Window};
 
@@ -137,8 +137,7 @@ impl Host {
     /// Whether it is an entry: not zero, and of a slot that can be. Any other is as good as none.
     #[inline(always)]
     pub const fn exists(&self) -> bool {
-        let [first, second, third]: [u16; 3] = zerocopy::transmute!(self.link_mac);
-        first | second | third != 0 && self.slot < MAX_HOSTS
+        !matches!(self.link_mac, [0, 0, 0, 0, 0, 0]) && self.slot < MAX_HOSTS
     }
 
     /// The node forwards: its neighbour advertisements carry the router flag.

@@ -8,8 +8,8 @@ use carp_common::admission::{Auth, Scheme};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
     Captured, Counts, DECISIONS_BYTES, Decision, Host, HostKey, MAX_HOSTS, MAX_SENDERS, MAX_VIPS, NO_VIP,
-    Place, RING_BYTES, SAMPLE_EVERY, Sample, Sampled, SenderKey, TRACE_LOST, TRACE_UNTIL, VIP_BLOCKS, Vip,
-    VipBlock, VipEntry, VipKey, Window,
+    RING_BYTES, SAMPLE_EVERY, Sample, Sampled, SenderKey, TRACE_LOST, TRACE_UNTIL, VIP_BLOCKS, Vip, VipBlock,
+    VipEntry, VipKey, VipPlace, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 use carp_common::time::Instant;
@@ -93,7 +93,7 @@ extern "C" fn carp_is_signed(slot: u32, strictly: u32, key: u32) -> u32 {
 }
 
 #[inline(always)]
-fn number_at(Place { block, at }: Place) -> Option<u16> {
+fn number_at(VipPlace { block, at }: VipPlace) -> Option<u16> {
     VIP_INDEX.get(block)?.get(at).copied()
 }
 

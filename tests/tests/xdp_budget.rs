@@ -6,7 +6,7 @@ use aya::EbpfLoader;
 use carp_user::io::bpf::OBJECT;
 use std::fs;
 
-/// Of all maps together, but for what is kept once for each CPU: 3.2 MiB are the keys of 4096 virtual hosts, 2 MiB
+/// Of all maps together, but for what is kept once for each CPU: 3.8 MiB are the keys of 4096 virtual hosts, 1 MiB
 /// 16384 addresses.
 const BUDGET: u64 = 8 << 20;
 /// For each CPU that there may be.

@@ -8,7 +8,7 @@ use crate::id::{IfIndex, Vhid};
 use core::net::{IpAddr, Ipv6Addr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Name of the map of [`VipBlock`]s, in which a [`Place`] says which of the [`VIPS`] a VIP is.
+/// Name of the map of [`VipBlock`]s, in which a [`VipPlace`] says which of the [`VIPS`] a VIP is.
 pub const VIP_INDEX: &str = "VIP_INDEX";
 
 /// Entries of that map. Of its places one in sixteen is taken, at most.
@@ -35,7 +35,7 @@ const BLOCK: usize = 64;
 
 /// Where the number of a VIP can stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct VipPlace {
     /// Which [`VipBlock`].
     pub block: u32,
     /// Which number of it.
@@ -76,6 +76,7 @@ impl VipKey {
     /// For this address on this link.
     #[inline(always)]
     pub fn new(link: IfIndex, vip: IpAddr) -> Self {
+        // Not by way of bytes in memory, for which half the frames would have to wait.
         let address = match vip {
             IpAddr::V4(ip) => {
                 let [a, b, c, d] = ip.octets();
@@ -112,7 +113,7 @@ impl VipKey {
     /// One of the places that it can be at, by its number from 0 on. (What is hashed is what an administrator
     /// chose. Who sends packets to addresses that are hashed alike makes nothing slower than a few places.)
     #[inline(always)]
-    pub const fn place(&self, step: u32) -> Place {
+    pub const fn place(&self, step: u32) -> VipPlace {
         /// Odd numbers without a pattern: 2^64 divided by the golden ratio, and by its square.
         const SPREAD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0x61c8_8646_80b5_83eb];
         const LAST: u64 = BLOCK as u64 - 1;
@@ -121,10 +122,15 @@ impl VipKey {
         let hash = self.link.wrapping_mul(SPREAD[1]) ^ high;
         let hash = (hash ^ (hash >> 32)).wrapping_mul(SPREAD[0]) ^ (low / BLOCK as u64);
         let hash = hash.wrapping_mul(SPREAD[0]);
-        Place {
+        VipPlace {
             block: ((hash >> 52) as u32).wrapping_add(step) % VIP_BLOCKS,
             at: (((hash >> 46) ^ low) & LAST) as usize,
         }
+    }
+
+    /// All of them.
+    pub fn places(self) -> impl Iterator<Item = VipPlace> {
+        (0..VIP_STEPS).map(move |step| self.place(step))
     }
 
     /// What is known of it, from one of its places on: `number` is what stands at a place, `entry` the VIP with
@@ -133,7 +139,7 @@ impl VipKey {
     pub fn find<'a>(
         &self,
         from: u32,
-        number: impl Fn(Place) -> Option<u16>,
+        number: impl Fn(VipPlace) -> Option<u16>,
         entry: impl Fn(u16) -> Option<&'a VipEntry>,
     ) -> Option<Vip> {
         let mut step = from;

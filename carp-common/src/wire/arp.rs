@@ -56,25 +56,17 @@ impl Arp {
     /// Whether the fixed fields say Ethernet and IPv4.
     #[inline(always)]
     pub fn is_ipv4(&self) -> bool {
-        self.begins_as(self.operation)
-    }
-
-    /// Whether they say so, and this operation. In words: field by field it is a comparison each.
-    #[inline(always)]
-    fn begins_as(&self, operation: U16) -> bool {
-        let [[a, b], [c, d]] = [self.hardware.to_bytes(), self.protocol.to_bytes()];
-        let [e, f] = operation.to_bytes();
-        let [g, h] = self.operation.to_bytes();
-        u32::from_ne_bytes([a, b, c, d]) == u32::from_ne_bytes([0, 1, 8, 0])
-            && u32::from_ne_bytes([self.hardware_len, self.protocol_len, g, h])
-                == u32::from_ne_bytes([6, 4, e, f])
+        self.hardware.get() == 1
+            && self.protocol.get() == eth::IPV4
+            && self.hardware_len == 6
+            && self.protocol_len == 4
     }
 
     /// Whether somebody asks for an address: a request that is not gratuitous, which asks for the
     /// sender's own.
     #[inline(always)]
     pub fn is_question(&self) -> bool {
-        self.begins_as(U16::new(REQUEST)) && self.sender_ip != self.target_ip
+        self.is_ipv4() && self.operation.get() == REQUEST && self.sender_ip != self.target_ip
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::to_string_pretty;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Whether a configuration is right; changes nothing.
@@ -102,7 +102,7 @@ fn valid(args: &Args, config: &Config) -> Result<ExitCode> {
         super::print(&format!("{}\n", to_string_pretty(&report)?));
     } else {
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-        super::print(&format!("{}\n", config.check_line(Path::new(&args.file))));
+        super::print(&format!("{}\n", config.check_line(&args.file)));
     }
     Ok(code)
 }

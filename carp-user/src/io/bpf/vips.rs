@@ -6,8 +6,7 @@ use std::os::fd::AsFd;
 use aya::Pod;
 use aya::maps::{Array, IterableMap, MapData, MapError};
 use carp_common::map::{
-    FORMER_VIP, MAX_VIPS, NO_VIP, Place, VIP_BLOCKS, VIP_INDEX, VIP_STEPS, VIPS, Vip, VipBlock, VipEntry,
-    VipKey,
+    FORMER_VIP, MAX_VIPS, NO_VIP, VIP_BLOCKS, VIP_INDEX, VIPS, Vip, VipBlock, VipEntry, VipKey, VipPlace,
 };
 use zerocopy::FromZeros;
 
@@ -73,9 +72,11 @@ impl Vips {
     /// # Errors
     /// The kernel's.
     pub(super) fn retain(&mut self, kept: &[VipKey]) -> Result<(), Error> {
-        for changed in self.table.retain(kept) {
-            self.write_block(changed)?;
-            self.write_entry(changed)?;
+        for key in self.table.others(kept) {
+            if let Some(changed) = self.table.remove(&key) {
+                self.write_block(changed)?;
+                self.write_entry(changed)?;
+            }
         }
         Ok(())
     }
@@ -98,21 +99,22 @@ impl VipTable {
         Self::new(vec![[NO_VIP; _]; VIP_BLOCKS as usize], entries)
     }
 
-    /// What two maps hold. A number of nobody, or that stands there a second time, was left behind by a daemon that
-    /// was killed, or by one map without the other.
+    /// What two maps hold. A number of nobody, of one whose place it is not, or that stands there a second time was left
+    /// behind by a daemon that was killed, or by one map without the other.
     fn new(mut index: Vec<VipBlock>, entries: Vec<VipEntry>) -> Self {
-        let mut is_free: Vec<bool> = entries.iter().map(|_| true).collect();
-        for number in index.iter_mut().flatten().filter(|number| **number != NO_VIP) {
-            let place = usize::from(*number);
-            match (entries.get(place), is_free.get_mut(place)) {
-                (Some(entry), Some(free)) if *free && entry.vip.exists() => *free = false,
-                _ => *number = FORMER_VIP,
+        let mut free: BTreeSet<u16> =
+            (NO_VIP + 1..FORMER_VIP).take(entries.len().saturating_sub(1)).collect();
+        for (block, numbers) in (0..).zip(&mut index) {
+            for (at, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number != NO_VIP) {
+                let entry = entries.get(usize::from(*number)).filter(|entry| entry.vip.exists());
+                let place = VipPlace { block, at };
+                let is_its = entry.is_some_and(|entry| entry.key.places().any(|its| its == place));
+                if !(is_its && free.remove(number)) {
+                    *number = FORMER_VIP;
+                }
             }
         }
-        let free = (NO_VIP + 1..FORMER_VIP).zip(is_free.into_iter().skip(1));
-        let mut free: Vec<u16> = free.filter(|(_, free)| *free).map(|(number, _)| number).collect();
-        free.reverse();
-        Self { index, entries, free }
+        Self { index, entries, free: free.into_iter().rev().collect() }
     }
 
     /// The numbers of a block; of one that cannot be, none.
@@ -144,7 +146,7 @@ impl VipTable {
     /// Removes one; `None` when it is not there.
     pub fn remove(&mut self, key: &VipKey) -> Option<Changed> {
         let (place, number) = self.find(key)?;
-        let behind = Place { block: (place.block + 1) % VIP_BLOCKS, ..place };
+        let behind = VipPlace { block: (place.block + 1) % VIP_BLOCKS, ..place };
         let is_last = self.number(behind) == NO_VIP;
         *self.number_mut(place)? = if is_last { NO_VIP } else { FORMER_VIP };
         *self.entries.get_mut(usize::from(number))? = VipEntry::NONE;
@@ -152,32 +154,30 @@ impl VipTable {
         Some(Changed { number, block: place.block })
     }
 
-    /// Removes all others, and says of each what changed.
-    pub fn retain(&mut self, kept: &[VipKey]) -> Vec<Changed> {
+    /// All but these.
+    fn others(&self, kept: &[VipKey]) -> Vec<VipKey> {
         let kept: BTreeSet<_> = kept.iter().map(VipKey::words).collect();
-        let others: Vec<_> = self.all().filter(|entry| !kept.contains(&entry.key.words())).collect();
-        others.iter().filter_map(|entry| self.remove(&entry.key)).collect()
+        self.all().map(|entry| entry.key).filter(|key| !kept.contains(&key.words())).collect()
     }
 
     fn numbers(&self) -> impl Iterator<Item = u16> {
         self.index.iter().flatten().copied().filter(|number| !matches!(*number, NO_VIP | FORMER_VIP))
     }
 
-    fn find(&self, key: &VipKey) -> Option<(Place, u16)> {
-        let places = (0..VIP_STEPS).map(|step| key.place(step)).map(|place| (place, self.number(place)));
+    fn find(&self, key: &VipKey) -> Option<(VipPlace, u16)> {
+        let places = key.places().map(|place| (place, self.number(place)));
         places.take_while(|(_, number)| *number != NO_VIP).find(|(_, number)| self.entry(*number).key == *key)
     }
 
-    fn free_place(&self, key: &VipKey) -> Option<Place> {
-        let mut places = (0..VIP_STEPS).map(|step| key.place(step));
-        places.find(|place| matches!(self.number(*place), NO_VIP | FORMER_VIP))
+    fn free_place(&self, key: &VipKey) -> Option<VipPlace> {
+        key.places().find(|place| matches!(self.number(*place), NO_VIP | FORMER_VIP))
     }
 
-    fn number(&self, Place { block, at }: Place) -> u16 {
+    fn number(&self, VipPlace { block, at }: VipPlace) -> u16 {
         self.index.get(block as usize).and_then(|numbers| numbers.get(at)).copied().unwrap_or(FORMER_VIP)
     }
 
-    fn number_mut(&mut self, Place { block, at }: Place) -> Option<&mut u16> {
+    fn number_mut(&mut self, VipPlace { block, at }: VipPlace) -> Option<&mut u16> {
         self.index.get_mut(block as usize)?.get_mut(at)
     }
 }
@@ -194,7 +194,7 @@ fn failed(name: &'static str, error: &MapError) -> Error {
 mod tests {
     use super::*;
     use carp_common::id::IfIndex;
-    use carp_common::map::MAX_HOSTS;
+    use carp_common::map::{MAX_HOSTS, VIP_STEPS};
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     /// As the datapath does it.
@@ -254,7 +254,7 @@ mod tests {
                 keys.iter().enumerate().partition(|(number, _)| number % 7 == round % 7);
             assert!(some.iter().all(|(_, key)| table.set(**key, vip(round)).is_some()));
             let kept: Vec<VipKey> = some.iter().map(|(_, key)| **key).collect();
-            table.retain(&kept);
+            assert!(table.others(&kept).iter().all(|key| table.remove(key).is_some()));
             assert!(kept.iter().all(|key| found(&table, key) == Some(vip(round))));
             assert!(others.iter().all(|(_, key)| found(&table, key).is_none()));
             assert_eq!((table.all().count(), table.free.len()), (kept.len(), free - kept.len()));
@@ -290,7 +290,12 @@ mod tests {
             assert!(keys.iter().all(|key| half.set(*key, vip(2)).is_some()));
             assert!(keys.iter().all(|key| found(&half, key) == Some(vip(2))));
         }
-        let again = VipTable::new(table.index.clone(), table.entries.clone());
+        // Left behind at a place where it is looked for in vain, it is not gone on with.
+        let mut index = table.index.clone();
+        let stray = index.iter_mut().flatten().find(|number| **number == NO_VIP).unwrap();
+        *stray = 1;
+        let again = VipTable::new(index, table.entries.clone());
+        assert_eq!(again.all().count(), keys.len());
         assert!(keys.iter().all(|key| found(&again, key) == Some(vip(1))));
         assert_eq!(again.free, table.free);
     }
