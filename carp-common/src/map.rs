@@ -62,7 +62,9 @@ pub const REFUSED: &str = "REFUSED";
 pub const COUNTERS: &str = "COUNTERS";
 
 /// A virtual host on a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
 #[repr(C)]
 pub struct HostKey {
     /// Link that a frame came in by, or leaves by.

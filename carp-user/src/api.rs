@@ -47,6 +47,11 @@ pub enum Request {
         /// MASTER, or else BACKUP.
         master: bool,
     },
+    /// Read the configuration again and go on with it.
+    Reload {
+        /// Only say what that would change.
+        dry_run: bool,
+    },
     /// Have both nodes tell each other all their flows once more.
     SyncFull,
     /// How it stands with these flows, [`AT_ONCE`] at most.
@@ -66,6 +71,14 @@ pub enum Response {
     Flows {
         /// How it stands with each.
         standings: Vec<FlowStanding>,
+    },
+    /// To `Reload`.
+    Reloaded {
+        /// What changes, a line each; none when nothing does.
+        changes: Vec<String>,
+        /// Why the daemon hands over and starts anew for that, if it has to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        new_start: Option<String>,
     },
     /// It is done.
     Done,
@@ -307,7 +320,11 @@ impl Request {
     pub const fn changes_something(&self) -> bool {
         match self {
             Self::Status | Self::Flows { .. } => false,
-            Self::Demote { .. } | Self::Undemote { .. } | Self::Force { .. } | Self::SyncFull => true,
+            Self::Demote { .. }
+            | Self::Undemote { .. }
+            | Self::Force { .. }
+            | Self::Reload { .. }
+            | Self::SyncFull => true,
         }
     }
 
@@ -321,7 +338,7 @@ impl Request {
         host_of: impl Fn(&str, u8) -> Option<crate::proto::event::HostId>,
     ) -> Result<Option<Command>, String> {
         match self {
-            Self::Status | Self::SyncFull | Self::Flows { .. } => Ok(None),
+            Self::Status | Self::Reload { .. } | Self::SyncFull | Self::Flows { .. } => Ok(None),
             Self::Demote { amount, .. } if !(1..=240).contains(&amount) => {
                 Err(format!("amount {amount} is out of range: give 1 to 240"))
             }

@@ -1,9 +1,11 @@
 //! The loop: next event, `node.handle`, dispatch; nothing else.
 
-use crate::api::{FlowQuery, Request, Response, Status, Sync};
-use crate::config::Config;
+mod answering;
+mod reload;
+
+use crate::api::Request;
+use crate::config::{Config, Files};
 use crate::io::address::Held;
-use crate::io::bpf::Counters;
 use crate::io::clock::{self, Alarm};
 use crate::io::ear::{HeardFrame, RefusedFrame};
 use crate::io::link::LinkFacts;
@@ -15,9 +17,9 @@ use crate::replication::Replication;
 use crate::shells::Shells;
 use anyhow::Result;
 use carp_common::id::IfIndex;
+use reload::{Outcome, Reading};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
 use tokio::sync::watch::error::RecvError;
 
 /// Adverts read before time is looked at again: more than the ring holds, so a flood cannot keep
@@ -28,13 +30,16 @@ const AT_ONCE: usize = 512;
 #[derive(Debug)]
 pub struct Daemon {
     config: Config,
-    hosts: Vec<HostSetup>,
     node: Node,
     shells: Shells,
     alarm: Alarm,
     serving: BTreeSet<HostId>,
     /// Whether the applier has yet to hear of a change of that.
     unpublished: bool,
+    /// The configuration, while it is read again.
+    reading: Option<Reading>,
+    /// Names of virtual hosts that are just leaving.
+    leaving: BTreeMap<HostId, String>,
 }
 
 /// The signals that a daemon obeys. One that comes while nobody waits is kept for who does next.
@@ -53,6 +58,7 @@ enum Woken {
     Call(crate::io::control::Call),
     Failures,
     Replication,
+    Read(Box<Result<Config, String>>),
     Alarm,
     Terminate,
     Hangup,
@@ -80,12 +86,19 @@ impl Daemon {
     pub fn start(config: Config) -> Result<Self> {
         let alarm = Alarm::new()?;
         let (shells, setup) = Shells::open(&config, clock::seed()?)?;
-        let hosts = setup.hosts.clone();
         let node = Node::new(setup, clock::now());
-        let mut daemon =
-            Self { config, hosts, node, shells, alarm, serving: BTreeSet::new(), unpublished: false };
+        let mut daemon = Self {
+            config,
+            node,
+            shells,
+            alarm,
+            serving: BTreeSet::new(),
+            unpublished: false,
+            reading: None,
+            leaving: BTreeMap::new(),
+        };
         // Who resumes a lease has lost no connection: its kernel has gone on.
-        if daemon.hosts.iter().all(|host| host.resume_until.is_none()) {
+        if daemon.node.setups().all(|(_, host)| host.resume_until.is_none()) {
             daemon.demote_for_replication();
         }
         let links: Vec<_> = daemon.shells.links.snapshot().collect();
@@ -96,31 +109,23 @@ impl Daemon {
         daemon.perform(actions);
         // Also when it serves nothing: what an earlier daemon left has to go then.
         daemon.publish();
-        tracing::info!(node = daemon.config.node.name, hosts = daemon.hosts.len(), "started");
+        tracing::info!(node = daemon.config.node.name, hosts = daemon.node.setups().count(), "started");
         Ok(daemon)
     }
 
-    /// Runs until SIGTERM or SIGINT, or until SIGHUP and `reread` gives another configuration,
-    /// which is then returned. Leaves in order: fence, bow out, clean up.
+    /// Runs until SIGTERM or SIGINT, or until it is to go on with a configuration that needs a new start, which is then
+    /// returned. SIGHUP and `carpctl reload` have it read these files again. Leaves in order: fence, bow out, clean up.
     ///
     /// # Errors
     /// What the kernel says where that is not worth a new try.
-    pub async fn run(
-        mut self,
-        signals: &mut Signals,
-        reread: impl Fn() -> Option<Config>,
-    ) -> Result<Option<Config>> {
-        let outcome = self.serve(signals, reread).await;
+    pub async fn run(mut self, signals: &mut Signals, files: &Files) -> Result<Option<Config>> {
+        let outcome = self.serve(signals, files).await;
         self.tell(Event::Stop);
         self.shells.close();
         outcome
     }
 
-    async fn serve(
-        &mut self,
-        signals: &mut Signals,
-        reread: impl Fn() -> Option<Config>,
-    ) -> Result<Option<Config>> {
+    async fn serve(&mut self, signals: &mut Signals, files: &Files) -> Result<Option<Config>> {
         loop {
             self.alarm.set(self.node.deadline())?;
             match self.next(signals).await? {
@@ -130,6 +135,7 @@ impl Daemon {
                     self.tell(Event::Refused { link, refusal, frame: &bytes });
                 }
                 Woken::Call((Request::Flows { flows }, answer)) => self.find(flows, answer),
+                Woken::Call((Request::Reload { dry_run }, answer)) => self.read(files, dry_run, Some(answer)),
                 Woken::Call((request, answer)) => {
                     let _ = answer.send(self.answer(request));
                 }
@@ -137,12 +143,12 @@ impl Daemon {
                 Woken::Replication => self.demote_for_replication(),
                 Woken::Alarm => {}
                 Woken::Terminate => return Ok(None),
-                Woken::Hangup => match reread() {
-                    Some(config) if config == self.config => tracing::info!("the configuration is unchanged"),
-                    Some(config) if config.is_but_for_sync_keys(&self.config) => self.change_keys(config),
-                    Some(config) => return Ok(Some(config)),
-                    None => {}
-                },
+                Woken::Hangup => self.read(files, false, None),
+                Woken::Read(read) => {
+                    if let Outcome::StartAnew(config) = self.reload(*read) {
+                        return Ok(Some(*config));
+                    }
+                }
             }
             // Look before you speak: whatever has arrived comes before what time asks for.
             for _ in 0..AT_ONCE {
@@ -153,15 +159,6 @@ impl Daemon {
                 self.tell(Event::Tick);
             }
         }
-    }
-
-    /// Nothing stops for it.
-    fn change_keys(&mut self, config: Config) {
-        if let (Some(replication), Some(sync)) = (&self.shells.replication, &config.sync) {
-            replication.set_keys(sync.keys.clone());
-        }
-        self.config = config;
-        tracing::info!("the keys of the sync link are those of the configuration now");
     }
 
     async fn next(&mut self, signals: &mut Signals) -> Result<Woken> {
@@ -176,6 +173,7 @@ impl Daemon {
             heard = shells.ear.heard() => heard.map(Woken::Heard).map_err(Into::into),
             Some(call) = shells.calls.recv() => Ok(Woken::Call(call)),
             Ok(()) = shells.applier.failures.changed() => Ok(Woken::Failures),
+            read = reload::finished(&mut self.reading) => Ok(Woken::Read(Box::new(read))),
             Ok(()) = demotion_changed(shells.replication.as_mut()) => Ok(Woken::Replication),
             refused = shells.refused.refused() => refused.map(Woken::Refused).map_err(Into::into),
         }
@@ -197,7 +195,7 @@ impl Daemon {
             );
         }
         if let Some(shield) = &mut self.shells.shield
-            && let Err(error) = shield.describe(&self.shells.links, &self.hosts)
+            && let Err(error) = shield.describe(&self.shells.links, self.node.setups())
         {
             tracing::warn!(%error, "telling the datapath of a link");
         }
@@ -306,15 +304,15 @@ impl Daemon {
     }
 
     fn publish(&self) {
-        let held = |(index, host): (u32, &HostSetup)| {
+        let held = |(id, host): (HostId, &HostSetup)| {
             let link = host.link;
-            let vips = if self.serving.contains(&HostId(index)) { host.vips.clone() } else { Vec::new() };
+            let vips = if self.serving.contains(&id) { host.vips.clone() } else { Vec::new() };
             vips.into_iter().map(move |address| Held { link, address })
         };
         if let Some(replication) = &self.shells.replication {
             replication.set_serving(!self.serving.is_empty());
         }
-        let wanted: BTreeSet<Held> = (0..).zip(&self.hosts).flat_map(held).collect();
+        let wanted: BTreeSet<Held> = self.node.setups().flat_map(held).collect();
         self.shells.wanted.send_replace(wanted);
     }
 
@@ -324,67 +322,9 @@ impl Daemon {
     }
 
     fn label(&self, host: HostId) -> String {
-        let setup = usize::try_from(host.0).ok().and_then(|index| self.hosts.get(index));
-        setup.map(|setup| format!("{}@{}", setup.vhid, setup.interface)).unwrap_or_default()
+        let name = self.node.setup(host).map(HostSetup::name);
+        name.or_else(|| self.leaving.get(&host).cloned()).unwrap_or_default()
     }
-
-    /// Replication answers, when it comes to it.
-    fn find(&self, flows: Vec<FlowQuery>, answer: oneshot::Sender<Response>) {
-        if let Some(replication) = &self.shells.replication {
-            replication.ask(flows, |standings| drop(answer.send(Response::Flows { standings })));
-        } else {
-            let _ = answer.send(no_replication());
-        }
-    }
-
-    fn answer(&mut self, request: Request) -> Response {
-        if request == Request::SyncFull {
-            let Some(replication) = &self.shells.replication else { return no_replication() };
-            replication.full();
-            return Response::Done;
-        }
-        let find = |interface: &str, vhid: u8| {
-            let wanted = |host: &HostSetup| host.interface == interface && host.vhid.get() == vhid;
-            let index = self.hosts.iter().position(wanted)?;
-            u32::try_from(index).ok().map(HostId)
-        };
-        match request.command(find) {
-            Ok(None) => Response::Status(Box::new(self.status())),
-            Ok(Some(command)) => {
-                self.tell(Event::Command(command));
-                Response::Done
-            }
-            Err(message) => Response::Error { message },
-        }
-    }
-
-    fn status(&self) -> Status {
-        let now = clock::now();
-        let interface = |link| self.shells.links.name(link).unwrap_or_default().to_owned();
-        let mut status =
-            Status::of(&self.node.status(now), &self.config.node.name, |host| interface(host.link), now);
-        let shield = self.shells.shield.as_ref();
-        let modes = self.shells.links.snapshot().map(|(link, _)| {
-            let mode = shield.map_or("off", |shield| shield.mode(link).unwrap_or("off"));
-            (interface(link), mode.to_owned())
-        });
-        status.datapath = modes.collect::<BTreeMap<_, _>>();
-        let replication = self.shells.replication.as_ref();
-        status.sync = replication.map(|replication| Sync::of(&replication.state(), now));
-        let counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();
-        for (slot, host) in (0..).zip(&mut status.hosts) {
-            host.datapath = counters.get(&slot).map(Counters::by_name).unwrap_or_default();
-            counters.get(&slot).into_iter().for_each(|counters| host.add_refused(counters));
-        }
-        if shield.is_some() {
-            status.counters = Counters::sum(counters.values()).by_name();
-        }
-        status
-    }
-}
-
-fn no_replication() -> Response {
-    Response::Error { message: "this node replicates nothing: see [sync] in the configuration".to_owned() }
 }
 
 /// Never, where nothing is replicated.

@@ -1,6 +1,8 @@
 //! The shells of one daemon. What changes the machine is opened last and undone by itself on an
 //! error, so a failed start leaves the machine as it was; so does a clean stop.
 
+mod reload;
+
 use crate::config::{Config, Sync, XdpMode};
 use crate::io::address::{Addresses, Applier, Held};
 use crate::io::advert::Sender;
@@ -15,11 +17,11 @@ use crate::io::link::Links;
 use crate::io::marks::{Mark, Marks};
 use crate::io::privilege;
 use crate::io::shield::{self, Shield};
-use crate::proto::event::{HostId, Setup};
+use crate::proto::event::{HostSetup, Setup};
 use crate::replication::{Replication, Start};
 use anyhow::{Context, Result};
 use carp_common::id::{IfIndex, Vhid, virtual_mac};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use tokio::sync::{mpsc, watch};
 
@@ -72,7 +74,7 @@ impl Shells {
         let mut marks = Marks::enter(&instance, &setup)?;
         let left = marks.left(&instance);
         let sender = Sender::open()?;
-        let memberships = join(&links, &setup)?;
+        let memberships = join(&links, setup.hosts.iter())?;
         let calls = control::listen(&instance.socket())
             .with_context(|| format!("opening the control socket {}", instance.socket().display()))?;
         let (shield, rings) = raise(config, &links, &setup)?;
@@ -150,9 +152,7 @@ fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield
     };
     let port = |link: IfIndex| Port { link, name: links.name(link).unwrap_or_default().to_owned(), mode };
     let ports: Vec<Port> = link_set(setup).into_iter().map(port).collect();
-    let pings = (0..).zip(&config.hosts).filter(|(_, host)| host.answer_ping);
-    let pings = pings.map(|(slot, _)| HostId(slot)).collect();
-    let (shield, rings) = Shield::open(&config.node.name, &ports, links, &setup.hosts, pings)?;
+    let (shield, rings) = Shield::open(&config.node.name, &ports, links, setup.numbered())?;
     Ok((Some(shield), Some(rings)))
 }
 
@@ -163,14 +163,14 @@ fn lower(shield: Option<Shield>) {
     }
 }
 
-fn join(links: &Links, setup: &Setup) -> Result<Vec<Membership>> {
-    let mut memberships = Vec::new();
-    for link in link_set(setup) {
-        let vips = setup.hosts.iter().filter(|host| host.link == link).flat_map(|host| &host.vips);
-        let vips: Vec<IpAddr> = vips.copied().collect();
-        memberships.push(Membership::join(link, links.name(link).unwrap_or_default(), &vips)?);
-    }
-    Ok(memberships)
+fn join<'a>(links: &Links, hosts: impl Iterator<Item = &'a HostSetup>) -> Result<Vec<Membership>> {
+    let mut vips = BTreeMap::<IfIndex, Vec<IpAddr>>::new();
+    hosts.for_each(|host| vips.entry(host.link).or_default().extend(&host.vips));
+    let name = |link| links.name(link).unwrap_or_default();
+    Ok(vips
+        .iter()
+        .map(|(link, vips)| Membership::join(*link, name(*link), vips))
+        .collect::<Result<_, _>>()?)
 }
 
 fn start_applier(setup: &Setup, left: &[Mark]) -> Result<(watch::Sender<BTreeSet<Held>>, Applier)> {

@@ -34,6 +34,8 @@ fn adverts(
         digest: Variant::Freebsd,
         accept: vec![Variant::Freebsd],
         tos: 0xe0,
+        answer_ping: false,
+        former: None,
         resume_until: None,
     };
     let start = Instant::ZERO + Span::secs(100);

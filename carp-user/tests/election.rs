@@ -3,7 +3,7 @@
 
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
-use carp_user::proto::election::{Election, Families, Input, LATE, Output, Tie};
+use carp_user::proto::election::{Election, Families, Input, LATE, Output, Terms, Tie};
 use carp_user::proto::event::{Family, Flavour, Reason, Role};
 
 const V4: Families = Families { v4: true, v6: false };
@@ -14,8 +14,12 @@ fn pace(base: u8, skew: u8) -> Pace {
     Pace { base, skew }
 }
 
+fn election(configured: Pace, preempt: bool, families: Families) -> Election {
+    Election::new(Terms { configured, preempt, flavour: Flavour::Freebsd, families })
+}
+
 fn backup(own: Pace, preempt: bool) -> Election {
-    let mut election = Election::new(own, preempt, Flavour::Freebsd, V4);
+    let mut election = election(own, preempt, V4);
     election.handle(Input::Up(Reason::Initialized), START);
     election
 }
@@ -69,7 +73,7 @@ fn item_61_a_worse_advert_also_rearms_the_master_down_timer() {
 
 #[test]
 fn item_62_the_families_have_timers_of_their_own_and_either_promotes() {
-    let mut election = Election::new(pace(1, 0), false, Flavour::Freebsd, BOTH);
+    let mut election = election(pace(1, 0), false, BOTH);
     election.handle(Input::Up(Reason::Initialized), START);
     for second in 1..3 {
         let at = START + Span::secs(second);
@@ -115,7 +119,7 @@ fn item_65_only_the_monotonic_clock_exists_here() {
 
 #[test]
 fn item_67_it_starts_as_init_then_backup_and_is_master_after_the_dead_time_alone() {
-    let mut election = Election::new(pace(1, 0), true, Flavour::Freebsd, V4);
+    let mut election = election(pace(1, 0), true, V4);
     assert_eq!(election.role(), Role::Init);
     let output = election.handle(Input::Up(Reason::Initialized), START);
     assert_eq!(output.change, Some((Role::Backup, Reason::Initialized)));
@@ -181,14 +185,14 @@ fn item_76_a_bow_out_promotes_a_backup_at_once_and_leaves_a_master_alone() {
 
 #[test]
 fn item_80_adverts_in_init_cause_no_transition() {
-    let mut election = Election::new(pace(1, 0), true, Flavour::Freebsd, V4);
+    let mut election = election(pace(1, 0), true, V4);
     assert_eq!(election.handle(advert(pace(1, 100), START), START), Output::default());
     assert_eq!(election.role(), Role::Init);
 }
 
 #[test]
 fn item_81_a_forced_role_is_not_for_init_and_is_undone_by_the_protocol() {
-    let mut election = Election::new(pace(1, 100), false, Flavour::Freebsd, V4);
+    let mut election = election(pace(1, 100), false, V4);
     election.handle(Input::Force { master: true }, START);
     assert_eq!(election.role(), Role::Init);
     election.handle(Input::Up(Reason::Initialized), START);

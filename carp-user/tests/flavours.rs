@@ -5,7 +5,7 @@
 
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
-use carp_user::proto::election::{Election, Families, Input, Tie};
+use carp_user::proto::election::{Election, Families, Input, Terms, Tie};
 use carp_user::proto::event::{Family, Flavour, Reason, Role};
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ fn demotion(case: &Value) -> i32 {
 }
 
 fn backup(own: Pace, preempt: bool, flavour: Flavour) -> Election {
-    let mut election = Election::new(own, preempt, flavour, V4);
+    let mut election = Election::new(Terms { configured: own, preempt, flavour, families: V4 });
     election.handle(Input::Up(Reason::Initialized), START);
     election
 }

@@ -29,6 +29,8 @@ fn setup(vector: &Value) -> HostSetup {
         digest: Variant::Freebsd,
         accept: vec![Variant::Freebsd],
         tos: 0xe0,
+        answer_ping: false,
+        former: None,
         resume_until: None,
     }
 }

@@ -1,6 +1,6 @@
 //! The command line of `carpd`.
 
-use crate::config::{self, Config};
+use crate::config::{Config, Files};
 use crate::daemon::{Daemon, Signals};
 use crate::io::error::chain;
 use anyhow::Result;
@@ -16,7 +16,7 @@ const INVALID: u8 = 3;
 #[command(
     name = "carpd",
     version = super::VERSION.as_str(),
-    after_help = "Examples:\n  carpd --config /etc/carp/carp.toml --check\n  carpd --config /etc/carp/carp.toml --node /etc/carp/node.toml\n\nSignals: SIGTERM hands over and cleans up, SIGHUP reads the configuration again.\nExit codes: 0 stopped, 1 error, 2 usage, 3 configuration invalid."
+    after_help = "Examples:\n  carpd --config /etc/carp/carp.toml --check\n  carpd --config /etc/carp/carp.toml --node /etc/carp/node.toml\n\nSignals: SIGTERM hands over and cleans up, SIGHUP reads the configuration again, as carpctl reload does.\nExit codes: 0 stopped, 1 error, 2 usage, 3 configuration invalid."
 )]
 pub struct Args {
     /// The configuration that both nodes share.
@@ -36,7 +36,8 @@ pub fn run(args: &Args) -> ExitCode {
         eprintln!("carpd: giving up privileges: {error}");
         return ExitCode::FAILURE;
     }
-    let config = match config::load(&args.config, args.node.as_deref()) {
+    let files = Files { shared: args.config.clone(), node: args.node.clone() };
+    let config = match files.load() {
         Ok(config) => config,
         Err(mistakes) => {
             eprintln!("{mistakes}");
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> ExitCode {
     } else {
         log.with_ansi(false).init();
     }
-    match serve(args, config) {
+    match serve(&files, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("carpd: {}", chain(error.as_ref()));
@@ -65,21 +66,14 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 /// One thread: the election never waits for anything else.
-fn serve(args: &Args, config: Config) -> Result<()> {
-    let reread = || match config::load(&args.config, args.node.as_deref()) {
-        Ok(config) => Some(config),
-        Err(mistakes) => {
-            tracing::error!("the old configuration stays:\n{mistakes}");
-            None
-        }
-    };
+fn serve(files: &Files, config: Config) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anything is begun, so that a signal that comes during a start or a reload counts.
         let mut signals = Signals::open()?;
         let mut current = config;
         let mut daemon = Daemon::start(current.clone())?;
-        while let Some(next) = daemon.run(&mut signals, reread).await? {
+        while let Some(next) = daemon.run(&mut signals, files).await? {
             daemon = match Daemon::start(next.clone()) {
                 Ok(daemon) => {
                     current = next;

@@ -9,6 +9,7 @@ pub mod demote;
 pub mod genkey;
 pub mod health;
 pub mod instance;
+pub mod reload;
 pub mod states;
 pub mod status;
 pub mod sync;
@@ -63,6 +64,8 @@ enum Verb {
     Sync(sync::Args),
     /// List or count the connections that this node's kernel tracks, and say who has each.
     States(states::Args),
+    /// Have carpd read its configuration again and go on with it, without a move.
+    Reload(reload::Args),
     /// Say whether a configuration is right; all mistakes at once.
     Check(check::Args),
     /// Make the key that the two nodes of a pair share.
@@ -85,6 +88,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Sync(args) => sync::run(&args, name),
         Verb::States(args) => states::run(&args, name),
+        Verb::Reload(args) => reload::run(&args, name).map(|()| ExitCode::SUCCESS),
         Verb::Check(args) => check::run(&args),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),

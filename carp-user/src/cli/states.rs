@@ -155,7 +155,11 @@ fn ask(name: &str, flows: &[Flow]) -> Result<Vec<FlowStanding>> {
     let request = Request::Flows { flows: flows.iter().map(FlowQuery::of).collect() };
     match instance::ask(Some(name), &request)? {
         Response::Flows { standings } if standings.len() == flows.len() => Ok(standings),
-        Response::Flows { .. } | Response::Status(_) | Response::Done | Response::Error { .. } => {
+        Response::Flows { .. }
+        | Response::Status(_)
+        | Response::Reloaded { .. }
+        | Response::Done
+        | Response::Error { .. } => {
             bail!("carpd answered something else: is it of another version?")
         }
     }

@@ -53,7 +53,9 @@ impl View {
                 }
                 (*status, Source::Daemon)
             }
-            Ok(Response::Done | Response::Flows { .. } | Response::Error { .. }) => {
+            Ok(
+                Response::Done | Response::Reloaded { .. } | Response::Flows { .. } | Response::Error { .. },
+            ) => {
                 bail!("carpd answered something else: is it of another version?")
             }
             Err(silence) => (alone(&name, pinned, &silence)?, Source::Maps),

@@ -6,6 +6,7 @@ pub mod private;
 pub mod reference;
 
 mod address;
+mod change;
 mod fields;
 mod host;
 mod node;
@@ -132,6 +133,25 @@ pub struct Vip {
 #[error("no such interface: {}", .0.join(", "))]
 pub struct NoSuchInterface(pub Vec<String>);
 
+/// Where a configuration is read from, and read again.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// What the pair shares.
+    pub shared: PathBuf,
+    /// What is of this node alone, if it has a file of its own.
+    pub node: Option<PathBuf>,
+}
+
+impl Files {
+    /// [`load`].
+    ///
+    /// # Errors
+    /// Every mistake in all of them.
+    pub fn load(&self) -> Result<Config, Mistakes> {
+        load(&self.shared, self.node.as_deref())
+    }
+}
+
 /// Reads the shared file, the node's file if there is one, and the password files they name.
 ///
 /// # Errors
@@ -199,12 +219,6 @@ impl Config {
         if missing.is_empty() { Ok(Setup { hosts, seed, epoch: 0 }) } else { Err(NoSuchInterface(missing)) }
     }
 
-    /// Whether this is `other` but for the keys of the sync link, which a running daemon can change.
-    pub fn is_but_for_sync_keys(&self, other: &Self) -> bool {
-        let (Some(own), Some(others)) = (&self.sync, &other.sync) else { return false };
-        own.is_but_for_keys(others) && Self { sync: self.sync.clone(), ..other.clone() } == *self
-    }
-
     /// What `carpd --check` says of a good configuration.
     pub fn check_line(&self, file: &Path) -> String {
         let count = self.hosts.len();
@@ -229,6 +243,8 @@ impl HostConfig {
             digest: self.digest,
             accept: self.accept.clone(),
             tos: self.tos,
+            answer_ping: self.answer_ping,
+            former: None,
             resume_until: None,
         }
     }

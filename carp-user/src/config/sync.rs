@@ -266,12 +266,13 @@ mod tests {
         let keys = keys.expect("right");
         let both = keys.sync.as_ref().expect("there").keys.clone();
         assert_eq!(both.iter().map(|key| key.bytes()[0]).collect::<Vec<_>>(), [11, 10]);
-        assert!(one != keys && one.is_but_for_sync_keys(&keys));
+        assert!(one != keys && keys.cannot_follow(&one).is_none());
+        assert_eq!(keys.difference_beside_hosts(&one), ["keys of the sync link"]);
         let port = with(&format!("{GOOD}port = 1\n")).expect("right");
         let alone = Config { sync: None, ..one.clone() };
-        assert!(!one.is_but_for_sync_keys(&port) && !one.is_but_for_sync_keys(&alone));
-        let hosts = Config { hosts: Vec::new(), ..keys };
-        assert!(!one.is_but_for_sync_keys(&hosts));
+        for other in [port, alone] {
+            assert_eq!(other.cannot_follow(&one), Some("[sync] is another one"));
+        }
     }
 
     #[test]

@@ -24,11 +24,11 @@ mod trace;
 mod vips;
 mod windows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
 use aya::util::KernelVersion;
 use carp_common::admission::Auth;
 use carp_common::id::IfIndex;
@@ -149,6 +149,8 @@ impl Datapath {
         if !known {
             self.set_window(host.slot, Window::CLOSED)?;
             self.windows.forget(host.slot)?;
+            self.set_challenge(host.slot, Challenge(0))?;
+            self.forget_counters(host.slot)?;
         }
         self.hosts.insert(key, host, 0).map_err(|error| Error::map(HOSTS, &error))
     }
@@ -187,7 +189,7 @@ impl Datapath {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn retain(&mut self, hosts: &[HostKey], vips: &[VipKey]) -> Result<(), Error> {
+    pub fn retain(&mut self, hosts: &BTreeSet<HostKey>, vips: &[VipKey]) -> Result<(), Error> {
         let held = read::entries(&self.hosts).map_err(|error| Error::map(HOSTS, &error))?;
         let kept: Vec<u32> =
             held.iter().filter(|(key, _)| hosts.contains(key)).map(|(_, host)| host.slot).collect();
@@ -247,6 +249,14 @@ impl Datapath {
     /// The first one; the rest is removed nevertheless.
     pub fn close(self) -> Result<(), Error> {
         self.pins.remove()
+    }
+
+    fn forget_counters(&mut self, slot: u32) -> Result<(), Error> {
+        let failed = |error: &MapError| Error::map(COUNTERS, error);
+        let values = self.counters.get(&slot, 0).map_err(|error| failed(&error))?;
+        let none = PerCpuValues::try_from(vec![Counts::default(); values.len()]);
+        let none = none.map_err(|source| failed(&MapError::IoError(source)))?;
+        self.counters.set(slot, none, 0).map_err(|error| failed(&error))
     }
 
     fn entries(&self) -> Result<Vec<(HostKey, Host)>, Error> {

@@ -23,6 +23,8 @@ const CONNECTIONS: usize = 32;
 const IDLE: Duration = Duration::from_secs(10);
 /// How long a client waits for a daemon that may be stopped: to be let in, and for its answer.
 const ANSWER: Duration = Duration::from_secs(1);
+/// The same for a daemon that has to read its files and to prepare what they say first.
+const RELOAD: Duration = Duration::from_secs(10);
 
 /// A request, and where its answer goes.
 pub type Call = (Request, oneshot::Sender<Response>);
@@ -47,14 +49,16 @@ pub fn listen(path: &Path) -> std::io::Result<mpsc::Receiver<Call>> {
     Ok(receiver)
 }
 
-/// Asks the daemon behind the socket at `path`. Blocks, for a second as a rule when it is silent.
+/// Asks the daemon behind the socket at `path`. Blocks, for a second as a rule when it is silent; longer when it has work
+/// to do first.
 ///
 /// # Errors
 /// When nobody listens there, or the answer is none.
 pub fn call(path: &Path, request: &Request) -> std::io::Result<Response> {
     // Clients that a stopped daemon has not let in fill its queue, so connecting needs a limit too.
     let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
-    socket.set_read_timeout(Some(ANSWER))?;
+    let does_work = matches!(request, Request::Reload { .. });
+    socket.set_read_timeout(Some(if does_work { RELOAD } else { ANSWER }))?;
     socket.set_write_timeout(Some(ANSWER))?;
     socket.connect(&SockAddr::unix(path)?)?;
     let mut stream = std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(socket));

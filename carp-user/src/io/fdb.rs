@@ -59,6 +59,12 @@ impl VirtualMacs {
         }
     }
 
+    /// Takes back all but these, and returns what could not be.
+    pub fn retain(&mut self, kept: &BTreeSet<(IfIndex, Mac)>) -> Vec<Error> {
+        let others: Vec<_> = self.held.keys().filter(|held| !kept.contains(held)).copied().collect();
+        others.into_iter().filter_map(|(link, mac)| self.remove(link, mac).err()).collect()
+    }
+
     /// Takes over an entry that a killed daemon may have left, to be removed with the others.
     pub fn adopt(&mut self, link: IfIndex, mac: Mac) {
         self.held.entry((link, mac)).or_insert_with(|| format!("interface number {link}"));
@@ -66,8 +72,7 @@ impl VirtualMacs {
 
     /// Takes all of them back, and returns what could not be.
     pub fn close(mut self) -> Vec<Error> {
-        let all = self.held.keys().copied().collect::<Vec<_>>();
-        all.into_iter().filter_map(|(link, mac)| self.remove(link, mac).err()).collect()
+        self.retain(&BTreeSet::new())
     }
 }
 

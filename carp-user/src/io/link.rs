@@ -105,9 +105,19 @@ impl Links {
         self.watched.iter().find_map(|watched| (watched.link == link).then_some(watched.name.as_str()))
     }
 
+    /// Whether there is a link of this name, configured or not.
+    pub fn exists(&self, name: &str) -> bool {
+        self.table.find(name).is_some()
+    }
+
     /// The configured links as they are known now, in the order of the names.
     pub fn snapshot(&self) -> impl Iterator<Item = (IfIndex, LinkFacts)> {
         self.watched.iter().map(|watched| (watched.link, watched.told))
+    }
+
+    /// The VIPs of all virtual hosts are these: the sources that change by that are told as changes.
+    pub fn set_vips(&mut self, vips: BTreeSet<IpAddr>) {
+        self.vips = vips;
     }
 
     /// Whether a VIP can work on a link: its family is switched on there and, once the link is up,

@@ -31,6 +31,7 @@ pub struct Mark {
 #[derive(Debug)]
 pub struct Marks {
     path: PathBuf,
+    netns: u64,
     now: BTreeSet<Mark>,
     before: Option<BTreeSet<Mark>>,
 }
@@ -54,7 +55,7 @@ impl Marks {
         let before = read(&path);
         let all: BTreeSet<Mark> = before.union(&now).cloned().collect();
         write(&path, &all).map_err(failed)?;
-        Ok(Self { path, now, before: Some(before) })
+        Ok(Self { path, netns, now, before: Some(before) })
     }
 
     /// What a killed daemon of this instance may have left on links that no other daemon has now,
@@ -72,6 +73,26 @@ impl Marks {
     /// What the file system says.
     pub fn settle(&mut self) -> io::Result<()> {
         self.before = None;
+        write(&self.path, &self.now)
+    }
+
+    /// Enters other virtual hosts, on the same links, beside those of now.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn add<'a>(&mut self, hosts: impl Iterator<Item = &'a HostSetup>) -> Result<(), Error> {
+        let more = hosts.map(|host| mark(self.netns, host));
+        self.now.extend(more);
+        write(&self.path, &self.now)
+            .map_err(|source| Error::Io { path: self.path.display().to_string(), source })
+    }
+
+    /// The virtual hosts are these, and no others.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn set<'a>(&mut self, hosts: impl Iterator<Item = &'a HostSetup>) -> io::Result<()> {
+        self.now = hosts.map(|host| mark(self.netns, host)).collect();
         write(&self.path, &self.now)
     }
 

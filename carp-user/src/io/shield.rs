@@ -19,8 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Shield {
     datapath: Datapath,
     macs: VirtualMacs,
-    /// The virtual hosts whose VIPs answer pings in the datapath.
-    pings: BTreeSet<HostId>,
 }
 
 /// Why there is no shield.
@@ -38,29 +36,24 @@ pub enum Error {
 }
 
 impl Shield {
-    /// Attaches to the ports and tells the datapath of the virtual hosts; those in `pings` have their
-    /// pings answered there. Windows that a killed
-    /// daemon of this instance left open run on.
+    /// Attaches to the ports and tells the datapath of the virtual hosts. Windows that a killed daemon of this instance left open run on.
     ///
     /// # Errors
     /// The first one; what was done by then is undone.
-    pub fn open(
+    pub fn open<'a>(
         instance: &str,
         ports: &[Port],
         links: &Links,
-        hosts: &[HostSetup],
-        pings: BTreeSet<HostId>,
+        hosts: impl Iterator<Item = (HostId, &'a HostSetup)> + Clone,
     ) -> Result<(Self, Rings), Error> {
         let macs = VirtualMacs::open()?;
         let opened = Datapath::open(instance, ports, |datapath| {
-            let keys: Vec<HostKey> = hosts.iter().map(|host| HostKey::new(host.link, host.vhid)).collect();
-            let vips = hosts.iter().flat_map(|host| host.vips.iter().map(|vip| VipKey::new(host.link, *vip)));
-            datapath.retain(&keys, &vips.collect::<Vec<_>>())?;
-            describe(datapath, links, hosts, &pings)
+            retain(datapath, hosts.clone())?;
+            describe(datapath, links, hosts.clone())
         });
         let (datapath, rings) = opened.map_err(name_rival)?;
-        let mut shield = Self { datapath, macs, pings };
-        match shield.receive(hosts) {
+        let mut shield = Self { datapath, macs };
+        match shield.receive(&hosts.map(|(_, host)| host).collect::<Vec<_>>()) {
             Ok(()) => Ok((shield, rings)),
             Err(error) => {
                 drop(rings);
@@ -115,8 +108,28 @@ impl Shield {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn describe(&mut self, links: &Links, hosts: &[HostSetup]) -> Result<(), super::bpf::Error> {
-        describe(&mut self.datapath, links, hosts, &self.pings)
+    pub fn describe<'a>(
+        &mut self,
+        links: &Links,
+        hosts: impl Iterator<Item = (HostId, &'a HostSetup)>,
+    ) -> Result<(), super::bpf::Error> {
+        describe(&mut self.datapath, links, hosts)
+    }
+
+    /// Leaves these virtual hosts and no others, and returns what could not be taken away.
+    pub fn retain<'a>(&mut self, hosts: impl Iterator<Item = (HostId, &'a HostSetup)> + Clone) -> Vec<Error> {
+        let kept: BTreeSet<_> = hosts.clone().map(|(_, host)| (host.link, virtual_mac(host.vhid))).collect();
+        let retained = retain(&mut self.datapath, hosts);
+        let macs = self.macs.retain(&kept).into_iter().map(Error::from);
+        retained.err().map(Error::from).into_iter().chain(macs).collect()
+    }
+
+    /// Has the links receive the virtual MACs of these.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn receive(&mut self, hosts: &[&HostSetup]) -> Result<(), super::error::Error> {
+        hosts.iter().try_for_each(|host| self.macs.add(host.link, &host.interface, virtual_mac(host.vhid)))
     }
 
     /// Takes everything down, and returns what could not be.
@@ -125,26 +138,29 @@ impl Shield {
         errors.extend(self.datapath.close().err().map(Error::from));
         errors
     }
-
-    /// Has the links receive the virtual MACs.
-    fn receive(&mut self, hosts: &[HostSetup]) -> Result<(), super::error::Error> {
-        hosts.iter().try_for_each(|host| self.macs.add(host.link, &host.interface, virtual_mac(host.vhid)))
-    }
 }
 
-fn describe(
+fn retain<'a>(
+    datapath: &mut Datapath,
+    hosts: impl Iterator<Item = (HostId, &'a HostSetup)> + Clone,
+) -> Result<(), super::bpf::Error> {
+    let keys = hosts.clone().map(|(_, host)| HostKey::new(host.link, host.vhid)).collect();
+    let vips = hosts.flat_map(|(_, host)| host.vips.iter().map(|vip| VipKey::new(host.link, *vip)));
+    datapath.retain(&keys, &vips.collect::<Vec<_>>())
+}
+
+fn describe<'a>(
     datapath: &mut Datapath,
     links: &Links,
-    hosts: &[HostSetup],
-    pings: &BTreeSet<HostId>,
+    hosts: impl Iterator<Item = (HostId, &'a HostSetup)>,
 ) -> Result<(), super::bpf::Error> {
     let facts: BTreeMap<_, _> = links.snapshot().collect();
-    for (slot, host) in (0..).zip(hosts) {
+    for (HostId(slot), host) in hosts {
         let Some(facts) = facts.get(&host.link) else { continue };
         let auth = keyring::auth(host).at(facts.source_v4, facts.source_v6);
         datapath.set_auth(slot, &auth)?;
         let router = if facts.router { Host::ROUTER } else { 0 };
-        let ping = if pings.contains(&HostId(slot)) { Host::ANSWER_PING } else { 0 };
+        let ping = if host.answer_ping { Host::ANSWER_PING } else { 0 };
         let flags = router | ping;
         let key = HostKey::new(host.link, host.vhid);
         datapath.set_host(key, Host { slot, link_mac: facts.mac.0, flags })?;

@@ -1,6 +1,8 @@
 //! Who is master: the CARP state machine of one virtual host, with the timers and rules of FreeBSD or
 //! of OpenBSD (`carp-protocol` sections 3.2 to 3.4). It knows nothing of packets, keys or windows.
 
+pub use super::family::Families;
+
 use super::event::{Family, Flavour, Reason, Role};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
@@ -13,21 +15,22 @@ pub const LATE: Span = Span::millis(250);
 /// The election of one virtual host.
 #[derive(Clone, Debug)]
 pub struct Election {
-    configured: Pace,
+    terms: Terms,
     demotion: i32,
-    preempt: bool,
-    flavour: Flavour,
-    families: Families,
     state: State,
 }
 
-/// Families that a virtual host has VIPs of; at least one.
+/// What the configuration says of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Families {
-    /// It has IPv4 VIPs.
-    pub v4: bool,
-    /// It has IPv6 VIPs.
-    pub v6: bool,
+pub struct Terms {
+    /// Base and skew.
+    pub configured: Pace,
+    /// Whether a backup takes over from a worse master.
+    pub preempt: bool,
+    /// Whose timers and rules it follows.
+    pub flavour: Flavour,
+    /// Families that are advertised.
+    pub families: Families,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +86,8 @@ pub enum Input {
     },
     /// The sum of all demotions, from now on.
     Demotion(i32),
+    /// The configuration, from now on.
+    Terms(Terms),
     /// Time has passed.
     Tick,
 }
@@ -107,23 +112,6 @@ pub struct Output {
     pub contested: bool,
 }
 
-impl Families {
-    /// Those in use, IPv4 first.
-    pub fn list(self) -> impl Iterator<Item = Family> {
-        [(self.v4, Family::V4), (self.v6, Family::V6)]
-            .into_iter()
-            .filter_map(|(used, family)| used.then_some(family))
-    }
-
-    /// Whether this one is in use.
-    pub const fn has(self, family: Family) -> bool {
-        match family {
-            Family::V4 => self.v4,
-            Family::V6 => self.v6,
-        }
-    }
-}
-
 impl Input {
     /// When what it tells of happened, if that is known to be earlier than it is told.
     pub const fn happened_at(self) -> Option<Instant> {
@@ -136,6 +124,7 @@ impl Input {
             | Self::LeaseLapsed
             | Self::Force { .. }
             | Self::Demotion(_)
+            | Self::Terms(_)
             | Self::Tick => None,
         }
     }
@@ -143,8 +132,8 @@ impl Input {
 
 impl Election {
     /// In INIT.
-    pub const fn new(configured: Pace, preempt: bool, flavour: Flavour, families: Families) -> Self {
-        Self { configured, demotion: 0, preempt, flavour, families, state: State::Init }
+    pub const fn new(terms: Terms) -> Self {
+        Self { terms, demotion: 0, state: State::Init }
     }
 
     /// The role now.
@@ -158,17 +147,17 @@ impl Election {
 
     /// What is advertised and compared: FreeBSD folds demotion into it, OpenBSD tells of it apart.
     pub fn effective(&self) -> Pace {
-        match self.flavour {
-            Flavour::Freebsd => self.configured.demoted(self.demotion),
-            Flavour::Openbsd => self.configured,
+        match self.terms.flavour {
+            Flavour::Freebsd => self.terms.configured.demoted(self.demotion),
+            Flavour::Openbsd => self.terms.configured,
         }
     }
 
     /// Silence after which this backup takes the master for dead.
     pub fn dead(&self) -> Span {
-        match self.flavour {
-            Flavour::Freebsd => self.configured.dead(),
-            Flavour::Openbsd => self.configured.interval().times(3),
+        match self.terms.flavour {
+            Flavour::Freebsd => self.terms.configured.dead(),
+            Flavour::Openbsd => self.terms.configured.interval().times(3),
         }
     }
 
@@ -179,7 +168,7 @@ impl Election {
 
     /// How this node's demotion compares with a peer's byte 4: FreeBSD does not look at it.
     fn demotion_to(&self, demote: u8) -> Ordering {
-        match self.flavour {
+        match self.terms.flavour {
             Flavour::Freebsd => Ordering::Equal,
             Flavour::Openbsd => demote_byte(self.demotion).cmp(&demote),
         }
@@ -203,7 +192,7 @@ impl Election {
     fn outranks(&self, pace: Pace, demote: u8) -> bool {
         match self.demotion_to(demote) {
             Ordering::Less => true,
-            Ordering::Equal => self.preempt && self.effective() < pace,
+            Ordering::Equal => self.terms.preempt && self.effective() < pace,
             Ordering::Greater => false,
         }
     }
@@ -254,7 +243,21 @@ impl Election {
                 self.demotion = sum;
                 Output::default()
             }
-            (State::Master { .. }, Input::Demotion(sum)) => self.redemote(sum, now),
+            (State::Master { .. }, Input::Demotion(sum)) => {
+                let before = self.told();
+                self.demotion = sum;
+                self.tell_if_not(before, now)
+            }
+            (State::Init, Input::Terms(terms)) => {
+                self.terms = terms;
+                Output::default()
+            }
+            (State::Backup { .. }, Input::Terms(terms)) => self.relisten(terms, now),
+            (State::Master { .. }, Input::Terms(terms)) => {
+                let before = (self.told(), self.terms.families);
+                self.terms = terms;
+                if (self.told(), terms.families) == before { Output::default() } else { self.advertise(now) }
+            }
             (State::Backup { v4_dead_at, v6_dead_at }, Input::Tick) => {
                 let dead_at = earlier(*v4_dead_at, *v6_dead_at);
                 self.backup_tick(dead_at, now)
@@ -268,15 +271,15 @@ impl Election {
     fn listen(&mut self, now: Instant, reason: Reason) -> Output {
         let dead_at = now + self.dead();
         self.state = State::Backup {
-            v4_dead_at: self.families.v4.then_some(dead_at),
-            v6_dead_at: self.families.v6.then_some(dead_at),
+            v4_dead_at: self.terms.families.v4.then_some(dead_at),
+            v6_dead_at: self.terms.families.v6.then_some(dead_at),
         };
         Output { change: Some((Role::Backup, reason)), ..Output::default() }
     }
 
     /// Enters MASTER. The first interval has the undemoted skew, as FreeBSD's.
     fn promote(&mut self, now: Instant, reason: Reason) -> Output {
-        self.state = State::Master { advertise_at: now + self.configured.interval() };
+        self.state = State::Master { advertise_at: now + self.terms.configured.interval() };
         Output { change: Some((Role::Master, reason)), advertise: true, contested: false }
     }
 
@@ -285,15 +288,28 @@ impl Election {
         Output { advertise: true, ..Output::default() }
     }
 
+    /// What a master's adverts say of its rank.
+    fn told(&self) -> (Pace, u8) {
+        match self.terms.flavour {
+            Flavour::Freebsd => (self.effective(), 0),
+            Flavour::Openbsd => (self.effective(), demote_byte(self.demotion)),
+        }
+    }
+
     /// A master tells of its new rank at once (item 89).
-    fn redemote(&mut self, sum: i32, now: Instant) -> Output {
-        let told = |election: &Self| match election.flavour {
-            Flavour::Freebsd => (election.effective(), 0),
-            Flavour::Openbsd => (election.effective(), demote_byte(election.demotion)),
-        };
-        let before = told(self);
-        self.demotion = sum;
-        if told(self) == before { Output::default() } else { self.advertise(now) }
+    fn tell_if_not(&mut self, told: (Pace, u8), now: Instant) -> Output {
+        if self.told() == told { Output::default() } else { self.advertise(now) }
+    }
+
+    /// A backup's timers run on. That of a family that is new begins.
+    fn relisten(&mut self, terms: Terms, now: Instant) -> Output {
+        self.terms = terms;
+        let dead_at = now + self.dead();
+        if let State::Backup { v4_dead_at, v6_dead_at } = &mut self.state {
+            *v4_dead_at = terms.families.v4.then(|| v4_dead_at.unwrap_or(dead_at));
+            *v6_dead_at = terms.families.v6.then(|| v6_dead_at.unwrap_or(dead_at));
+        }
+        Output::default()
     }
 
     fn backup_heard(

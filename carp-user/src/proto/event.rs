@@ -1,18 +1,19 @@
 //! What goes in at the node's one door, and what comes out.
 
+pub use super::changes::{Changes, Former};
+pub use super::family::Family;
 pub use super::notice::{News, Warning};
-use carp_common::admission::Mode;
-use carp_common::auth::{Key, Variant};
-use carp_common::id::{IfIndex, Mac, Vhid};
+pub use super::setup::{Flavour, HostSetup, Setup};
+use carp_common::id::{IfIndex, Mac};
 use carp_common::map::Window;
-use carp_common::pace::Pace;
 use carp_common::sender::Challenge;
 use carp_common::time::Instant;
 use carp_common::wire::{Frame, Refusal};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Index of a virtual host in the node's configuration; also its slot in the map of windows.
+/// Number of a virtual host as long as the node has it: at the start its place in the configuration. Also its slot in
+/// the datapath's maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostId(pub u32);
 
@@ -23,72 +24,6 @@ pub enum Errand {
     Advert(Family),
     /// To this node, which is asked to answer. It tells nobody of a master or a claim.
     Greeting(IpAddr),
-}
-
-/// Address family of an advertisement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-/// What a node is told once, at its start.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// The virtual hosts, in the order of the configuration file; at most
-    /// [`carp_common::map::MAX_HOSTS`].
-    pub hosts: Vec<HostSetup>,
-    /// Starts the stream of counters; drawn by the caller.
-    pub seed: u64,
-    /// High half of every strict counter: higher than at any start before. Without strict counters it is
-    /// of no meaning.
-    pub epoch: u32,
-}
-
-/// One virtual host.
-#[derive(Clone, Debug)]
-pub struct HostSetup {
-    /// Name of the interface, for people.
-    pub interface: String,
-    /// Link that it lives on.
-    pub link: IfIndex,
-    /// Its number on the segment.
-    pub vhid: Vhid,
-    /// Its addresses, in configuration order; at least one.
-    pub vips: Vec<IpAddr>,
-    /// Configured base and skew; base is 1..=254.
-    pub pace: Pace,
-    /// Whether a backup takes over from a worse master.
-    pub preempt: bool,
-    /// Whose timers and rules it follows.
-    pub flavour: Flavour,
-    /// How adverts are signed, and which are accepted.
-    pub mode: Mode,
-    /// The shared secret.
-    pub key: Key,
-    /// Another one that is accepted and not sent: the next, or the one before.
-    pub next_key: Option<Key>,
-    /// Digest variant that is sent.
-    pub digest: Variant,
-    /// Digest variants that are accepted.
-    pub accept: Vec<Variant>,
-    /// TOS and traffic class of the adverts.
-    pub tos: u8,
-    /// End of the lease that an earlier daemon left in the datapath, when it still runs.
-    pub resume_until: Option<Instant>,
-}
-
-/// Whose election it is. Both are understood by every implementation; groups of one kind agree best.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Flavour {
-    /// Demotion is folded into the skew, and byte 4 of a peer is not looked at. pfSense, OPNsense.
-    #[default]
-    Freebsd,
-    /// Demotion is told in byte 4 and compares before base and skew; the skew counts three times in
-    /// the dead time (OpenBSD since 2025).
-    Openbsd,
 }
 
 /// Something happened.
@@ -130,6 +65,8 @@ pub enum Event<'a> {
         /// Whether the kernel took it.
         ok: bool,
     },
+    /// The configuration is another one.
+    Configure(Changes),
     /// The deadline has come, or the caller just looks in.
     Tick,
     /// Somebody wants something.
@@ -297,34 +234,6 @@ pub enum Reason {
     Forced,
     /// The daemon is stopping.
     Stopping,
-}
-
-impl Family {
-    /// The family of an address.
-    pub const fn of(ip: IpAddr) -> Self {
-        match ip {
-            IpAddr::V4(_) => Self::V4,
-            IpAddr::V6(_) => Self::V6,
-        }
-    }
-}
-
-impl Flavour {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Freebsd, Self::Openbsd];
-
-    /// Its name in configuration and output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Freebsd => "freebsd",
-            Self::Openbsd => "openbsd",
-        }
-    }
-
-    /// The flavour of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|flavour| flavour.name() == name)
-    }
 }
 
 impl Role {

@@ -24,6 +24,7 @@ impl Host {
             self.peers.proved(heard.source);
         }
         self.tally.accepted += 1;
+        self.learn_of_addresses(heard, addressee, now, actions);
         self.watch(heard, at, now, actions);
         let pace = heard.advert.pace;
         let fresh = now.since(at) <= LATE;
@@ -50,6 +51,7 @@ impl Host {
                 self.warn_of_rank(heard, now, actions);
                 if fresh && self.election.role() == Role::Backup {
                     self.acquaint(heard.source, now, actions);
+                    self.ask_ahead(heard.source, now, actions);
                 }
                 self.compete(heard, at, now, actions);
                 self.master = Some((heard.source, pace, heard.advert.demote));
@@ -98,7 +100,7 @@ impl Host {
     }
 
     /// Promises are given and asked for in one family only, so that a node is one node.
-    fn is_courted(&self, peer: IpAddr) -> bool {
+    pub(super) fn is_courted(&self, peer: IpAddr) -> bool {
         self.families.list().next() == Some(Family::of(peer))
     }
 

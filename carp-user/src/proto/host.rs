@@ -1,5 +1,6 @@
 //! A virtual host: an election with its keys, peers, link and tenure, and what it sends.
 
+use super::configuring::terms;
 use super::election::{self, Election, Families, Input, Output};
 use super::event::{Action, Errand, Family, HostId, HostSetup, LinkState, Reason, Role, Transition};
 use super::intent::Intent;
@@ -46,6 +47,8 @@ pub struct Host {
     pub(super) confirms_until: Instant,
     /// When it answered a greeting with an old counter last.
     pub(super) answered_at: Instant,
+    /// When it asked its master last whether it knows this node's new addresses.
+    pub(super) asked_ahead_at: Instant,
     pub(super) tally: Tally,
     pub(super) warned: Warned,
     pub(super) watch: Watch,
@@ -54,12 +57,11 @@ pub struct Host {
 impl Host {
     /// In INIT, until its link is described.
     pub fn new(id: HostId, setup: HostSetup, (seed, epoch): (u64, u32), now: Instant) -> Self {
-        let has = |family| setup.vips.iter().any(|vip| Family::of(*vip) == family);
-        let families = Families { v4: has(Family::V4), v6: has(Family::V6) };
+        let families = Families::of(setup.signed_vips());
         Self {
             id,
             families,
-            election: Election::new(setup.pace, setup.preempt, setup.flavour, families),
+            election: Election::new(terms(&setup, families)),
             keys: Keyring::new(&setup, seed, epoch),
             setup,
             peers: Peers::default(),
@@ -76,6 +78,7 @@ impl Host {
             reason: Reason::Initialized,
             confirms_until: Instant::ZERO,
             answered_at: Instant::ZERO,
+            asked_ahead_at: Instant::ZERO,
             tally: Tally::default(),
             warned: Warned::default(),
             watch: Watch::default(),
@@ -138,7 +141,8 @@ impl Host {
         }
         self.tally.sent(ok, SEND_ERRORS);
         if ok {
-            self.tenure.sent(family, at, now);
+            // What the others wait for: a base that changes meanwhile counts from the next advert on.
+            self.tenure.sent(family, at + self.setup.pace.lease(), now);
             self.renew(actions);
         }
     }
@@ -299,10 +303,7 @@ impl Host {
     /// Moves the end of the window to the end of the lease.
     fn renew(&mut self, actions: &mut Vec<Action>) {
         if let (Tenure::Serving { .. }, Some(until)) = (&self.tenure, self.lease_until()) {
-            let window = Window::new(Instant::ZERO, until);
-            if window.serve_until > self.window.serve_until {
-                self.set_window(window, actions);
-            }
+            self.set_window(Window::new(Instant::ZERO, until), actions);
         }
     }
 
@@ -335,7 +336,7 @@ impl Host {
     }
 
     pub(super) fn lease_until(&self) -> Option<Instant> {
-        self.tenure.lease_until(self.families, self.setup.pace)
+        self.tenure.lease_until(self.families)
     }
 
     /// IPv4 first, then IPv6 (item 14).
@@ -353,8 +354,12 @@ impl Host {
     }
 
     fn announce(&self, actions: &mut Vec<Action>) {
+        self.announce_those(|_| true, actions);
+    }
+
+    pub(super) fn announce_those(&self, which: impl Fn(&IpAddr) -> bool, actions: &mut Vec<Action>) {
         let Some(state) = &self.link else { return };
-        let frames = outgoing::announcements(&self.setup, state);
+        let frames = outgoing::announcements(&self.setup, state, which);
         actions.extend(frames.map(|frame| Action::Send { link: self.setup.link, frame }));
     }
 

@@ -3,7 +3,7 @@
 
 use super::event::{HostSetup, LinkState};
 use super::senders::Senders;
-use carp_common::admission::{Addressee, Auth, Mode};
+use carp_common::admission::{Addressee, Auth, MAX_DIGESTS, MAX_KEYS, Mode};
 use carp_common::auth::{Key, Midstate, StrictKey, Variant};
 use carp_common::id::{Mac, Vhid};
 use carp_common::pace::Pace;
@@ -12,6 +12,7 @@ use carp_common::time::{Instant, Span};
 use carp_common::wire::annex::Annex;
 use carp_common::wire::carp::{AUTH_LEN, Carp, STRICT_AUTH_LEN, VERSION_TYPE};
 use carp_common::wire::{Envelope, Frame, Heard, Refusal, Said};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use zerocopy::IntoBytes;
 
@@ -22,9 +23,19 @@ pub struct Keyring {
     mode: Mode,
     send: Midstate,
     strict: StrictKey,
+    /// For the new addresses, while it signs for the former ones.
+    next: Option<Box<Next>>,
     auth: Auth,
     counter: Counter,
     senders: Senders,
+}
+
+/// What signs for addresses that no other node is known to know, and what tells whether another does.
+#[derive(Clone, Debug)]
+struct Next {
+    send: Midstate,
+    strict: StrictKey,
+    auth: Auth,
 }
 
 /// FreeBSD's rule, and never backwards: random steps until a peer's counter is heard, then one more
@@ -52,15 +63,61 @@ pub struct Word {
 impl Keyring {
     /// For this virtual host; `seed` starts its random counters, `epoch` its strict ones.
     pub fn new(setup: &HostSetup, seed: u64, epoch: u32) -> Self {
+        let vips = setup.signed_vips();
         Self {
             vhid: setup.vhid,
             mode: setup.mode,
-            send: Midstate::new(&setup.key, setup.digest, None, setup.vhid, &setup.vips),
-            strict: StrictKey::new(&setup.key, &setup.vips),
+            send: digest_of(setup, vips),
+            strict: StrictKey::new(&setup.key, vips),
+            next: next(setup),
             auth: auth(setup),
             counter: Counter::new(setup.mode, seed, epoch),
             senders: Senders::default(),
         }
+    }
+
+    /// The configuration is another one; what it has counted and what it knows of others stays. The link has to be
+    /// located anew.
+    pub fn configure(&mut self, setup: &HostSetup) {
+        let vips = setup.signed_vips();
+        self.mode = setup.mode;
+        self.send = digest_of(setup, vips);
+        self.strict = StrictKey::new(&setup.key, vips);
+        self.next = next(setup);
+        self.auth = auth(setup);
+    }
+
+    /// The strict counter goes on above this one, which another virtual host of this number has used.
+    pub fn count_on(&mut self, counter: u64) {
+        self.counter.last = self.counter.last.map(|last| last.max(counter));
+    }
+
+    /// The last counter that was sent or heard.
+    pub const fn counter(&self) -> u64 {
+        match self.counter.last {
+            Some(last) => last,
+            None => 0,
+        }
+    }
+
+    /// Whether it signs for former addresses.
+    pub const fn is_behind(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Whether an accepted advert is signed for the new addresses, while this node signs for the former ones.
+    pub fn is_ahead(&self, heard: &Heard) -> bool {
+        self.next.as_ref().is_some_and(|next| next.auth.admit(heard.seen()).is_ok())
+    }
+
+    /// What `seal` seals is signed for the new addresses, though this node does not sign for them yet.
+    pub fn ahead<T>(&mut self, seal: impl FnOnce(&mut Self) -> T) -> T {
+        let Some(next) = self.next.clone() else { return seal(self) };
+        let (send, strict) = (self.send, self.strict);
+        (self.send, self.strict) = (next.send, next.strict);
+        let sealed = seal(self);
+        (self.send, self.strict) = (send, strict);
+        sealed
     }
 
     /// The next advert, as this mode signs it.
@@ -102,6 +159,9 @@ impl Keyring {
     /// The link's own addresses are these, from now on.
     pub fn locate(&mut self, link: &LinkState) {
         self.auth = self.auth.at(link.source_v4, link.source_v6);
+        if let Some(next) = &mut self.next {
+            next.auth = next.auth.at(link.source_v4, link.source_v6);
+        }
     }
 
     /// Judges what needs keys, addresses, and memory of other adverts. Without strict counters the
@@ -172,12 +232,62 @@ impl Keyring {
 }
 
 /// What adverts of this virtual host are judged by, here and in the datapath, on a link that has no
-/// addresses yet. The variant that is sent goes first: most adverts are signed like ours.
+/// addresses yet. What is sent goes first: most adverts are signed like ours.
 pub fn auth(setup: &HostSetup) -> Auth {
-    let keys = || [&setup.key].into_iter().chain(&setup.next_key);
-    let accept = keys().flat_map(|key| digests(setup.vhid, &setup.vips, setup.digest, &setup.accept, key));
-    let strict = keys().filter(|_| setup.mode.signs_strictly()).map(|key| StrictKey::new(key, &setup.vips));
-    Auth::new(&setup.vips, setup.pace.longest_lease(), accept).with_mode(setup.mode, strict)
+    judged_by(setup, &lists(setup))
+}
+
+/// Whether one virtual host can accept all that its configuration, and the one before it, sign with.
+pub fn is_too_much(setup: &HostSetup) -> bool {
+    let lists = lists(setup);
+    let digests: BTreeSet<_> = accepted(setup, &lists).map(|digest| digest.as_bytes().to_vec()).collect();
+    let strict = strict_keys(setup, &lists).count();
+    digests.len() > MAX_DIGESTS || strict > MAX_KEYS
+}
+
+/// The addresses that adverts may be signed for: those that ours are, first.
+fn lists(setup: &HostSetup) -> Vec<&[IpAddr]> {
+    let former = setup.former.as_ref().map(|former| former.vips.as_slice());
+    let mut lists: Vec<&[IpAddr]> = [setup.vips.as_slice()].into_iter().chain(former).collect();
+    lists.sort_by_key(|vips| *vips != setup.signed_vips());
+    lists
+}
+
+/// Judges by what is signed for these lists, in the families of all.
+fn judged_by(setup: &HostSetup, lists: &[&[IpAddr]]) -> Auth {
+    let patience = setup.pace.longest_lease();
+    Auth::new(&self::lists(setup).concat(), patience, accepted(setup, lists))
+        .with_mode(setup.mode, strict_keys(setup, lists))
+}
+
+/// The variant that is sent under every key and for all addresses, and then the others.
+fn accepted(setup: &HostSetup, lists: &[&[IpAddr]]) -> impl Iterator<Item = Midstate> {
+    let keys = move || keys(setup).flat_map(move |key| lists.iter().map(move |vips| (key, *vips)));
+    let variants = [setup.digest].into_iter().chain(setup.accept.iter().copied());
+    variants.flat_map(move |variant| {
+        keys().map(move |(key, vips)| Midstate::new(key, variant, None, setup.vhid, vips))
+    })
+}
+
+fn strict_keys(setup: &HostSetup, lists: &[&[IpAddr]]) -> impl Iterator<Item = StrictKey> {
+    let keys = keys(setup).filter(|_| setup.mode.signs_strictly());
+    keys.flat_map(move |key| lists.iter().map(move |vips| StrictKey::new(key, vips)))
+}
+
+fn keys(setup: &HostSetup) -> impl Iterator<Item = &Key> {
+    [&setup.key].into_iter().chain(&setup.next_key)
+}
+
+fn digest_of(setup: &HostSetup, vips: &[IpAddr]) -> Midstate {
+    Midstate::new(&setup.key, setup.digest, None, setup.vhid, vips)
+}
+
+fn next(setup: &HostSetup) -> Option<Box<Next>> {
+    let is_behind = setup.former.as_ref().is_some_and(|former| former.is_signed_for);
+    is_behind.then(|| {
+        let (send, strict) = (digest_of(setup, &setup.vips), StrictKey::new(&setup.key, &setup.vips));
+        Box::new(Next { send, strict, auth: judged_by(setup, &[&setup.vips]) })
+    })
 }
 
 /// The digests that are accepted under one key, the one that is sent first.

@@ -1,10 +1,13 @@
 //! The pure half: decides who is master, when to advertise, what the datapath may serve. It owns no
 //! socket, clock, file, task, randomness or lock.
 
+pub mod changes;
 mod claiming;
+mod configuring;
 pub mod demote;
 pub mod election;
 pub mod event;
+pub mod family;
 pub mod flow;
 mod hearing;
 mod host;
@@ -18,6 +21,7 @@ mod peers;
 pub mod protocol;
 mod proving;
 mod senders;
+pub mod setup;
 pub mod status;
 mod succession;
 mod suspicion;

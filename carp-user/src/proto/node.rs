@@ -1,7 +1,7 @@
 //! The node: its virtual hosts, links and demotions behind one door.
 
 use super::demote::{self, Demotions};
-use super::event::{Action, Command, Event, HostId, LinkState, Setup};
+use super::event::{Action, Changes, Command, Event, HostId, HostSetup, LinkState, Setup};
 use super::host::Host;
 use super::status::NodeStatus;
 use super::tally::Tally;
@@ -12,7 +12,7 @@ use carp_common::time::{Instant, Span};
 use carp_common::wire::sighting::peek_vhid;
 use carp_common::wire::{Heard, Refusal};
 use std::collections::BTreeMap;
-use std::slice::SliceIndex;
+use std::ops::RangeBounds;
 
 /// A virtual host that was looked at so recently has missed nothing.
 const JUST_NOW: Span = Span::millis(1);
@@ -20,9 +20,15 @@ const JUST_NOW: Span = Span::millis(1);
 /// A whole CARP node as a value. See the module [`super`] for what it does not own.
 #[derive(Debug)]
 pub struct Node {
-    hosts: Vec<Host>,
-    by_vhid: BTreeMap<(IfIndex, Vhid), usize>,
+    hosts: BTreeMap<HostId, Host>,
+    by_vhid: BTreeMap<(IfIndex, Vhid), HostId>,
+    /// The links as they were described.
+    links: BTreeMap<IfIndex, LinkState>,
     demotions: Demotions,
+    /// Starts the counters of virtual hosts: random ones and strict ones.
+    seeds: (u64, u32),
+    /// Highest strict counter of those that have left: a number that comes back must not count anew.
+    spent: u64,
     /// When all virtual hosts were looked at last.
     looked_at: Instant,
     /// Frames that belong to none of the virtual hosts.
@@ -33,17 +39,29 @@ pub struct Node {
 impl Node {
     /// All virtual hosts in INIT, until their links are described.
     pub fn new(setup: Setup, now: Instant) -> Self {
-        let hosts: Vec<Host> = (0..)
-            .zip(setup.hosts)
-            .map(|(index, host)| {
-                let seed = setup.seed ^ u64::from(index) << 32;
-                Host::new(HostId(index), host, (seed, setup.epoch), now)
-            })
-            .collect();
-        let key = |host: &Host| (host.setup().link, host.setup().vhid);
-        let by_vhid = hosts.iter().enumerate().map(|(index, host)| (key(host), index)).collect();
-        let (demotions, stray) = (Demotions::default(), Tally::default());
-        Self { hosts, by_vhid, demotions, looked_at: now, stray, stopped: false }
+        let mut node = Self {
+            hosts: BTreeMap::new(),
+            by_vhid: BTreeMap::new(),
+            links: BTreeMap::new(),
+            demotions: Demotions::default(),
+            seeds: (setup.seed, setup.epoch),
+            spent: 0,
+            looked_at: now,
+            stray: Tally::default(),
+            stopped: false,
+        };
+        (0..).zip(setup.hosts).for_each(|(index, host)| node.add(HostId(index), host, now));
+        node
+    }
+
+    /// The virtual hosts as they are now; see [`Event::Configure`].
+    pub fn setups(&self) -> impl Iterator<Item = (HostId, &HostSetup)> + Clone {
+        self.hosts.iter().map(|(id, host)| (*id, host.setup()))
+    }
+
+    /// Of one virtual host.
+    pub fn setup(&self, id: HostId) -> Option<&HostSetup> {
+        self.hosts.get(&id).map(Host::setup)
     }
 
     /// The one door: something happened, this is to be done, in this order. After `Stop` nothing
@@ -57,20 +75,19 @@ impl Node {
         if let Event::Sent { host, errand, at, ok } = event
             && now.since(self.looked_at) < JUST_NOW
         {
-            let index = self.index(host);
-            if let Some((index, host)) = index.and_then(|index| Some((index, self.hosts.get_mut(index)?))) {
-                host.lapse(now, &mut actions);
-                host.sent(errand, at, ok, now, &mut actions);
-                self.watch_sending(index..=index, now, &mut actions);
+            if let Some(sender) = self.hosts.get_mut(&host) {
+                sender.lapse(now, &mut actions);
+                sender.sent(errand, at, ok, now, &mut actions);
+                self.watch_sending(host..=host, now, &mut actions);
             }
             return actions;
         }
         self.looked_at = now;
         // Look before you speak: a process that slept first learns what it has lost by that.
         if self.deadline().is_some_and(|deadline| now.since(deadline) > SETTLE) {
-            self.hosts.iter_mut().for_each(|host| host.woke_late(now));
+            self.hosts.values_mut().for_each(|host| host.woke_late(now));
         }
-        self.hosts.iter_mut().for_each(|host| host.lapse(now, &mut actions));
+        self.hosts.values_mut().for_each(|host| host.lapse(now, &mut actions));
         match event {
             Event::Frame { link, at, frame } => self.frame(link, at, frame, now, &mut actions),
             Event::Refused { link, refusal, frame } => {
@@ -78,14 +95,15 @@ impl Node {
             }
             Event::Link { link, state } => self.link(link, state, now, &mut actions),
             Event::Sent { host, errand, at, ok } => {
-                if let Some(host) = self.host(host) {
+                if let Some(host) = self.hosts.get_mut(&host) {
                     host.sent(errand, at, ok, now, &mut actions);
                 }
             }
+            Event::Configure(changes) => self.configure(changes, now, &mut actions),
             Event::Tick => self.tick(now, &mut actions),
             Event::Command(command) => self.command(command, now, &mut actions),
             Event::Stop => {
-                self.hosts.iter_mut().for_each(|host| host.stop(now, &mut actions));
+                self.hosts.values_mut().for_each(|host| host.stop(now, &mut actions));
                 self.stopped = true;
             }
         }
@@ -100,15 +118,15 @@ impl Node {
         if self.stopped {
             return None;
         }
-        let openings = Openings::of(&self.hosts);
-        let openings = self.hosts.iter().filter_map(Host::opening).map(|opening| openings.at(opening));
-        self.hosts.iter().filter_map(Host::deadline).chain(openings).min()
+        let openings = Openings::of(self.hosts.values());
+        let openings = self.hosts.values().filter_map(Host::opening).map(|opening| openings.at(opening));
+        self.hosts.values().filter_map(Host::deadline).chain(openings).min()
     }
 
     /// What the node is at this moment.
     pub fn status(&self, now: Instant) -> NodeStatus {
         NodeStatus {
-            hosts: self.hosts.iter().map(|host| host.status(now)).collect(),
+            hosts: self.hosts.values().map(|host| host.status(now)).collect(),
             demotions: self.demotions.status(),
             demotion: self.demotions.sum(),
             stray: self.stray.refused(),
@@ -116,19 +134,51 @@ impl Node {
     }
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let openings = Openings::of(&self.hosts);
-        for host in &mut self.hosts {
+        let openings = Openings::of(self.hosts.values());
+        for host in self.hosts.values_mut() {
             let opens_at = host.opening().map(|opening| openings.at(opening));
             host.tick(opens_at, now, actions);
         }
     }
 
-    fn host(&mut self, id: HostId) -> Option<&mut Host> {
-        self.index(id).and_then(|index| self.hosts.get_mut(index))
+    fn add(&mut self, id: HostId, setup: HostSetup, now: Instant) {
+        let (seed, epoch) = self.seeds;
+        let seed = seed ^ u64::from(id.0) << 32 ^ self.spent;
+        let key = (setup.link, setup.vhid);
+        let mut host = Host::new(id, setup, (seed, epoch), now);
+        host.count_on(self.spent);
+        self.by_vhid.insert(key, id);
+        self.hosts.insert(id, host);
     }
 
-    fn index(&self, id: HostId) -> Option<usize> {
-        usize::try_from(id.0).ok().filter(|index| *index < self.hosts.len())
+    /// Who leaves does so as if the node stopped; who comes begins as if it started.
+    fn configure(&mut self, changes: Changes, now: Instant, actions: &mut Vec<Action>) {
+        for id in changes.removed {
+            let Some(mut host) = self.hosts.remove(&id) else { continue };
+            host.stop(now, actions);
+            self.spent = self.spent.max(host.strict_counter());
+            self.by_vhid.remove(&(host.setup().link, host.setup().vhid));
+            let mut changed = self.demotions.lift(&cannot_send(&host));
+            if !self.hosts.values().any(|other| other.setup().link == host.setup().link) {
+                changed |= self.demotions.lift(&obstacle_of(&host));
+            }
+            self.redemote(changed, now, actions);
+        }
+        for (id, setup) in changes.changed {
+            if let Some(host) = self.hosts.get_mut(&id) {
+                host.configure(setup, now, actions);
+            }
+        }
+        let sum = self.demotions.sum();
+        for (id, setup) in changes.added {
+            let state = self.links.get(&setup.link).copied();
+            self.add(id, setup, now);
+            let Some(host) = self.hosts.get_mut(&id) else { continue };
+            host.demote(sum, now, actions);
+            if let Some(state) = state {
+                host.link(state, now, actions);
+            }
+        }
     }
 
     fn frame(&mut self, link: IfIndex, at: Instant, frame: &[u8], now: Instant, actions: &mut Vec<Action>) {
@@ -137,8 +187,8 @@ impl Node {
             Ok(heard) => Some(heard.advert.vhid),
             Err(_) => peek_vhid(frame),
         };
-        let index = vhid.and_then(|vhid| self.by_vhid.get(&(link, vhid)));
-        let host = index.and_then(|index| self.hosts.get_mut(*index));
+        let id = vhid.and_then(|vhid| self.by_vhid.get(&(link, vhid)));
+        let host = id.and_then(|id| self.hosts.get_mut(id));
         match (host, heard) {
             (Some(host), Ok(heard)) => host.heard(&heard, at, now, actions),
             (Some(host), Err(refusal)) => host.refuse(refusal, None, now, actions),
@@ -155,8 +205,8 @@ impl Node {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        let index = peek_vhid(frame).and_then(|vhid| self.by_vhid.get(&(link, vhid)));
-        if let Some(host) = index.and_then(|index| self.hosts.get_mut(*index)) {
+        let id = peek_vhid(frame).and_then(|vhid| self.by_vhid.get(&(link, vhid)));
+        if let Some(host) = id.and_then(|id| self.hosts.get_mut(id)) {
             let heard = Heard::parse(frame).and_then(Result::ok);
             host.warn_of(refusal, heard.as_ref().map(|heard| heard.source), now, actions);
             if let (Refusal::Replay, Some(heard)) = (refusal, heard) {
@@ -168,15 +218,15 @@ impl Node {
     /// Hosts first, so that a lost link is fenced and in INIT before the others are demoted for it;
     /// a returned one listens before the demotion is lifted.
     fn link(&mut self, link: IfIndex, state: LinkState, now: Instant, actions: &mut Vec<Action>) {
+        self.links.insert(link, state);
         let mut obstacle = None;
-        let mut interface = None;
-        for host in self.hosts.iter_mut().filter(|host| host.setup().link == link) {
+        let mut name = None;
+        for host in self.hosts.values_mut().filter(|host| host.setup().link == link) {
             host.link(state, now, actions);
             obstacle = obstacle.or(host.obstacle());
-            interface = Some(host.setup().interface.clone());
+            name = Some(obstacle_of(host));
         }
-        let Some(interface) = interface else { return };
-        let name = format!("link {interface}");
+        let Some(name) = name else { return };
         let changed = match obstacle {
             Some(obstacle) => self.demotions.set(&name, demote::FACTOR, obstacle.text(), now),
             None => self.demotions.lift(&name),
@@ -185,17 +235,12 @@ impl Node {
     }
 
     /// A virtual host that cannot send demotes the node, until it can or is no master any more.
-    fn watch_sending(
-        &mut self,
-        hosts: impl SliceIndex<[Host], Output = [Host]>,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
+    fn watch_sending(&mut self, hosts: impl RangeBounds<HostId>, now: Instant, actions: &mut Vec<Action>) {
         let mut changed = false;
-        for host in self.hosts.get_mut(hosts).into_iter().flatten() {
-            let Some(cannot_send) = host.sending_changed() else { continue };
-            let name = format!("send errors {}@{}", host.setup().interface, host.setup().vhid);
-            changed |= if cannot_send {
+        for (_, host) in self.hosts.range_mut(hosts) {
+            let Some(fails) = host.sending_changed() else { continue };
+            let name = cannot_send(host);
+            changed |= if fails {
                 self.demotions.set(&name, demote::FACTOR, "adverts cannot be sent", now)
             } else {
                 self.demotions.lift(&name)
@@ -215,7 +260,7 @@ impl Node {
                 self.redemote(changed, now, actions);
             }
             Command::Force { host, master } => {
-                if let Some(host) = self.host(host) {
+                if let Some(host) = self.hosts.get_mut(&host) {
                     host.force(master, now, actions);
                 }
             }
@@ -226,7 +271,17 @@ impl Node {
     fn redemote(&mut self, changed: bool, now: Instant, actions: &mut Vec<Action>) {
         if changed {
             let sum = self.demotions.sum();
-            self.hosts.iter_mut().for_each(|host| host.demote(sum, now, actions));
+            self.hosts.values_mut().for_each(|host| host.demote(sum, now, actions));
         }
     }
+}
+
+/// Name of the demotion for a link that does not work.
+fn obstacle_of(host: &Host) -> String {
+    format!("link {}", host.setup().interface)
+}
+
+/// Name of the demotion for adverts that cannot be sent.
+fn cannot_send(host: &Host) -> String {
+    format!("send errors {}@{}", host.setup().interface, host.setup().vhid)
 }

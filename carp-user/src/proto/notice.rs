@@ -11,6 +11,10 @@ pub enum News {
     AllStrict(usize),
     /// While migrating: this one does not, and it had looked as if all did.
     NotStrict(IpAddr),
+    /// The addresses were changed, and adverts are signed for the former ones.
+    Behind,
+    /// Adverts are signed for the new ones.
+    Ahead,
 }
 
 /// Something that works but should not stay so.
@@ -101,6 +105,11 @@ impl fmt::Display for News {
             Self::NotStrict(peer) => {
                 write!(f, "{peer} does not sign strictly: auth = \"strict\" has to wait")
             }
+            Self::Behind => f.write_str(
+                "the VIPs are others now; adverts are signed for those before until another node knows the new ones: \
+                 reload it too",
+            ),
+            Self::Ahead => f.write_str("the other nodes know the VIPs: adverts are signed for them"),
         }
     }
 }

@@ -53,12 +53,16 @@ pub fn to_node(
     Some(keys.seal(&envelope, word, state.mac))
 }
 
-/// Gratuitous ARP or an unsolicited neighbour advertisement for every VIP. Without XDP the virtual
+/// Gratuitous ARP or an unsolicited neighbour advertisement for each of these VIPs. Without XDP the virtual
 /// MAC reaches nobody, so the link's own is announced.
-pub fn announcements(setup: &HostSetup, state: &LinkState) -> impl Iterator<Item = Frame> {
+pub fn announcements(
+    setup: &HostSetup,
+    state: &LinkState,
+    which: impl Fn(&IpAddr) -> bool,
+) -> impl Iterator<Item = Frame> {
     let mac: Mac = if state.shielded { virtual_mac(setup.vhid) } else { state.mac };
     let router = state.router;
-    setup.vips.iter().map(move |vip| match vip {
+    setup.vips.iter().filter(move |vip| which(vip)).map(move |vip| match vip {
         IpAddr::V4(vip) => arp::gratuitous(*vip, mac),
         IpAddr::V6(vip) => ndp::unsolicited(*vip, mac, router),
     })

@@ -49,6 +49,8 @@ struct Peer {
     /// The newest of its counters: frames may overtake each other.
     counter: Option<u64>,
     custom: Custom,
+    /// It has signed for addresses that this node does not sign for yet.
+    is_ahead: bool,
 }
 
 /// How a peer hands over.
@@ -190,6 +192,22 @@ impl Peers {
         latest.map(|peer| peer.address)
     }
 
+    /// It has signed for addresses that this node does not sign for yet.
+    pub fn is_ahead(&mut self, address: IpAddr) {
+        self.known.iter_mut().filter(|peer| peer.address == address).for_each(|peer| peer.is_ahead = true);
+    }
+
+    /// The addresses are others now, of which nobody is known to know.
+    pub fn forget_ahead(&mut self) {
+        self.known.iter_mut().for_each(|peer| peer.is_ahead = false);
+    }
+
+    /// Whether all nodes of ours that are known by an address of this family have done so.
+    pub fn are_all_ahead(&self, family: Family) -> bool {
+        let ours = |peer: &&Peer| peer.custom == Custom::Confirms && Family::of(peer.address) == family;
+        self.known.iter().filter(ours).all(|peer| peer.is_ahead)
+    }
+
     /// Whether this master is of another make beyond doubt, and nobody of ours was ever heard.
     pub fn is_alone_under(&self, master: IpAddr) -> bool {
         self.known.iter().all(|peer| peer.custom != Custom::Confirms)
@@ -236,6 +254,7 @@ impl Peers {
                     dismissed_until: Instant::ZERO,
                     counter: None,
                     custom: Custom::UNKNOWN,
+                    is_ahead: false,
                 };
                 self.known.push(peer);
                 self.known.len() - 1

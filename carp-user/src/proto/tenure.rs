@@ -4,7 +4,6 @@
 use super::election::Families;
 use super::event::Family;
 use carp_common::map::ARMED_FOR;
-use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 
 /// A claim is announced, or advertised, first and served this much later, unless it is the heir's: so
@@ -35,12 +34,12 @@ pub enum Tenure {
         settled_at: Instant,
         /// When to advertise again, and how often still.
         retry: (Instant, u8),
-        /// Last adverts.
+        /// What the last adverts give.
         sent: Sent,
     },
     /// Serving under a lease.
     Serving {
-        /// Last adverts.
+        /// What the last adverts give.
         sent: Sent,
         /// Adverts until the announcement is repeated; 0 when it was.
         repeat_in: u8,
@@ -49,7 +48,7 @@ pub enum Tenure {
     },
 }
 
-/// When an advert of each family was sent last: read before the send.
+/// Until when the advert of each family that was sent last lets this node serve.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
     v4: Option<Instant>,
@@ -79,9 +78,9 @@ impl Tenure {
         }
     }
 
-    /// An advert of this family was sent, of which this node learns now. A claim that is told late in
-    /// one of its families settles anew: others may have claimed meanwhile.
-    pub fn sent(&mut self, family: Family, at: Instant, now: Instant) {
+    /// An advert of this family was sent, of which this node learns now; it gives a lease until then. A claim that is
+    /// told late in one of its families settles anew: others may have claimed meanwhile.
+    pub fn sent(&mut self, family: Family, until: Instant, now: Instant) {
         let sent = match self {
             Self::None => return,
             Self::Claim { sent, .. } | Self::Serving { sent, .. } => sent,
@@ -90,7 +89,7 @@ impl Tenure {
             Family::V4 => &mut sent.v4,
             Family::V6 => &mut sent.v6,
         };
-        let is_first = last.replace(at).is_none();
+        let is_first = last.replace(until).is_none();
         if let Self::Claim { since, .. } = self
             && is_first
             && now.since(*since) > LATENCY
@@ -99,20 +98,30 @@ impl Tenure {
         }
     }
 
-    /// End of the lease: counted from the older of the last adverts, as a backup takes over when
+    /// End of the lease: by the older of the last adverts, as a backup takes over when
     /// either family falls silent. `None` while a family has not been advertised at all.
-    pub fn lease_until(&self, families: Families, pace: Pace) -> Option<Instant> {
+    pub fn lease_until(&self, families: Families) -> Option<Instant> {
         let sent = match self {
             Self::None => return None,
             Self::Claim { sent, .. } | Self::Serving { sent, .. } => sent,
         };
-        let oldest = match (families.v4, families.v6) {
-            (true, true) => sent.v4?.min(sent.v6?),
-            (true, false) => sent.v4?,
-            (false, true) => sent.v6?,
-            (false, false) => return None,
-        };
-        Some(oldest + pace.lease())
+        match (families.v4, families.v6) {
+            (true, true) => Some(sent.v4?.min(sent.v6?)),
+            (true, false) => sent.v4,
+            (false, true) => sent.v6,
+            (false, false) => None,
+        }
+    }
+
+    /// Other families than these will be advertised: what serves does so under the lease that it has.
+    pub fn change_families(&mut self, from: Families) {
+        if let Self::Serving { sent, .. } = self {
+            match (from.v4, from.v6) {
+                (true, false) => sent.v6 = sent.v4,
+                (false, true) => sent.v4 = sent.v6,
+                (true, true) | (false, false) => {}
+            }
+        }
     }
 
     /// Whether a claim should be advertised once more now, and that it is.

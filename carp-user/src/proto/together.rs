@@ -27,9 +27,9 @@ pub struct Openings(BTreeMap<Instant, (Instant, Instant)>);
 
 impl Openings {
     /// Of all claims of these virtual hosts.
-    pub fn of(hosts: &[Host]) -> Self {
+    pub fn of<'a>(hosts: impl Iterator<Item = &'a Host>) -> Self {
         let mut batches = BTreeMap::new();
-        for Opening { since, settled_at: at, .. } in hosts.iter().filter_map(Host::opening) {
+        for Opening { since, settled_at: at, .. } in hosts.filter_map(Host::opening) {
             let (first, last) = batches.entry(since).or_insert((at, at));
             (*first, *last) = (at.min(*first), at.max(*last));
         }

@@ -2,6 +2,8 @@
 //! are those of the conformance list (`carp-protocol` section 9).
 
 #[cfg(test)]
+mod configuring;
+#[cfg(test)]
 mod demotion;
 #[cfg(test)]
 mod handover;

@@ -57,6 +57,8 @@ pub fn setup(skew: u8, v6: bool) -> HostSetup {
         digest: Variant::Freebsd,
         accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
         tos: 0xe0,
+        answer_ping: false,
+        former: None,
         resume_until: None,
     }
 }
@@ -158,7 +160,8 @@ impl Wire {
             done += 1;
             let station = &mut self.nodes[index];
             match action {
-                Action::Window { window, .. } => station.window = window,
+                Action::Window { host: HOST, window } => station.window = window,
+                Action::Window { .. } => {}
                 Action::Advertise { host, errand, frame, .. } => {
                     let ok = !station.sends_fail;
                     let outcome = Event::Sent { host, errand, at: now, ok };

@@ -126,6 +126,8 @@ fn setup(mode: Mode) -> Setup {
         digest: Variant::Freebsd,
         accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
         tos: 0xe0,
+        answer_ping: false,
+        former: None,
         resume_until: None,
     };
     let (v4, v6) = (Ipv4Addr::new(10, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));

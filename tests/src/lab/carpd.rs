@@ -88,13 +88,22 @@ impl Carpd {
         Ok(())
     }
 
-    /// Writes another configuration and has it read that: SIGHUP, a full stop and start in one process.
+    /// Writes another configuration that it can only follow by a full stop and start, and has it read that: SIGHUP.
     /// Waits until it has started again. Gives the moment of the signal.
     ///
     /// # Errors
     /// When the files cannot be written, or it does not start again (with its log).
     pub fn reload(&mut self, config: &Config) -> Result<Instant> {
         self.reread(config, "started node=")
+    }
+
+    /// Writes another configuration that it can follow as it runs, and has it read that. Waits until it does. Gives the
+    /// moment of the signal.
+    ///
+    /// # Errors
+    /// When the files cannot be written, or it does not follow (with its log).
+    pub fn reload_live(&mut self, config: &Config) -> Result<Instant> {
+        self.reread(config, "reloaded: ")
     }
 
     /// Writes another configuration and has it read that. Waits until it has said so in its log once more. Gives the

@@ -158,6 +158,8 @@ impl Scenario {
             digest: Variant::Freebsd,
             accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
             tos: 0xe0,
+            answer_ping: false,
+            former: None,
             resume_until: None,
         };
         Setup { hosts: self.hosts.iter().zip(&spec.paces).map(host).collect(), seed, epoch }

@@ -69,7 +69,7 @@ fn maps_and_links_of_a_killed_daemon_of_another_build_are_gone_on_with() {
         let vhid = Vhid::new(2).unwrap();
         let kept = (HostKey::new(port.link, vhid), VipKey::new(port.link, [10, 9, 0, 2].into()));
         datapath.set_window(0, WINDOW).unwrap();
-        datapath.retain(&[kept.0], &[kept.1]).unwrap();
+        datapath.retain(&[kept.0].into(), &[kept.1]).unwrap();
         let pinned = read_pinned(&instance.name).unwrap();
         assert_eq!(pinned.hosts, [(kept.0, Host { slot: 0, link_mac: [2; 6], flags: 0 })]);
         assert_eq!(pinned.windows[&0].window, WINDOW, "the slot belongs to the host that stays");

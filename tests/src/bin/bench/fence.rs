@@ -107,8 +107,8 @@ fn open(instance: &str, links: &BTreeMap<IfIndex, String>, hosts: &[HostSetup]) 
     let port =
         |(link, name): (&IfIndex, &String)| Port { link: *link, name: name.clone(), mode: Mode::Native };
     let ports: Vec<Port> = links.iter().map(port).collect();
-    let pings = (0..).zip(hosts).map(|(host, _)| HostId(host)).collect();
-    Ok(Shield::open(instance, &ports, &facts, hosts, pings)?)
+    let pinged: Vec<_> = hosts.iter().map(|host| HostSetup { answer_ping: true, ..host.clone() }).collect();
+    Ok(Shield::open(instance, &ports, &facts, (0..).map(HostId).zip(&pinged))?)
 }
 
 /// The id of the program at a link.

@@ -1,0 +1,69 @@
+//! What the daemon says to whoever asks it by the control socket.
+
+use super::Daemon;
+use crate::api::{FlowQuery, Request, Response, Status, Sync};
+use crate::io::bpf::Counters;
+use crate::io::clock;
+use crate::proto::event::{Event, HostSetup};
+use std::collections::BTreeMap;
+use tokio::sync::oneshot;
+
+impl Daemon {
+    /// Replication answers, when it comes to it.
+    pub(super) fn find(&self, flows: Vec<FlowQuery>, answer: oneshot::Sender<Response>) {
+        if let Some(replication) = &self.shells.replication {
+            replication.ask(flows, |standings| drop(answer.send(Response::Flows { standings })));
+        } else {
+            let _ = answer.send(no_replication());
+        }
+    }
+
+    pub(super) fn answer(&mut self, request: Request) -> Response {
+        if request == Request::SyncFull {
+            let Some(replication) = &self.shells.replication else { return no_replication() };
+            replication.full();
+            return Response::Done;
+        }
+        let find = |interface: &str, vhid: u8| {
+            let wanted = |host: &HostSetup| host.interface == interface && host.vhid.get() == vhid;
+            self.node.setups().find(|(_, host)| wanted(host)).map(|(id, _)| id)
+        };
+        match request.command(find) {
+            Ok(None) => Response::Status(Box::new(self.status())),
+            Ok(Some(command)) => {
+                self.tell(Event::Command(command));
+                Response::Done
+            }
+            Err(message) => Response::Error { message },
+        }
+    }
+
+    fn status(&self) -> Status {
+        let now = clock::now();
+        let node = self.node.status(now);
+        let interface = |link| self.shells.links.name(link).unwrap_or_default().to_owned();
+        let mut status = Status::of(&node, &self.config.node.name, |host| interface(host.link), now);
+        let shield = self.shells.shield.as_ref();
+        let modes = self.shells.links.snapshot().map(|(link, _)| {
+            let mode = shield.map_or("off", |shield| shield.mode(link).unwrap_or("off"));
+            (interface(link), mode.to_owned())
+        });
+        status.datapath = modes.collect::<BTreeMap<_, _>>();
+        let replication = self.shells.replication.as_ref();
+        status.sync = replication.map(|replication| Sync::of(&replication.state(), now));
+        let counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();
+        for (known, host) in node.hosts.iter().zip(&mut status.hosts) {
+            let counters = counters.get(&known.id.0);
+            host.datapath = counters.map(Counters::by_name).unwrap_or_default();
+            counters.into_iter().for_each(|counters| host.add_refused(counters));
+        }
+        if shield.is_some() {
+            status.counters = Counters::sum(counters.values()).by_name();
+        }
+        status
+    }
+}
+
+fn no_replication() -> Response {
+    Response::Error { message: "this node replicates nothing: see [sync] in the configuration".to_owned() }
+}

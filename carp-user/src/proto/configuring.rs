@@ -1,0 +1,112 @@
+//! What a virtual host makes of a configuration that changes while it runs: its role, its lease and what it has
+//! counted stay. New addresses change what adverts are signed with, and the nodes of a group learn of them one after
+//! the other. So each accepts both and goes on to sign for the former ones, until it is known that the others know the
+//! new ones: a backup greets its master in the new way, and a master whom all have greeted so begins.
+
+use super::election::{Families, Input, Terms};
+use super::event::{Action, HostSetup, News, Role};
+use super::host::Host;
+use super::keyring::Word;
+use carp_common::admission::Addressee;
+use carp_common::pace::Pace;
+use carp_common::time::{Instant, Span};
+use carp_common::wire::Heard;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// How often a backup that signs for former addresses asks its master whether it knows the new ones. One that does not
+/// counts a refused advert.
+const ASK_AGAIN: Span = Span::secs(5);
+
+/// What the configuration says of the election of a virtual host that advertises in these families.
+pub(super) fn terms(setup: &HostSetup, families: Families) -> Terms {
+    Terms { configured: setup.pace, preempt: setup.preempt, flavour: setup.flavour, families }
+}
+
+impl Host {
+    /// Its strict counter goes on above this one.
+    pub fn count_on(&mut self, counter: u64) {
+        self.keys.count_on(counter);
+    }
+
+    /// The last strict counter that it has sent; 0 where it sends none.
+    pub const fn strict_counter(&self) -> u64 {
+        if self.setup.mode.signs_strictly() { self.keys.counter() } else { 0 }
+    }
+
+    /// It is another one, on the same link and with the same number.
+    pub fn configure(&mut self, setup: HostSetup, now: Instant, actions: &mut Vec<Action>) {
+        let before: BTreeSet<IpAddr> = self.setup.vips.iter().copied().collect();
+        self.setup = setup;
+        self.asked_ahead_at = Instant::ZERO;
+        self.peers.forget_ahead();
+        self.settle_setup(now, actions);
+        if self.tenure.is_serving() {
+            self.announce_those(|vip| !before.contains(vip), actions);
+        }
+        if self.keys.is_behind() {
+            actions.push(Action::Tell { host: self.id, news: News::Behind });
+        }
+    }
+
+    /// An advert was accepted: does it show that this node can sign for its new addresses?
+    pub(super) fn learn_of_addresses(
+        &mut self,
+        heard: &Heard,
+        addressee: Addressee,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        if !self.keys.is_ahead(heard) {
+            return;
+        }
+        self.peers.is_ahead(heard.source);
+        let all_know = match addressee {
+            Addressee::Group | Addressee::Ours => true,
+            // A node is one node in one family.
+            Addressee::Us => {
+                let family = self.families.list().next();
+                let are_ahead = family.is_some_and(|family| self.peers.are_all_ahead(family));
+                self.election.role() == Role::Master && are_ahead
+            }
+            Addressee::Another => false,
+        };
+        if !all_know {
+            return;
+        }
+        if let Some(former) = &mut self.setup.former {
+            former.is_signed_for = false;
+        }
+        self.settle_setup(now, actions);
+        actions.push(Action::Tell { host: self.id, news: News::Ahead });
+        if self.election.role() == Role::Master {
+            self.advertise(actions);
+        }
+    }
+
+    /// Asks this master whether it knows the new addresses, if it is time to.
+    pub(super) fn ask_ahead(&mut self, master: IpAddr, now: Instant, actions: &mut Vec<Action>) {
+        let is_due = now.since(self.asked_ahead_at) >= ASK_AGAIN;
+        if !(self.keys.is_behind() && is_due && self.is_courted(master)) {
+            return;
+        }
+        self.asked_ahead_at = now;
+        let word = Word { pace: Pace::GREETING, demote: u8::MAX, echo: 0 };
+        let Self { keys, setup, link, .. } = self;
+        let Some(link) = link else { return };
+        let frame = keys.ahead(|keys| super::outgoing::to_node(setup, link, keys, master, word));
+        actions.extend(frame.map(|frame| Action::Send { link: self.setup.link, frame }));
+    }
+
+    /// What follows from the configuration as it is now.
+    fn settle_setup(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let before = std::mem::replace(&mut self.families, Families::of(self.setup.signed_vips()));
+        self.keys.configure(&self.setup);
+        if let Some(link) = &self.link {
+            self.keys.locate(link);
+        }
+        self.tenure.change_families(before);
+        self.elect(Input::Terms(terms(&self.setup, self.families)), now, actions);
+        self.arm(now, actions);
+    }
+}

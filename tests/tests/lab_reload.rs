@@ -1,0 +1,205 @@
+//! A configuration that is changed while a pair serves: nothing that it does not name is touched, no packet is lost,
+//! and two nodes that learn of new addresses five seconds apart never both serve.
+
+use anyhow::{Context, Result, ensure};
+use carp_common::time::{Instant, Span};
+use carp_tests::lab::carpd::Carpd;
+use carp_tests::lab::clock;
+use carp_tests::lab::config::{Config, VirtualHost};
+use carp_tests::lab::duo::{Duo, PATIENCE};
+use carp_tests::lab::echo::Echo;
+use carp_tests::lab::ping::ping;
+use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr};
+
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 2, 10));
+/// A probe whose answer is still under way is not lost.
+const UNDER_WAY: Span = Span::millis(200);
+const KEY: &str = "c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42";
+const NEXT_KEY: &str = "decade42decade42decade42decade42decade42decade42decade42decade42";
+
+/// An elected pair, and what is known of it before it is changed.
+struct Scene {
+    echo: Echo,
+    from: Instant,
+    /// The first two virtual hosts of gw1 and gw2, by slot.
+    before: [Vec<Value>; 2],
+    duo: Duo,
+}
+
+impl Scene {
+    fn new(config: &Config) -> Result<Self> {
+        let duo = Duo::elected(config)?;
+        let echo = Echo::start(&duo.pair.client, &duo.pair.server, SERVER)?;
+        let begun = clock::now();
+        clock::wait_for("probes", PATIENCE, || echo.answered_since(begun).then_some(()))?;
+        let before = [hosts(&duo.gw1)?, hosts(&duo.gw2)?];
+        Ok(Self { echo, from: clock::now(), before, duo })
+    }
+
+    /// gw2 first, or else gw1; the other so much later.
+    fn reload(&mut self, config: &Config, gw2_first: bool, apart: Span) -> Result<()> {
+        for gw2 in [gw2_first, !gw2_first] {
+            if gw2 {
+                self.duo.gw2.reload_live(&config.clone().of_backup())?;
+            } else {
+                self.duo.gw1.reload_live(config)?;
+            }
+            clock::sleep(apart);
+        }
+        Ok(())
+    }
+
+    /// gw1 serves the first two virtual hosts without a break, no probe was lost, and what was counted stays.
+    fn untouched(&mut self) -> Result<()> {
+        let to = clock::now();
+        clock::sleep(UNDER_WAY);
+        let report = self.echo.report(self.from, to);
+        ensure!(report.sent > 50 && report.lost == 0, "{report:?}");
+        self.duo.watch.catch_up()?;
+        let changes = self.duo.watch.changes(self.from, Instant::MAX);
+        ensure!(changes.is_empty(), "{changes:?}");
+        self.duo.never_two_masters()?;
+        let after = [hosts(&self.duo.gw1)?, hosts(&self.duo.gw2)?];
+        for (before, after) in self.before.iter().flatten().zip(after.iter().flatten()) {
+            goes_on(before, after).with_context(|| format!("{before}\n{after}"))?;
+        }
+        (self.before, self.from) = (after, to);
+        Ok(())
+    }
+}
+
+fn hosts(gw: &Carpd) -> Result<Vec<Value>> {
+    let status = gw.status()?;
+    let hosts = status["hosts"].as_array().context("no hosts")?;
+    let all = [("lan0", 1), ("wan0", 2)].map(|(interface, vhid)| {
+        let is_it = |host: &&Value| host["interface"] == interface && host["vhid"] == vhid;
+        hosts.iter().find(is_it).cloned().context("a virtual host is missing")
+    });
+    all.into_iter().collect()
+}
+
+/// The same role for longer, and no counter that has become less.
+fn goes_on(before: &Value, after: &Value) -> Result<()> {
+    ensure!(before["role"] == after["role"] && before["reason"] == after["reason"]);
+    let number = |of: &Value, name: &str| of.pointer(name).and_then(Value::as_u64).unwrap_or(0);
+    for name in ["/since_ms", "/accepted", "/sent"] {
+        ensure!(number(before, name) <= number(after, name), "{name}");
+    }
+    for table in ["refused", "datapath"] {
+        for (name, count) in before[table].as_object().context("a table")? {
+            ensure!(count.as_u64() <= after[table][name].as_u64(), "{table} {name}");
+        }
+    }
+    Ok(())
+}
+
+fn third(addresses: Vec<&'static str>) -> VirtualHost {
+    VirtualHost { interface: "lan", vhid: 3, addresses, base: 1, skew: 0 }
+}
+
+#[test]
+fn every_kind_of_change_leaves_alone_what_it_does_not_name() -> Result<()> {
+    let config = Config::gateway().with_sync();
+    let mut scene = Scene::new(&config)?;
+    let mut with_third = config.clone();
+    with_third.hosts.push(third(vec!["10.77.1.7/24", "fd77:1::7/64"]));
+    let mut more_vips = with_third.clone();
+    more_vips.hosts[2].addresses.push("10.77.1.8");
+    let mut skewed = more_vips.clone();
+    skewed.hosts[2].skew = 20;
+    let steps = [
+        ("a virtual host comes", with_third, "3@lan0 is new"),
+        ("one of them gets another address", more_vips.clone(), "3@lan0: addresses"),
+        ("another skew", skewed.clone(), "3@lan0: skew"),
+        ("pings are answered", Config { answer_ping: true, ..skewed.clone() }, "answer_ping"),
+        (
+            "the next password is accepted",
+            skewed.clone().with_passwords("lab secret", Some("next")),
+            "next_password_file",
+        ),
+        ("it is sent", skewed.clone().with_passwords("next", Some("lab secret")), "password_file"),
+        ("the old one goes", skewed.with_passwords("next", None), "next_password_file"),
+        (
+            "keys of the sync link",
+            config.clone().with_passwords("next", None).with_sync_keys(&[KEY, NEXT_KEY]),
+            "3@lan0 leaves",
+        ),
+    ];
+    for (number, (what, config, says)) in steps.into_iter().enumerate() {
+        scene.reload(&config, number % 2 == 0, Span::millis(700)).context(what)?;
+        let log = scene.duo.gw1.process()?.log();
+        let line = log.lines().rfind(|line| line.contains("reloaded")).unwrap_or_default().to_owned();
+        assert!(line.contains(says), "{what}: {line}");
+        scene.untouched().context(what)?;
+        if number == 0 {
+            clock::wait_for("the third to be served", PATIENCE, || {
+                (scene.duo.gw1.has_role(2, "MASTER") && scene.duo.gw2.has_role(2, "BACKUP")).then_some(())
+            })?;
+            scene.untouched().context("it is elected")?;
+        }
+    }
+    scene.duo.gw1.stop()?;
+    scene.duo.gw2.stop()?;
+    Ok(())
+}
+
+#[test]
+fn new_addresses_reach_the_nodes_five_seconds_apart_and_are_served_without_two_masters() -> Result<()> {
+    for (gw2_first, auth) in [(true, "carp"), (false, "carp"), (true, "strict")] {
+        let config = Config::gateway().with_auth(auth);
+        let mut scene = Scene::new(&config)?;
+        let mut more = config.clone();
+        more.hosts[0].addresses.push("10.77.1.8");
+        scene.reload(&more, gw2_first, Span::secs(5))?;
+        let ahead = "adverts are signed for them";
+        for gw in [&mut scene.duo.gw1, &mut scene.duo.gw2] {
+            clock::wait_for(ahead, PATIENCE, || gw.process().ok()?.log().contains(ahead).then_some(()))?;
+        }
+        clock::sleep(Span::secs(4));
+        scene.untouched()?;
+        let client = &scene.duo.pair.client;
+        client.ip("neighbour flush all")?;
+        clock::wait_for("the new address to answer", PATIENCE, || {
+            ping(client, Ipv4Addr::new(10, 77, 1, 8).into(), Span::secs(1)).ok().flatten()
+        })?;
+        let mac = client.ip("neighbour show 10.77.1.8")?;
+        assert!(mac.contains("00:00:5e:00:01:01"), "{mac}");
+        // And back: it is nobody's afterwards.
+        scene.reload(&config, gw2_first, Span::secs(5))?;
+        scene.untouched()?;
+        for gw in [&scene.duo.gw1, &scene.duo.gw2] {
+            let addresses = gw.namespace().ip("address show")?;
+            assert!(!addresses.contains("10.77.1.8"), "{addresses}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_with_a_new_configuration_is_told_and_the_old_one_stays() -> Result<()> {
+    let config = Config::gateway();
+    let mut scene = Scene::new(&config)?;
+    let gw1 = &scene.duo.gw1;
+    let text = std::fs::read_to_string(&gw1.files().carp)?;
+    for (from, to, says) in [
+        ("vhid = 1", "vhid = 2000", "2000"),
+        ("\"wan\"", "\"wna\"", "wna"),
+        ("10.77.1.1/24", "10.77.1.999/24", "10.77.1.999"),
+    ] {
+        std::fs::write(&gw1.files().carp, text.replacen(from, to, 1))?;
+        let output = gw1.carpctl(&["reload"])?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(says), "{said}");
+    }
+    // It says what it would do, and does it.
+    std::fs::write(&gw1.files().carp, text.replacen("skew = 0", "skew = 3", 1))?;
+    for (arguments, skew) in [(vec!["reload", "--dry-run"], 0), (vec!["reload"], 3)] {
+        let output = gw1.carpctl(&arguments)?;
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "1@lan0: skew\n");
+        assert_eq!(gw1.status()?["hosts"][0]["skew"], skew);
+    }
+    let output = gw1.carpctl(&["reload"])?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "nothing changes\n");
+    scene.untouched()
+}
