@@ -6,9 +6,11 @@ pub mod counters;
 pub mod daemon;
 pub mod decode;
 pub mod demote;
+pub mod firewall;
 pub mod genkey;
 pub mod health;
 pub mod instance;
+pub mod nat;
 pub mod states;
 pub mod status;
 pub mod sync;
@@ -63,6 +65,10 @@ enum Verb {
     Sync(sync::Args),
     /// List or count the connections that this node's kernel tracks, and say who has each.
     States(states::Args),
+    /// Show the rules of NAT and of the firewall, and how often each was used.
+    Nat(nat::Args),
+    /// Say what another firewall has to let through.
+    Firewall(firewall::Args),
     /// Say whether a configuration is right; all mistakes at once.
     Check(check::Args),
     /// Make the key that the two nodes of a pair share.
@@ -85,6 +91,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Sync(args) => sync::run(&args, name),
         Verb::States(args) => states::run(&args, name),
+        Verb::Nat(args) => nat::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Firewall(args) => return firewall::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),
