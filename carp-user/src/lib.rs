@@ -8,4 +8,5 @@ pub mod daemon;
 pub mod io;
 pub mod proto;
 pub mod replication;
+pub mod ruleset;
 pub mod shells;

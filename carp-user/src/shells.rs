@@ -15,10 +15,12 @@ use crate::io::group::Membership;
 use crate::io::instance::Instance;
 use crate::io::link::Links;
 use crate::io::marks::{Mark, Marks};
+use crate::io::nft::Table;
 use crate::io::privilege;
 use crate::io::shield::{self, Shield};
 use crate::proto::event::{HostSetup, Setup};
 use crate::replication::{Replication, Start};
+use crate::ruleset::Ruleset;
 use anyhow::{Context, Result};
 use carp_common::id::{IfIndex, Vhid, virtual_mac};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +48,8 @@ pub struct Shells {
     pub applier: Applier,
     /// Tells the peer of connections, and the kernel of the peer's.
     pub replication: Option<Replication>,
+    /// The rules of nftables.
+    pub table: Table,
     memberships: Vec<Membership>,
     marks: Marks,
     instance: Instance,
@@ -88,10 +92,12 @@ impl Shells {
         let deaf: Vec<IfIndex> =
             if shield.is_some() { Vec::new() } else { link_set(&setup).into_iter().collect() };
         let listen = || Ok((Ear::open(adverts, &deaf)?, RefusedEar::open(samples)?));
-        let opened = listen()
-            .and_then(|ears| Ok((ears, replicate(config, setup.epoch)?, start_applier(&setup, &left)?)));
+        let translate = || Table::raise(&instance, Ruleset::of(config).as_ref());
+        let opened = listen().and_then(|ears| {
+            Ok((ears, replicate(config, setup.epoch)?, translate()?, start_applier(&setup, &left)?))
+        });
         match opened {
-            Ok(((ear, refused), replication, (wanted, applier))) => {
+            Ok(((ear, refused), replication, table, (wanted, applier))) => {
                 remove_left(&config.node.name, &left, &setup, shield.is_some());
                 if let Err(error) = marks.settle() {
                     tracing::warn!(%error, "writing down what this daemon has");
@@ -106,6 +112,7 @@ impl Shells {
                     wanted,
                     applier,
                     replication,
+                    table,
                     memberships,
                     marks,
                     instance,
@@ -121,8 +128,19 @@ impl Shells {
 
     /// Takes back everything: addresses first, then the datapath, then the rest.
     pub fn close(self) {
-        let Self { wanted, applier, shield, ear, refused, memberships, marks, instance, replication, .. } =
-            self;
+        let Self {
+            wanted,
+            applier,
+            shield,
+            ear,
+            refused,
+            memberships,
+            marks,
+            instance,
+            replication,
+            table,
+            ..
+        } = self;
         drop(replication);
         drop(wanted);
         for failure in applier.finish() {
@@ -130,7 +148,7 @@ impl Shells {
         }
         drop((ear, refused));
         lower(shield);
-        drop(memberships);
+        drop((table, memberships));
         marks.clear();
         drop(instance);
     }

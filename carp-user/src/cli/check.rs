@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::to_string_pretty;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Whether a configuration is right; changes nothing.
@@ -36,7 +36,7 @@ pub struct Args {
 /// Version of the JSON.
 const SCHEMA: u32 = 1;
 /// Exit codes.
-const INVALID: u8 = 3;
+pub(super) const INVALID: u8 = 3;
 const DOUBTFUL: u8 = 4;
 
 /// What was found.
@@ -70,15 +70,19 @@ struct Mistake {
 /// # Errors
 /// What the kernel says when this machine is looked at.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let beside = args.file.with_file_name("node.toml");
-    let node = args.node.clone().or_else(|| beside.is_file().then_some(beside));
-    match config::load(&args.file, node.as_deref()) {
+    match load(&args.file, args.node.as_deref()) {
         Ok(config) => valid(args, &config),
         Err(mistakes) => {
             invalid(args, &mistakes)?;
             Ok(ExitCode::from(INVALID))
         }
     }
+}
+
+/// The configuration in this file; without the node's own, node.toml beside it, where there is one.
+pub(super) fn load(file: &Path, node: Option<&Path>) -> Result<Config, Mistakes> {
+    let beside = file.with_file_name("node.toml");
+    config::load(file, node.or_else(|| beside.is_file().then_some(&beside)))
 }
 
 fn invalid(args: &Args, mistakes: &Mistakes) -> Result<()> {

@@ -6,10 +6,12 @@ pub mod counters;
 pub mod daemon;
 pub mod decode;
 pub mod demote;
+pub mod firewall;
 pub mod genkey;
 pub mod health;
 pub mod instance;
 pub mod reload;
+pub mod nat;
 pub mod states;
 pub mod status;
 pub mod sync;
@@ -66,6 +68,10 @@ enum Verb {
     States(states::Args),
     /// Have carpd read its configuration again and go on with it, without a move.
     Reload(reload::Args),
+    /// Show the rules of NAT and of the firewall, and how often each was used.
+    Nat(nat::Args),
+    /// Say what another firewall has to let through.
+    Firewall(firewall::Args),
     /// Say whether a configuration is right; all mistakes at once.
     Check(check::Args),
     /// Make the key that the two nodes of a pair share.
@@ -89,6 +95,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Sync(args) => sync::run(&args, name),
         Verb::States(args) => states::run(&args, name),
         Verb::Reload(args) => reload::run(&args, name).map(|()| ExitCode::SUCCESS),
+        Verb::Nat(args) => nat::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Firewall(args) => return firewall::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),

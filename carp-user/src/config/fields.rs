@@ -138,6 +138,20 @@ impl<'a> Fields<'a> {
         Some(self.at(value, strings.collect()))
     }
 
+    /// A list of strings that may be absent.
+    pub(super) fn optional_list(
+        &self,
+        key: &str,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<At<Vec<At<&'a str>>>> {
+        if self.has(key) { self.list(key, mistakes) } else { None }
+    }
+
+    /// Whether this key is written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// A list of tables, whose keys are these; empty when absent, without what is no table.
     pub(super) fn tables(
         &self,

@@ -1,6 +1,7 @@
 //! Text to [`Config`], or every mistake with its place.
 
 pub mod mistake;
+pub mod nat;
 pub mod password;
 pub mod private;
 pub mod reference;
@@ -18,6 +19,7 @@ mod sync_key;
 mod tests;
 
 pub use mistake::{File, Mistake, Mistakes, Source};
+pub use nat::Nat;
 pub use password::Secret;
 pub use reference::reference;
 pub use sync::{DEFAULT_PORT, Sync};
@@ -33,8 +35,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 /// Largest configuration file, in bytes; the largest permitted configuration has less. Policy: a
 /// larger one is refused unread.
@@ -49,6 +52,10 @@ pub struct Config {
     pub sync: Option<Sync>,
     /// The virtual hosts, in the order of the file.
     pub hosts: Vec<HostConfig>,
+    /// What is translated.
+    pub nat: Nat,
+    /// Whether nftables shall keep strangers from the sync link and from CARP.
+    pub firewall: bool,
 }
 
 /// The table `[node]`.
@@ -189,8 +196,11 @@ pub fn parse(
     let node_config = node::read(&all, own.as_ref(), &mut mistakes);
     let sync = sync::read((&all, own.as_ref()), node_config.as_ref(), &read, &mut mistakes);
     let hosts = host::read_all(&all, node_config.as_ref(), &read, &mut mistakes);
+    let around = nat::Around::new(&hosts, sync.as_ref(), mistakes.is_empty());
+    let nat = nat::read(&all, node_config.as_ref(), &around, &mut mistakes);
+    let firewall = nat::read_firewall(&all, &around, &mut mistakes);
     match node_config {
-        Some(node) if mistakes.is_empty() => Ok(Config { node, sync, hosts }),
+        Some(node) if mistakes.is_empty() => Ok(Config { node, sync, hosts, nat, firewall }),
         Some(_) | None => {
             Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))
         }
@@ -288,6 +298,25 @@ struct Document<'a> {
     top: DeTable<'a>,
     /// Its syntax is in order, so a missing key is really missing.
     whole: bool,
+}
+
+impl<'a> Document<'a> {
+    /// The table of this name at the top, if it is there; something else of this name is a mistake.
+    fn table(
+        &'a self,
+        name: &str,
+        header: &str,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<(&'a DeTable<'a>, Range<usize>)> {
+        let value = self.top.get(name)?;
+        if let DeValue::Table(table) = value.get_ref() {
+            return Some((table, value.span()));
+        }
+        let place = Place { file: self.file, span: value.span() };
+        let mistake = Mistake::at(place, format!("`{name}` is a table"), "expected a table");
+        mistakes.push(mistake.help(format!("write {header}")));
+        None
+    }
 }
 
 const FILES: &str =

@@ -5,29 +5,34 @@ use super::mistake::{Mistake, Place};
 use super::{Document, Node, XdpMode, reference};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 const MOST_NAME: usize = 32;
 /// The kernel's IFNAMSIZ, without the NUL.
 const MOST_DEVICE: usize = 15;
-const MINIMAL: &str = "write [node] and below it name = \"gw1\"";
+/// Tables that have no place in the file of one node.
+const OF_BOTH: [(&str, &str); 3] =
+    [("virtual_host", "a virtual host"), ("nat", "NAT"), ("firewall", "the firewall")];
+const MINIMAL: &str = "[node] and below it name = \"gw1\"";
 
 /// The node from the file that has to have it; unknown tables of both files become mistakes.
 pub(super) fn read(shared: &Document, own: Option<&Document>, mistakes: &mut Vec<Mistake>) -> Option<Node> {
     unknown_tables(shared, mistakes);
-    let table = node_table(shared, mistakes);
+    let table = shared.table("node", MINIMAL, mistakes);
     let Some(own) = own else {
         missing(shared, "or give --node FILE", mistakes);
         return table.and_then(|table| node(shared, table, mistakes));
     };
     unknown_tables(own, mistakes);
     missing(own, "as --node names this file", mistakes);
-    if let Some((key, _)) = own.top.get_key_value("virtual_host") {
-        let place = Place { file: own.file, span: key.span() };
-        let mistake = Mistake::at(place, "a virtual host in the file of one node", "not here");
-        mistakes.push(mistake.help("move it to the shared file (--config), so that both nodes have it"));
+    for (table, what) in OF_BOTH {
+        if let Some((key, _)) = own.top.get_key_value(table) {
+            let place = Place { file: own.file, span: key.span() };
+            let mistake = Mistake::at(place, format!("{what} in the file of one node"), "not here");
+            mistakes.push(mistake.help("move it to the shared file (--config), so that both nodes have it"));
+        }
     }
-    let own_table = node_table(own, mistakes);
+    let own_table = own.table("node", MINIMAL, mistakes);
     if let (Some((_, here)), Some((_, there))) = (&table, &own_table) {
         let here = Place { file: shared.file, span: here.clone() };
         let there = Place { file: own.file, span: there.clone() };
@@ -100,6 +105,10 @@ fn unknown_tables(document: &Document, mistakes: &mut Vec<Mistake>) {
             ("[node]", reference::NODE),
             ("[sync]", reference::SYNC),
             ("[[virtual_host]]", reference::VIRTUAL_HOST),
+            ("[[nat.outbound]]", reference::OUTBOUND),
+            ("[[nat.forward]]", reference::FORWARD),
+            ("[[nat.one_to_one]]", reference::ONE_TO_ONE),
+            ("[firewall]", reference::FIREWALL),
         ];
         let help = owners.into_iter().find_map(owner);
         // The header above it may be what is broken.
@@ -114,19 +123,6 @@ fn missing(document: &Document, instead: &str, mistakes: &mut Vec<Mistake>) {
     if document.whole && !document.top.contains_key("node") {
         let place = Place { file: document.file, span: 0..0 };
         let mistake = Mistake::at(place, "there is no table [node]", "in this file");
-        mistakes.push(mistake.help(format!("{MINIMAL}, {instead}")));
+        mistakes.push(mistake.help(format!("write {MINIMAL}, {instead}")));
     }
-}
-
-fn node_table<'a>(
-    document: &'a Document,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<(&'a DeTable<'a>, Range<usize>)> {
-    let value = document.top.get("node")?;
-    if let DeValue::Table(table) = value.get_ref() {
-        return Some((table, value.span()));
-    }
-    let place = Place { file: document.file, span: value.span() };
-    mistakes.push(Mistake::at(place, "`node` is a table", "expected a table").help(MINIMAL));
-    None
 }

@@ -1,6 +1,7 @@
 //! Every key of the configuration in one table: the parser knows and limits keys by it, and
 //! `docs/config.md` is printed from it.
 
+pub use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND};
 pub use super::rules::RULE;
 pub use super::sync::SYNC;
 
@@ -21,7 +22,7 @@ pub enum Kind {
     List,
     /// A table of strings under names of the user's choice.
     Names,
-    /// A list of tables with the keys of [`RULE`].
+    /// A list of tables.
     Rules,
     /// A whole number, or a string with one or more.
     Numbers,
@@ -241,7 +242,7 @@ pub const VIRTUAL_HOST: &[Key] = &[
 ];
 
 /// The top-level tables.
-pub const TOP: &[&str] = &["node", "sync", "virtual_host"];
+pub const TOP: &[&str] = &["node", "sync", "virtual_host", "nat", "firewall"];
 
 /// The reference of all keys as Markdown: the content of `docs/config.md`.
 pub fn reference() -> String {
@@ -250,6 +251,10 @@ pub fn reference() -> String {
     table(&mut text, "[sync]", SYNC_INTRO, SYNC);
     table(&mut text, "[sync] include, exclude", RULE_INTRO, RULE);
     table(&mut text, "[[virtual_host]]", HOST_INTRO, VIRTUAL_HOST);
+    table(&mut text, "[[nat.outbound]]", OUTBOUND_INTRO, OUTBOUND);
+    table(&mut text, "[[nat.forward]]", FORWARD_INTRO, FORWARD);
+    table(&mut text, "[[nat.one_to_one]]", ONE_TO_ONE_INTRO, ONE_TO_ONE);
+    table(&mut text, "[firewall]", FIREWALL_INTRO, FIREWALL);
     text.push_str(EXAMPLE_HEAD);
     text.push_str(EXAMPLE);
     text.push_str("```\n");
@@ -283,6 +288,20 @@ interface = "wan"
 vhid = 2
 addresses = ["192.0.2.1/24"]
 password_file = "/etc/carp/wan.password"
+
+[[nat.outbound]]
+source = ["10.0.0.0/24"]
+interface = "wan"
+to = "192.0.2.1"
+
+[[nat.forward]]
+to = "192.0.2.1"
+port = 443
+host = "10.0.0.5"
+host_port = 8443
+
+[firewall]
+enabled = true
 "#;
 
 const HEAD: &str = "# Configuration reference
@@ -298,6 +317,11 @@ const NODE_INTRO: &str = "What is of this node alone.";
 const SYNC_INTRO: &str = "The other node, so that tracked connections are there when it takes over. The table stands where `[node]` does.";
 const RULE_INTRO: &str = "One rule: conditions that all have to hold, at least one.";
 const HOST_INTRO: &str = "One virtual host: addresses that move together. The table is repeated for each.";
+const OUTBOUND_INTRO: &str = "Connections from inside get a VIP as their source; see [NAT](nat.md). The table is repeated; the first rule that \
+     fits counts. All rules of `[nat]` together are at most 5000.";
+const FORWARD_INTRO: &str = "What comes for a port of a VIP goes to a host behind the gateway.";
+const ONE_TO_ONE_INTRO: &str = "A VIP stands for one host behind the gateway.";
+const FIREWALL_INTRO: &str = "Rules that keep strangers out; a firewall that is there already needs what `carpctl firewall print` says.";
 const EXAMPLE_HEAD: &str = "\n## Example\n\n```toml\n";
 
 fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {
@@ -309,7 +333,7 @@ fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {
         let Key { name, unit, default, example, meaning, .. } = key;
         let default = match *default {
             "" => "required".to_owned(),
-            "none" | "all" | "any" | "that of the node" => (*default).to_owned(),
+            "none" | "all" | "any" | "that of the node" | "the same port" => (*default).to_owned(),
             value => format!("`{value}`"),
         };
         let range = range(key);

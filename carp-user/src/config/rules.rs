@@ -90,9 +90,9 @@ fn rule(fields: &Fields<'_>, mistakes: &mut Vec<Mistake>) -> Rule {
 }
 
 /// What is expected, and what to write instead.
-type Advice = (&'static str, String);
+pub(super) type Advice = (&'static str, String);
 
-fn parsed<T>(
+pub(super) fn parsed<T>(
     text: Option<At<String>>,
     what: &str,
     parse: impl Fn(&str) -> Result<T, Advice>,
@@ -105,7 +105,7 @@ fn parsed<T>(
     parse(&value).map_err(refused).ok()
 }
 
-fn prefix(text: &str) -> Result<Prefix, Advice> {
+pub(super) fn prefix(text: &str) -> Result<Prefix, Advice> {
     let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
     let Ok(ip) = address.parse::<IpAddr>() else {
         return Err((
@@ -125,13 +125,13 @@ fn prefix(text: &str) -> Result<Prefix, Advice> {
     Err(("it has bits behind its length", format!("write \"{network}\" for the network, or \"{ip}\"")))
 }
 
-fn protocol(text: &str) -> Result<u8, Advice> {
+pub(super) fn protocol(text: &str) -> Result<u8, Advice> {
     number(text).ok_or_else(|| {
         ("expected a name or a number from 0 to 255", nearest(text, &PROTOCOLS.map(|(name, _)| name)))
     })
 }
 
-fn ports(text: &str) -> Result<RangeInclusive<u16>, Advice> {
+pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, Advice> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.trim().parse(), last.trim().parse()) {
         (Ok(first), Ok(last)) if first <= last => Ok(first..=last),

@@ -8,7 +8,6 @@ use super::{Document, Node, SyncKey, SyncKeys, private, rules, sync_key};
 use crate::proto::sync::rule::Rules;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use toml::de::DeValue;
 
 /// TCP port of the session where none is configured.
 pub const DEFAULT_PORT: u16 = 7112;
@@ -136,13 +135,7 @@ pub(super) fn read(
             .push(mistake.help("move it to the node's own file (--node): the two addresses differ there"));
     }
     let document = own.unwrap_or(shared);
-    let value = document.top.get("sync")?;
-    let DeValue::Table(table) = value.get_ref() else {
-        let place = Place { file: document.file, span: value.span() };
-        mistakes.push(Mistake::at(place, "`sync` is a table", "expected a table").help("write [sync]"));
-        return None;
-    };
-    let table = (table, value.span());
+    let table = document.table("sync", "[sync]", mistakes)?;
     let fields = Fields::new((document.file, document.whole), "[sync]", table, SYNC, mistakes);
     let interface = fields.text("interface", mistakes);
     let device = interface.as_ref().and_then(|name| device(name, node, mistakes));
@@ -169,7 +162,8 @@ pub(super) fn read(
     })
 }
 
-fn unicast(text: &At<&str>, mistakes: &mut Vec<Mistake>) -> Option<At<IpAddr>> {
+/// An address that a host can have.
+pub(super) fn unicast(text: &At<&str>, mistakes: &mut Vec<Mistake>) -> Option<At<IpAddr>> {
     let ip = text.value.parse::<IpAddr>().ok();
     let is_one = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback();
     let Some(value) = ip.filter(is_one) else {

@@ -6,6 +6,7 @@ use super::bpf;
 use super::fdb::{self, VirtualMacs};
 use super::instance::{self, Instance, Other, RUN};
 use super::marks::{self, Mark};
+use super::nft;
 use carp_common::id::{IfIndex, Mac, Vhid, virtual_mac};
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,6 +21,7 @@ pub struct Leftovers {
     addresses: Addresses,
     macs: BTreeSet<(IfIndex, Mac)>,
     pins: Vec<PathBuf>,
+    table: bool,
     files: BTreeSet<PathBuf>,
 }
 
@@ -53,6 +55,9 @@ pub enum Error {
     /// Links and addresses.
     #[error(transparent)]
     Link(#[from] super::error::Error),
+    /// The rules of nftables.
+    #[error(transparent)]
+    Nft(#[from] nft::Error),
     /// The instance's lock.
     #[error(transparent)]
     Lock(#[from] instance::Error),
@@ -102,6 +107,7 @@ impl Leftovers {
             addresses: Addresses::open(&noted.here.iter().flat_map(held).collect())?,
             macs: macs.intersection(&there).copied().collect(),
             pins,
+            table: nft::is_left_by(name),
             files: files.map(|entry| entry.path()).collect(),
         })
     }
@@ -116,7 +122,8 @@ impl Leftovers {
             self.addresses.ours().iter().map(|held| format!("address {} on {}", held.address, on(held.link)));
         let macs = self.macs.iter().map(|(link, mac)| format!("forwarding entry {mac} on {}", on(*link)));
         let paths = self.pins.iter().chain(&self.files).map(|path| path.display().to_string());
-        addresses.chain(macs).chain(paths).collect()
+        let table = self.table.then(|| "table inet carp of nftables".to_owned());
+        addresses.chain(macs).chain(table).chain(paths).collect()
     }
 
     /// Removes it, and returns what could not be: the addresses first, as the datapath is what keeps
@@ -135,6 +142,9 @@ impl Leftovers {
             return Ok(errors);
         }
         errors.extend(bpf::remove_pinned(&self.name).err().map(Error::from));
+        if self.table {
+            errors.extend(nft::remove().err().map(Error::from));
+        }
         if errors.is_empty() {
             for path in self.files {
                 errors.extend(fs::remove_file(&path).err().map(|source| Error::File { path, source }));

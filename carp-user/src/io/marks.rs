@@ -44,7 +44,7 @@ impl Marks {
     pub fn enter(instance: &Instance, setup: &Setup) -> Result<Self, Error> {
         let path = instance.file(FILE);
         let failed = |source| Error::Io { path: path.display().to_string(), source };
-        let netns = fs::metadata(NETNS).map_err(failed)?.ino();
+        let netns = netns().map_err(failed)?;
         let now: BTreeSet<Mark> = setup.hosts.iter().map(|host| mark(netns, host)).collect();
         for (rival, marks) in rivals(instance.name()) {
             if let Some(taken) = now.iter().find(|mine| marks.iter().any(|theirs| theirs.is_on_link_of(mine)))
@@ -114,7 +114,7 @@ pub struct Left {
 /// What this instance has noted; nothing when there is no note.
 pub fn left_by(instance: &str) -> Left {
     let others: Vec<Mark> = rivals(instance).into_iter().flat_map(|(_, marks)| marks).collect();
-    let ours = fs::metadata(NETNS).map(|about| about.ino()).unwrap_or_default();
+    let ours = netns().unwrap_or_default();
     let mut left = Left::default();
     for mark in read(&Path::new(RUN).join(instance).join(FILE)) {
         if mark.netns != ours {
@@ -151,6 +151,11 @@ impl Mark {
 }
 
 const FILE: &str = "marks";
+/// Inode of this thread's network namespace.
+pub(super) fn netns() -> io::Result<u64> {
+    Ok(fs::metadata(NETNS)?.ino())
+}
+
 const NETNS: &str = "/proc/thread-self/ns/net";
 
 /// Largest file that is read, bytes: the most virtual hosts with some dozen addresses each. Policy:

@@ -17,6 +17,7 @@ pub mod leftovers;
 pub mod link;
 pub mod marks;
 mod netlink;
+pub mod nft;
 pub mod peer;
 pub mod privilege;
 pub mod raw;

@@ -1,6 +1,9 @@
 //! What the process may do: it says what it lacks, and gives up what it does not need.
 
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set, set_capabilities,
+    set_no_new_privs,
+};
 use std::fs;
 
 /// The capabilities that something needs, and of which some are missing.
@@ -45,6 +48,18 @@ pub fn give_up() -> rustix::io::Result<()> {
         None,
         CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() },
     )
+}
+
+/// Lets programs that the calling thread starts have `CAP_NET_ADMIN`, if it has that itself; root's have it anyway. For a
+/// thread that starts one and ends.
+pub(super) fn lend_net_admin() -> rustix::io::Result<()> {
+    let has = capabilities(None)?;
+    if !has.permitted.contains(CapabilitySet::NET_ADMIN) {
+        return Ok(());
+    }
+    let inheritable = has.inheritable | CapabilitySet::NET_ADMIN;
+    set_capabilities(None, CapabilitySets { inheritable, ..has })?;
+    configure_capability_in_ambient_set(CapabilitySet::NET_ADMIN, true)
 }
 
 /// A capability, by its name in `capabilities(7)`.

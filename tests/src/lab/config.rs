@@ -37,6 +37,8 @@ pub struct Config {
     pub next_sync_key: Option<&'static str>,
     /// Roles of links: `("lan", "lan0")`.
     pub interfaces: Vec<(&'static str, &'static str)>,
+    /// Tables of NAT and of the firewall, as text.
+    pub rules: &'static str,
     /// The virtual hosts; the index is the slot in the map of windows.
     pub hosts: Vec<VirtualHost>,
 }
@@ -81,6 +83,7 @@ impl Config {
             sync: None,
             next_sync_key: None,
             excluded: "",
+            rules: "",
             interfaces: vec![("lan", "lan0"), ("wan", "wan0"), ("sync", "sync0")],
             hosts: vec![
                 host("lan", 1, vec!["10.77.1.1/24", "fd77:1::1/64"]),
@@ -135,6 +138,12 @@ impl Config {
         Self { excluded: rules, ..self }
     }
 
+    /// The same with NAT, or a firewall.
+    #[must_use]
+    pub fn with_rules(self, rules: &'static str) -> Self {
+        Self { rules, ..self }
+    }
+
     /// The same for gw2, which has 100 more skew.
     #[must_use]
     pub fn of_backup(self) -> Self {
@@ -187,7 +196,7 @@ impl Config {
             )
             .ok();
             text
-        })
+        }) + self.rules
     }
 
     /// The text of `node.toml`.
