@@ -30,13 +30,22 @@ fn man(command: clap::Command, section: &str) -> std::io::Result<String> {
     let command = command.version(env!("CARGO_PKG_VERSION"));
     let man = clap_mangen::Man::new(command.clone()).section(section).date("").source("carp").manual("carp");
     man.render(&mut page)?;
+    verbs(&command, &name, &mut page)?;
+    String::from_utf8(page).map_err(std::io::Error::other)
+}
+
+/// A section for each verb of a command, and for each of theirs.
+fn verbs(command: &clap::Command, name: &str, page: &mut Vec<u8>) -> std::io::Result<()> {
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let title = format!("{name} {}", verb.get_name());
         page.extend_from_slice(format!(".SH \"{}\"\n", title.to_uppercase()).as_bytes());
         let man = clap_mangen::Man::new(verb.clone());
-        man.render_description_section(&mut page)?;
-        man.render_options_section(&mut page)?;
-        man.render_extra_section(&mut page)?;
+        man.render_description_section(page)?;
+        man.render_options_section(page)?;
+        if verb.get_after_help().is_some() {
+            man.render_extra_section(page)?;
+        }
+        verbs(verb, &title, page)?;
     }
-    String::from_utf8(page).map_err(std::io::Error::other)
+    Ok(())
 }

@@ -2,10 +2,12 @@
 
 pub mod check;
 pub mod cleanup;
+pub mod config;
 pub mod counters;
 pub mod daemon;
 pub mod decode;
 pub mod demote;
+pub mod files;
 pub mod genkey;
 pub mod health;
 pub mod instance;
@@ -65,6 +67,8 @@ enum Verb {
     States(states::Args),
     /// Say whether a configuration is right; all mistakes at once.
     Check(check::Args),
+    /// Show a configuration.
+    Config(config::Args),
     /// Make the key that the two nodes of a pair share.
     Genkey(genkey::Args),
     /// Remove what a killed carpd left on this machine.
@@ -86,6 +90,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Sync(args) => sync::run(&args, name),
         Verb::States(args) => states::run(&args, name),
         Verb::Check(args) => check::run(&args),
+        Verb::Config(args) => config::run(&args),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),
         Verb::Decode(args) => return decode::run(args),

@@ -4,6 +4,7 @@ pub mod mistake;
 pub mod password;
 pub mod private;
 pub mod reference;
+pub mod render;
 
 mod address;
 mod fields;
