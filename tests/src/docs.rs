@@ -1,4 +1,4 @@
-//! The documents that are generated from the code: man pages and the configuration reference.
+//! The documents that are generated from the code: man pages, the configuration reference and its schema.
 
 use clap::CommandFactory;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ pub fn pages() -> std::io::Result<Vec<(&'static str, String)>> {
     let control = carp_user::cli::Cli::command();
     Ok(vec![
         ("docs/config.md", carp_user::config::reference()),
+        ("docs/config.schema.json", carp_user::config::schema()),
         ("docs/man/carpd.8", man(daemon, "8")?),
         ("docs/man/carpctl.8", man(control, "8")?),
     ])

@@ -11,6 +11,7 @@ mod fields;
 mod host;
 mod node;
 mod rules;
+mod schema;
 mod secrets;
 mod sync;
 mod sync_key;
@@ -20,6 +21,7 @@ mod tests;
 pub use mistake::{File, Mistake, Mistakes, Source};
 pub use password::Secret;
 pub use reference::reference;
+pub use schema::schema;
 pub use sync::{DEFAULT_PORT, Sync};
 pub use sync_key::{SYNC_KEY_LEN, SyncKey, SyncKeys};
 
