@@ -1,4 +1,4 @@
-//! The documents that are generated from the code: man pages and the configuration reference.
+//! The documents that are generated from the code: man pages, the configuration reference and its schema.
 
 use clap::CommandFactory;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ pub fn pages() -> std::io::Result<Vec<(&'static str, String)>> {
     let control = carp_user::cli::Cli::command();
     Ok(vec![
         ("docs/config.md", carp_user::config::reference()),
+        ("docs/config.schema.json", carp_user::config::schema()),
         ("docs/man/carpd.8", man(daemon, "8")?),
         ("docs/man/carpctl.8", man(control, "8")?),
     ])
@@ -30,13 +31,22 @@ fn man(command: clap::Command, section: &str) -> std::io::Result<String> {
     let command = command.version(env!("CARGO_PKG_VERSION"));
     let man = clap_mangen::Man::new(command.clone()).section(section).date("").source("carp").manual("carp");
     man.render(&mut page)?;
+    verbs(&command, &name, &mut page)?;
+    String::from_utf8(page).map_err(std::io::Error::other)
+}
+
+/// A section for each verb of a command, and for each of theirs.
+fn verbs(command: &clap::Command, name: &str, page: &mut Vec<u8>) -> std::io::Result<()> {
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let title = format!("{name} {}", verb.get_name());
         page.extend_from_slice(format!(".SH \"{}\"\n", title.to_uppercase()).as_bytes());
         let man = clap_mangen::Man::new(verb.clone());
-        man.render_description_section(&mut page)?;
-        man.render_options_section(&mut page)?;
-        man.render_extra_section(&mut page)?;
+        man.render_description_section(page)?;
+        man.render_options_section(page)?;
+        if verb.get_after_help().is_some() {
+            man.render_extra_section(page)?;
+        }
+        verbs(verb, &title, page)?;
     }
-    String::from_utf8(page).map_err(std::io::Error::other)
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `carpctl check`: whether a configuration is right, before anybody uses it.
 
+use super::files::{Files, INVALID};
 use crate::config::{self, Config, Mistakes};
 use crate::io::address::{self, Held};
 use crate::io::error::Error;
@@ -11,7 +12,6 @@ use serde::Serialize;
 use serde_json::to_string_pretty;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Whether a configuration is right; changes nothing.
@@ -22,12 +22,8 @@ use std::process::ExitCode;
                         carpctl check --json | jq -r '.mistakes[] | \"\\(.file):\\(.line): \\(.what)\"'"
 )]
 pub struct Args {
-    /// The configuration that both nodes share.
-    #[arg(default_value = "/etc/carp/carp.toml")]
-    file: PathBuf,
-    /// What is of this node alone; without it node.toml beside the other, where there is one.
-    #[arg(long, value_name = "FILE")]
-    node: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// Print JSON, valid or not.
     #[arg(long)]
     json: bool,
@@ -35,8 +31,7 @@ pub struct Args {
 
 /// Version of the JSON.
 const SCHEMA: u32 = 1;
-/// Exit codes.
-pub(super) const INVALID: u8 = 3;
+/// Exit code.
 const DOUBTFUL: u8 = 4;
 
 /// What was found.
@@ -70,19 +65,13 @@ struct Mistake {
 /// # Errors
 /// What the kernel says when this machine is looked at.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    match load(&args.file, args.node.as_deref()) {
+    match args.files.load() {
         Ok(config) => valid(args, &config),
         Err(mistakes) => {
             invalid(args, &mistakes)?;
-            Ok(ExitCode::from(INVALID))
+            Ok(INVALID.into())
         }
     }
-}
-
-/// The configuration in this file; without the node's own, node.toml beside it, where there is one.
-pub(super) fn load(file: &Path, node: Option<&Path>) -> Result<Config, Mistakes> {
-    let beside = file.with_file_name("node.toml");
-    config::load(file, node.or_else(|| beside.is_file().then_some(&beside)))
 }
 
 fn invalid(args: &Args, mistakes: &Mistakes) -> Result<()> {
@@ -106,7 +95,7 @@ fn valid(args: &Args, config: &Config) -> Result<ExitCode> {
         super::print(&format!("{}\n", to_string_pretty(&report)?));
     } else {
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-        super::print(&format!("{}\n", config.check_line(&args.file)));
+        super::print(&format!("{}\n", config.check_line(&args.files.file)));
     }
     Ok(code)
 }

@@ -1,8 +1,7 @@
 //! `carpctl firewall`: what a firewall beside ours has to let through.
 
-use super::check;
+use super::files::{Files, INVALID};
 use crate::ruleset;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What another firewall has to let through.
@@ -19,26 +18,22 @@ pub struct Args {
 enum Verb {
     /// Print its rules in nft's words, by chain.
     Print {
-        /// The configuration that both nodes share.
-        #[arg(default_value = "/etc/carp/carp.toml")]
-        file: PathBuf,
-        /// What is of this node alone; without it node.toml beside the other, where there is one.
-        #[arg(long, value_name = "FILE")]
-        node: Option<PathBuf>,
+        #[command(flatten)]
+        files: Files,
     },
 }
 
 /// Prints them.
 pub fn run(args: &Args) -> ExitCode {
-    let Verb::Print { file, node } = &args.verb;
-    match check::load(file, node.as_deref()) {
+    let Verb::Print { files } = &args.verb;
+    match files.load() {
         Ok(config) => {
             super::print(&ruleset::foreign(&config));
             ExitCode::SUCCESS
         }
         Err(mistakes) => {
             eprintln!("{mistakes}");
-            ExitCode::from(check::INVALID)
+            ExitCode::from(INVALID)
         }
     }
 }

@@ -2,16 +2,18 @@
 
 pub mod check;
 pub mod cleanup;
+pub mod config;
 pub mod counters;
 pub mod daemon;
 pub mod decode;
 pub mod demote;
+pub mod files;
 pub mod firewall;
 pub mod genkey;
 pub mod health;
 pub mod instance;
-pub mod reload;
 pub mod nat;
+pub mod reload;
 pub mod states;
 pub mod status;
 pub mod sync;
@@ -74,6 +76,8 @@ enum Verb {
     Firewall(firewall::Args),
     /// Say whether a configuration is right; all mistakes at once.
     Check(check::Args),
+    /// Show a configuration.
+    Config(config::Args),
     /// Make the key that the two nodes of a pair share.
     Genkey(genkey::Args),
     /// Remove what a killed carpd left on this machine.
@@ -98,6 +102,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Nat(args) => nat::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Firewall(args) => return firewall::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Config(args) => config::run(&args),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),
         Verb::Decode(args) => return decode::run(args),

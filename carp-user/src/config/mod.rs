@@ -5,6 +5,7 @@ pub mod nat;
 pub mod password;
 pub mod private;
 pub mod reference;
+pub mod render;
 
 mod address;
 mod change;
@@ -12,6 +13,7 @@ mod fields;
 mod host;
 mod node;
 mod rules;
+mod schema;
 mod secrets;
 mod sync;
 mod sync_key;
@@ -22,6 +24,7 @@ pub use mistake::{File, Mistake, Mistakes, Source};
 pub use nat::Nat;
 pub use password::Secret;
 pub use reference::reference;
+pub use schema::schema;
 pub use sync::{DEFAULT_PORT, Sync};
 pub use sync_key::{SYNC_KEY_LEN, SyncKey, SyncKeys};
 

@@ -312,16 +312,21 @@ Printed from the table that the parser itself uses. The format is TOML 1.1; unkn
 Both nodes of a pair can share one file: what is of one node stands in a second file that contains only
 `[node]` (and `[sync]`) and is given as `carpd --config carp.toml --node node.toml`. Without `--node` the table `[node]`
 stands in the shared file.
+
+[config.schema.json](config.schema.json) says the same as a JSON schema. Editors that go by it (taplo, and the plug-ins
+built on it) complete and check keys while one types, in a file that begins with the line `#:schema ./config.schema.json` and has the
+schema beside it.
 ";
-const NODE_INTRO: &str = "What is of this node alone.";
-const SYNC_INTRO: &str = "The other node, so that tracked connections are there when it takes over. The table stands where `[node]` does.";
-const RULE_INTRO: &str = "One rule: conditions that all have to hold, at least one.";
-const HOST_INTRO: &str = "One virtual host: addresses that move together. The table is repeated for each.";
-const OUTBOUND_INTRO: &str = "Connections from inside get a VIP as their source; see [NAT](nat.md). The table is repeated; the first rule that \
+pub(super) const NODE_INTRO: &str = "What is of this node alone.";
+pub(super) const SYNC_INTRO: &str = "The other node, so that tracked connections are there when it takes over. The table stands where `[node]` does.";
+pub(super) const RULE_INTRO: &str = "One rule: conditions that all have to hold, at least one.";
+pub(super) const HOST_INTRO: &str =
+    "One virtual host: addresses that move together. The table is repeated for each.";
+pub(super) const OUTBOUND_INTRO: &str = "Connections from inside get a VIP as their source; see [NAT](nat.md). The table is repeated; the first rule that \
      fits counts. All rules of `[nat]` together are at most 5000.";
-const FORWARD_INTRO: &str = "What comes for a port of a VIP goes to a host behind the gateway.";
-const ONE_TO_ONE_INTRO: &str = "A VIP stands for one host behind the gateway.";
-const FIREWALL_INTRO: &str = "Rules that keep strangers out; a firewall that is there already needs what `carpctl firewall print` says.";
+pub(super) const FORWARD_INTRO: &str = "What comes for a port of a VIP goes to a host behind the gateway.";
+pub(super) const ONE_TO_ONE_INTRO: &str = "A VIP stands for one host behind the gateway.";
+pub(super) const FIREWALL_INTRO: &str = "Rules that keep strangers out; a firewall that is there already needs what `carpctl firewall print` says.";
 const EXAMPLE_HEAD: &str = "\n## Example\n\n```toml\n";
 
 fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {
