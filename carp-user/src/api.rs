@@ -14,6 +14,7 @@ use carp_common::map::{ABI, Counter};
 use carp_common::time::{Instant, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Version of [`Status`] as JSON; changes when a field goes or changes its meaning.
 pub const SCHEMA: u32 = 1;
@@ -52,6 +53,20 @@ pub enum Request {
         /// Only say what that would change.
         dry_run: bool,
     },
+    /// Go on with another file in the place of the shared one, and put it there.
+    Apply {
+        /// The file, by its whole path.
+        file: PathBuf,
+        /// Only say what that would change.
+        dry_run: bool,
+        /// Seconds within which it has to be confirmed, or it is taken back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm_s: Option<u32>,
+        /// For the list of revisions.
+        origin: String,
+    },
+    /// Keep what was applied.
+    Confirm,
     /// Have both nodes tell each other all their flows once more.
     SyncFull,
     /// How it stands with these flows, [`AT_ONCE`] at most.
@@ -72,7 +87,7 @@ pub enum Response {
         /// How it stands with each.
         standings: Vec<FlowStanding>,
     },
-    /// To `Reload`.
+    /// To `Reload` and `Apply`.
     Reloaded {
         /// What changes, a line each; none when nothing does.
         changes: Vec<String>,
@@ -124,6 +139,9 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
     /// Frames refused that belong to no virtual host, by reason.
     pub stray: BTreeMap<String, u64>,
+    /// Milliseconds left to confirm the configuration, if it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed_ms: Option<u64>,
     /// Replication, if it is configured and the daemon answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<Sync>,
@@ -258,6 +276,7 @@ impl Status {
             datapath: BTreeMap::new(),
             counters: BTreeMap::new(),
             stray: named(&node.stray),
+            unconfirmed_ms: None,
             sync: None,
         }
     }
@@ -324,6 +343,8 @@ impl Request {
             | Self::Undemote { .. }
             | Self::Force { .. }
             | Self::Reload { .. }
+            | Self::Apply { .. }
+            | Self::Confirm
             | Self::SyncFull => true,
         }
     }
@@ -338,7 +359,12 @@ impl Request {
         host_of: impl Fn(&str, u8) -> Option<crate::proto::event::HostId>,
     ) -> Result<Option<Command>, String> {
         match self {
-            Self::Status | Self::Reload { .. } | Self::SyncFull | Self::Flows { .. } => Ok(None),
+            Self::Status
+            | Self::Reload { .. }
+            | Self::Apply { .. }
+            | Self::Confirm
+            | Self::SyncFull
+            | Self::Flows { .. } => Ok(None),
             Self::Demote { amount, .. } if !(1..=240).contains(&amount) => {
                 Err(format!("amount {amount} is out of range: give 1 to 240"))
             }

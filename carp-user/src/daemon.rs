@@ -1,9 +1,12 @@
 //! The loop: next event, `node.handle`, dispatch; nothing else.
 
 mod answering;
+mod keeping;
 mod reload;
 
-use crate::api::Request;
+pub use keeping::Pending;
+pub use reload::Next;
+
 use crate::config::{Config, Files};
 use crate::io::address::Held;
 use crate::io::clock::{self, Alarm};
@@ -17,7 +20,8 @@ use crate::replication::Replication;
 use crate::shells::Shells;
 use anyhow::Result;
 use carp_common::id::IfIndex;
-use reload::{Outcome, Reading};
+use keeping::Unconfirmed;
+use reload::{Outcome, Reading, Ready, Wish};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::error::RecvError;
@@ -38,6 +42,8 @@ pub struct Daemon {
     unpublished: bool,
     /// The configuration, while it is read again.
     reading: Option<Reading>,
+    /// The configuration, while it waits to be confirmed.
+    unconfirmed: Option<Unconfirmed>,
     /// Names of virtual hosts that are just leaving.
     leaving: BTreeMap<HostId, String>,
 }
@@ -58,7 +64,8 @@ enum Woken {
     Call(crate::io::control::Call),
     Failures,
     Replication,
-    Read(Box<Result<Config, String>>),
+    Read(Box<Result<Ready>>),
+    Expired,
     Alarm,
     Terminate,
     Hangup,
@@ -95,6 +102,7 @@ impl Daemon {
             serving: BTreeSet::new(),
             unpublished: false,
             reading: None,
+            unconfirmed: None,
             leaving: BTreeMap::new(),
         };
         // Who resumes a lease has lost no connection: its kernel has gone on.
@@ -118,14 +126,14 @@ impl Daemon {
     ///
     /// # Errors
     /// What the kernel says where that is not worth a new try.
-    pub async fn run(mut self, signals: &mut Signals, files: &Files) -> Result<Option<Config>> {
+    pub async fn run(mut self, signals: &mut Signals, files: &Files) -> Result<Option<Next>> {
         let outcome = self.serve(signals, files).await;
         self.tell(Event::Stop);
         self.shells.close();
         outcome
     }
 
-    async fn serve(&mut self, signals: &mut Signals, files: &Files) -> Result<Option<Config>> {
+    async fn serve(&mut self, signals: &mut Signals, files: &Files) -> Result<Option<Next>> {
         loop {
             self.alarm.set(self.node.deadline())?;
             match self.next(signals).await? {
@@ -134,21 +142,18 @@ impl Daemon {
                 Woken::Refused(RefusedFrame { refusal, heard: HeardFrame { link, bytes, .. } }) => {
                     self.tell(Event::Refused { link, refusal, frame: &bytes });
                 }
-                Woken::Call((Request::Flows { flows }, answer)) => self.find(flows, answer),
-                Woken::Call((Request::Reload { dry_run }, answer)) => self.read(files, dry_run, Some(answer)),
-                Woken::Call((request, answer)) => {
-                    let _ = answer.send(self.answer(request));
-                }
+                Woken::Call((request, answer)) => self.call(request, answer, files),
                 Woken::Failures => self.report_failures(),
                 Woken::Replication => self.demote_for_replication(),
                 Woken::Alarm => {}
                 Woken::Terminate => return Ok(None),
-                Woken::Hangup => self.read(files, false, None),
+                Woken::Hangup => self.read(files, Wish::reload(false, "SIGHUP"), None),
                 Woken::Read(read) => {
-                    if let Outcome::StartAnew(config) = self.reload(*read) {
-                        return Ok(Some(*config));
+                    if let Outcome::StartAnew(next) = self.reload(*read) {
+                        return Ok(Some(*next));
                     }
                 }
+                Woken::Expired => self.take_back(files),
             }
             // Look before you speak: whatever has arrived comes before what time asks for.
             for _ in 0..AT_ONCE {
@@ -173,6 +178,7 @@ impl Daemon {
             heard = shells.ear.heard() => heard.map(Woken::Heard).map_err(Into::into),
             Some(call) = shells.calls.recv() => Ok(Woken::Call(call)),
             Ok(()) = shells.applier.failures.changed() => Ok(Woken::Failures),
+            () = keeping::expired(self.unconfirmed.as_ref()) => Ok(Woken::Expired),
             read = reload::finished(&mut self.reading) => Ok(Woken::Read(Box::new(read))),
             Ok(()) = demotion_changed(shells.replication.as_mut()) => Ok(Woken::Replication),
             refused = shells.refused.refused() => refused.map(Woken::Refused).map_err(Into::into),

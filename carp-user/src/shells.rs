@@ -25,6 +25,7 @@ use anyhow::{Context, Result};
 use carp_common::id::{IfIndex, Vhid, virtual_mac};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 /// Everything that stands between a node and the machine.
@@ -49,7 +50,7 @@ pub struct Shells {
     /// Tells the peer of connections, and the kernel of the peer's.
     pub replication: Option<Replication>,
     /// The rules of nftables.
-    pub table: Table,
+    pub table: Arc<Table>,
     memberships: Vec<Membership>,
     marks: Marks,
     instance: Instance,
@@ -112,7 +113,7 @@ impl Shells {
                     wanted,
                     applier,
                     replication,
-                    table,
+                    table: Arc::new(table),
                     memberships,
                     marks,
                     instance,

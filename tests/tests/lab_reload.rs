@@ -11,6 +11,7 @@ use carp_tests::lab::echo::Echo;
 use carp_tests::lab::ping::ping;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
 
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 2, 10));
 /// A probe whose answer is still under way is not lost.
@@ -202,4 +203,94 @@ fn what_is_wrong_with_a_new_configuration_is_told_and_the_old_one_stays() -> Res
     let output = gw1.carpctl(&["reload"])?;
     assert_eq!(String::from_utf8_lossy(&output.stdout), "nothing changes\n");
     scene.untouched()
+}
+
+const FORWARD: &str = r#"
+[[nat.outbound]]
+source = ["10.77.1.0/24"]
+interface = "wan"
+to = "10.77.2.1"
+
+[[nat.forward]]
+to = "10.77.2.1"
+port = 8080
+host = "10.77.1.10"
+"#;
+
+/// What carpctl prints of a run that ends well.
+fn carpctl(gw: &Carpd, words: &[&str]) -> Result<String> {
+    let output = gw.carpctl(words)?;
+    ensure!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn what_is_applied_counts_from_then_on_and_what_is_not_confirmed_is_taken_back() -> Result<()> {
+    let mut scene = Scene::new(&Config::gateway())?;
+    let gw1 = &scene.duo.gw1;
+    let skew = || gw1.status().unwrap_or_default()["hosts"][0]["skew"].as_u64();
+    let file = &gw1.files().carp;
+    let old = std::fs::read_to_string(file)?;
+    let new = old.replacen("skew = 0", "skew = 7", 1);
+    let candidate = file.with_file_name("candidate.toml");
+    std::fs::write(&candidate, &new)?;
+    let candidate = candidate.to_str().context("a name")?;
+    carpctl(gw1, &["apply", candidate, "--confirm", "3s"])?;
+    assert_eq!((skew(), std::fs::read_to_string(file)?), (Some(7), old.clone()), "not in its file yet");
+    assert!(carpctl(gw1, &["status"])?.contains("is taken back in"));
+    clock::wait_for("the old one to be back", PATIENCE, || (skew() == Some(0)).then_some(()))?;
+    assert!(!gw1.carpctl(&["confirm"])?.status.success(), "there is nothing to confirm any more");
+    carpctl(gw1, &["apply", candidate, "--confirm", "60s"])?;
+    carpctl(gw1, &["confirm"])?;
+    assert_eq!((skew(), std::fs::read_to_string(file)?), (Some(7), new.clone()));
+    let log = || carpctl(gw1, &["config", "log"]);
+    clock::wait_for("a revision", PATIENCE, || log().ok()?.contains("  apply ").then_some(()))?;
+    let diff = carpctl(gw1, &["config", "diff"])?;
+    assert!(diff.contains("-skew = 0\n") && diff.contains("+skew = 7\n"), "{diff}");
+    assert_eq!(carpctl(gw1, &["rollback", "--dry-run"])?, "1@lan0: skew\n");
+    carpctl(gw1, &["rollback"])?;
+    assert_eq!((skew(), std::fs::read_to_string(file)?), (Some(0), old.clone()));
+    clock::wait_for("a revision", PATIENCE, || log().ok()?.contains("  rollback to 1").then_some(()))?;
+    assert_eq!(log()?.lines().count(), 4, "{}", log()?);
+    // What needs a new start is taken back, too, by another.
+    std::fs::write(candidate, old.replace("auth = \"carp\"", "auth = \"migrate\""))?;
+    scene.untouched()?;
+    let gw1 = &scene.duo.gw1;
+    carpctl(gw1, &["apply", candidate, "--confirm", "4s"])?;
+    let auth = || gw1.status().unwrap_or_default()["hosts"][0]["auth"].clone();
+    clock::wait_for("a new start", PATIENCE, || (auth() == "migrate").then_some(()))?;
+    clock::wait_for("the old one to be back", PATIENCE, || (auth() == "carp").then_some(()))?;
+    assert_eq!(std::fs::read_to_string(&gw1.files().carp)?, old);
+    let folder = std::fs::read_dir(gw1.files().carp.parent().context("a folder")?)?;
+    let left: Vec<_> =
+        folder.flatten().filter(|entry| entry.path().extension() == Some("new".as_ref())).collect();
+    assert!(left.is_empty(), "{left:?}");
+    scene.duo.wait_as_configured()?;
+    scene.duo.never_two_masters()
+}
+
+#[test]
+fn rules_of_nftables_change_with_the_rest_or_not_at_all() -> Result<()> {
+    let config = Config::gateway();
+    let mut scene = Scene::new(&config)?;
+    scene.reload(&config.clone().with_rules(FORWARD), false, Span::millis(300))?;
+    scene.untouched()?;
+    let gw1 = &scene.duo.gw1;
+    let rules = || gw1.namespace().output(Command::new("nft").args(["list", "table", "inet", "carp"]));
+    let before = String::from_utf8(rules()?.stdout)?;
+    assert!(before.contains("dnat ip to 10.77.1.10"), "{before}");
+    // Both at once: the rules, which can be loaded, and a VIP that cannot be had, as its family is switched off.
+    let text = std::fs::read_to_string(&gw1.files().carp)?;
+    gw1.namespace().sysctl("net.ipv6.conf.wan0.disable_ipv6", "1")?;
+    let wrong = text.replace("8080", "8081").replace("10.77.2.1/24", "10.77.2.1/24\", \"fd77:2::9/64");
+    std::fs::write(&gw1.files().carp, wrong)?;
+    let output = gw1.carpctl(&["reload"])?;
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let back = || String::from_utf8(rules().ok()?.stdout).ok().filter(|now| now.contains("8080"));
+    clock::wait_for("the rules of before", PATIENCE, back)?;
+    assert!(carpctl(gw1, &["status"])?.contains("10.77.2.1"));
+    scene.duo.gw1.stop()?;
+    let output = scene.duo.pair.gw1().output(Command::new("nft").args(["list", "tables"]))?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    Ok(())
 }

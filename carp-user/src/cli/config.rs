@@ -1,15 +1,20 @@
-//! `carpctl config`: what a configuration says.
+//! `carpctl config`: what a configuration says, and which ones carpd has had.
 
 use super::files::{Files, INVALID};
+use super::instance;
+use super::table::{columns, span};
 use crate::config::render::{Form, render};
-use anyhow::Result;
+use crate::io::revisions::{Revision, Revisions};
+use anyhow::{Context, Result, bail};
+use similar::TextDiff;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Show a configuration.
+/// Show a configuration, or which ones carpd has had.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 shown, 3 invalid.\n\n\
                         Examples:\n  carpctl config show --effective\n  carpctl config show new.toml --node /etc/carp/node.toml\n  \
-                        diff <(carpctl config show) <(carpctl config show new.toml)")]
+                        carpctl config log\n  carpctl config diff 7")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -26,22 +31,81 @@ enum Verb {
         #[arg(long)]
         effective: bool,
     },
+    /// List the last revisions of the shared file that carpd has used, the newest last.
+    Log {
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print how one revision differs from another.
+    Diff {
+        /// The older one; the one before the newest if there is none.
+        from: Option<u32>,
+        /// The newer one; the newest if there is none.
+        to: Option<u32>,
+    },
 }
 
-/// Prints it, or every mistake in it.
+/// Prints what is asked for, or every mistake in it.
 ///
 /// # Errors
-/// None; the signature is that of all verbs.
-pub fn run(args: &Args) -> Result<ExitCode> {
-    let Verb::Show { files, effective } = &args.verb;
+/// When revisions cannot be read.
+pub fn run(args: &Args, name: Option<&str>) -> Result<ExitCode> {
+    match &args.verb {
+        Verb::Show { files, effective } => Ok(show(files, *effective)),
+        Verb::Log { json } => log(*json, name).map(|()| ExitCode::SUCCESS),
+        Verb::Diff { from, to } => diff(*from, *to, name).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn show(files: &Files, effective: bool) -> ExitCode {
     match files.load() {
         Ok(config) => {
-            super::print(&render(&config, if *effective { Form::Effective } else { Form::Short }));
-            Ok(ExitCode::SUCCESS)
+            super::print(&render(&config, if effective { Form::Effective } else { Form::Short }));
+            ExitCode::SUCCESS
         }
         Err(mistakes) => {
             eprintln!("{mistakes}");
-            Ok(INVALID.into())
+            INVALID.into()
         }
     }
+}
+
+fn log(json: bool, name: Option<&str>) -> Result<()> {
+    let (_, known) = revisions(name)?;
+    if json {
+        super::print(&(serde_json::to_string_pretty(&known)? + "\n"));
+        return Ok(());
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let row = |Revision { number, at, origin }: &Revision| {
+        let age = span(now.saturating_sub(*at).saturating_mul(1000));
+        vec![number.to_string(), format!("{age} ago"), origin.clone()]
+    };
+    let head = ["REVISION", "SINCE", "BY"].map(str::to_owned).to_vec();
+    super::print(&columns(&[head].into_iter().chain(known.iter().map(row)).collect::<Vec<_>>()));
+    Ok(())
+}
+
+fn diff(from: Option<u32>, to: Option<u32>, name: Option<&str>) -> Result<()> {
+    let (revisions, known) = revisions(name)?;
+    let back = |steps: usize| known.iter().rev().nth(steps).map(|revision| revision.number);
+    let (Some(from), Some(to)) = (from.or(back(1)), to.or(back(0))) else {
+        bail!("there are no two revisions yet: see `carpctl config log`");
+    };
+    let text = |number| {
+        let text = revisions.text(number);
+        text.with_context(|| format!("there is no revision {number}: see `carpctl config log`"))
+    };
+    let (old, new) = (text(from)?, text(to)?);
+    let (old_name, new_name) = (format!("revision {from}"), format!("revision {to}"));
+    let diff = TextDiff::from_lines(&old, &new);
+    super::print(&diff.unified_diff().header(&old_name, &new_name).to_string());
+    Ok(())
+}
+
+fn revisions(name: Option<&str>) -> Result<(Revisions, Vec<Revision>)> {
+    let revisions = Revisions::of(&instance::resolve(name)?);
+    let known = revisions.list().context("reading the revisions")?;
+    Ok((revisions, known))
 }

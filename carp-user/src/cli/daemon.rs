@@ -1,7 +1,7 @@
 //! The command line of `carpd`.
 
-use crate::config::{Config, Files};
-use crate::daemon::{Daemon, Signals};
+use crate::config::{Files, Loaded};
+use crate::daemon::{Daemon, Next, Pending, Signals};
 use crate::io::error::chain;
 use anyhow::Result;
 use std::io::IsTerminal;
@@ -37,15 +37,15 @@ pub fn run(args: &Args) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let files = Files { shared: args.config.clone(), node: args.node.clone() };
-    let config = match files.load() {
-        Ok(config) => config,
+    let loaded = match files.load() {
+        Ok(loaded) => loaded,
         Err(mistakes) => {
             eprintln!("{mistakes}");
             return ExitCode::from(INVALID);
         }
     };
     if args.check {
-        super::print(&format!("{}\n", config.check_line(&args.config)));
+        super::print(&format!("{}\n", loaded.config.check_line(&args.config)));
         return ExitCode::SUCCESS;
     }
     let levels = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> ExitCode {
     } else {
         log.with_ansi(false).init();
     }
-    match serve(&files, config) {
+    match serve(&files, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("carpd: {}", chain(error.as_ref()));
@@ -66,23 +66,23 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 /// One thread: the election never waits for anything else.
-fn serve(files: &Files, config: Config) -> Result<()> {
+fn serve(files: &Files, Loaded { config, text }: Loaded) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anything is begun, so that a signal that comes during a start or a reload counts.
         let mut signals = Signals::open()?;
-        let mut current = config;
-        let mut daemon = Daemon::start(current.clone())?;
-        while let Some(next) = daemon.run(&mut signals, files).await? {
-            daemon = match Daemon::start(next.clone()) {
-                Ok(daemon) => {
-                    current = next;
+        let mut daemon = Daemon::start(config)?;
+        daemon.keep(Pending { staged: None, text, origin: "start".to_owned(), confirm: None });
+        while let Some(Next { config, running, pending }) = daemon.run(&mut signals, files).await? {
+            daemon = match Daemon::start(config) {
+                Ok(mut daemon) => {
+                    daemon.keep(pending);
                     daemon
                 }
                 Err(error) => {
                     let error = chain(error.as_ref());
                     tracing::error!("the new configuration cannot be used, the old one stays: {error}");
-                    Daemon::start(current.clone())?
+                    Daemon::start(running)?
                 }
             };
         }

@@ -70,6 +70,12 @@ enum Verb {
     States(states::Args),
     /// Have carpd read its configuration again and go on with it, without a move.
     Reload(reload::Args),
+    /// Have carpd go on with another shared file, and put it in the place of its own.
+    Apply(reload::ApplyArgs),
+    /// Keep what was applied with `--confirm`.
+    Confirm,
+    /// Have carpd go back to a configuration that it had before.
+    Rollback(reload::RollbackArgs),
     /// Show the rules of NAT and of the firewall, and how often each was used.
     Nat(nat::Args),
     /// Say what another firewall has to let through.
@@ -99,10 +105,13 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Sync(args) => sync::run(&args, name),
         Verb::States(args) => states::run(&args, name),
         Verb::Reload(args) => reload::run(&args, name).map(|()| ExitCode::SUCCESS),
+        Verb::Apply(args) => reload::apply(&args, name).map(|()| ExitCode::SUCCESS),
+        Verb::Confirm => reload::confirm(name).map(|()| ExitCode::SUCCESS),
+        Verb::Rollback(args) => reload::rollback(&args, name).map(|()| ExitCode::SUCCESS),
         Verb::Nat(args) => nat::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Firewall(args) => return firewall::run(&args),
         Verb::Check(args) => check::run(&args),
-        Verb::Config(args) => config::run(&args),
+        Verb::Config(args) => config::run(&args, name),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),
         Verb::Decode(args) => return decode::run(args),

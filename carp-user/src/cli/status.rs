@@ -62,6 +62,10 @@ pub fn render(view: &View) -> String {
         let _ =
             writeln!(text, "demoted by {}: {} ({}, {age})", demotion.amount, demotion.name, demotion.reason);
     }
+    if let Some(left) = status.unconfirmed_ms {
+        let left = span(left);
+        let _ = writeln!(text, "the configuration is taken back in {left} unless you say `carpctl confirm`");
+    }
     if let Some(sync) = &status.sync {
         let _ = writeln!(text, "{}", super::sync::line(sync));
     }

@@ -1,6 +1,7 @@
 //! From one configuration to another: what a running daemon can follow, and what it cannot.
 
 use super::{Config, HostConfig};
+use crate::ruleset::Ruleset;
 use carp_common::id::Vhid;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +35,11 @@ impl Config {
     /// What is different beside the virtual hosts, of what a daemon can follow: a line each.
     pub fn difference_beside_hosts(&self, running: &Self) -> Vec<String> {
         let keys = |config: &Self| config.sync.as_ref().map(|sync| sync.keys.clone());
-        if keys(self) == keys(running) { Vec::new() } else { vec!["keys of the sync link".to_owned()] }
+        let differences = [
+            ("keys of the sync link", keys(self) != keys(running)),
+            ("rules of nftables", Ruleset::of(self) != Ruleset::of(running)),
+        ];
+        differences.into_iter().filter_map(|(name, differs)| differs.then(|| name.to_owned())).collect()
     }
 
     /// Whether a virtual host needs strict counters and the daemon has none for it.

@@ -152,13 +152,30 @@ pub struct Files {
     pub node: Option<PathBuf>,
 }
 
+/// A configuration, and the text that the pair shares.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// The shared file as it was read.
+    pub text: String,
+}
+
 impl Files {
-    /// [`load`].
+    /// Reads them.
     ///
     /// # Errors
     /// Every mistake in all of them.
-    pub fn load(&self) -> Result<Config, Mistakes> {
-        load(&self.shared, self.node.as_deref())
+    pub fn load(&self) -> Result<Loaded, Mistakes> {
+        self.load_in_place(&self.shared)
+    }
+
+    /// Reads another file as if it were the shared one: secrets are looked for where they are for that.
+    ///
+    /// # Errors
+    /// Every mistake in all of them.
+    pub fn load_in_place(&self, shared: &Path) -> Result<Loaded, Mistakes> {
+        load_from(shared, self.shared.parent().unwrap_or(Path::new("")), self.node.as_deref())
     }
 }
 
@@ -167,6 +184,11 @@ impl Files {
 /// # Errors
 /// Every mistake in all of them.
 pub fn load(config: &Path, node: Option<&Path>) -> Result<Config, Mistakes> {
+    let folder = config.parent().unwrap_or(Path::new(""));
+    load_from(config, folder, node).map(|loaded| loaded.config)
+}
+
+fn load_from(config: &Path, folder: &Path, node: Option<&Path>) -> Result<Loaded, Mistakes> {
     let mut unreadable = Vec::new();
     let mut source = |path: &Path| {
         let text = read(path).map_err(|what| unreadable.push(Mistake::unreadable(what, FILES)));
@@ -178,8 +200,9 @@ pub fn load(config: &Path, node: Option<&Path>) -> Result<Config, Mistakes> {
     if !unreadable.is_empty() {
         return Err(Mistakes::new(shared, own.unwrap_or_default(), unreadable));
     }
-    let directory = config.parent().unwrap_or(Path::new("")).to_owned();
-    parse(shared, own, |file| private::read(&directory.join(file)))
+    let text = shared.text.clone();
+    let config = parse(shared, own, |file| private::read(&folder.join(file)))?;
+    Ok(Loaded { config, text })
 }
 
 /// What [`load`] does once the files are read; `read` gives what is in a file with a secret. Does no

@@ -1,16 +1,41 @@
 //! What the daemon says to whoever asks it by the control socket.
 
 use super::Daemon;
+use super::reload::Wish;
 use crate::api::{FlowQuery, Request, Response, Status, Sync};
+use crate::config::Files;
 use crate::io::bpf::Counters;
 use crate::io::clock;
 use crate::proto::event::{Event, HostSetup};
+use carp_common::time::Span;
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 
 impl Daemon {
+    /// Answers, at once or when there is an answer.
+    pub(super) fn call(&mut self, request: Request, answer: oneshot::Sender<Response>, files: &Files) {
+        match request {
+            Request::Flows { flows } => self.find(flows, answer),
+            Request::Reload { dry_run } => {
+                self.read(files, Wish::reload(dry_run, "carpctl reload"), Some(answer));
+            }
+            Request::Apply { file, dry_run, confirm_s, origin } => {
+                let confirm = confirm_s.map(|seconds| Span::secs(seconds.into()));
+                self.read(files, Wish { file: Some(file), dry_run, confirm, origin }, Some(answer));
+            }
+            Request::Status
+            | Request::Demote { .. }
+            | Request::Undemote { .. }
+            | Request::Force { .. }
+            | Request::Confirm
+            | Request::SyncFull => {
+                let _ = answer.send(self.answer(request));
+            }
+        }
+    }
+
     /// Replication answers, when it comes to it.
-    pub(super) fn find(&self, flows: Vec<FlowQuery>, answer: oneshot::Sender<Response>) {
+    fn find(&self, flows: Vec<FlowQuery>, answer: oneshot::Sender<Response>) {
         if let Some(replication) = &self.shells.replication {
             replication.ask(flows, |standings| drop(answer.send(Response::Flows { standings })));
         } else {
@@ -18,7 +43,10 @@ impl Daemon {
         }
     }
 
-    pub(super) fn answer(&mut self, request: Request) -> Response {
+    fn answer(&mut self, request: Request) -> Response {
+        if request == Request::Confirm {
+            return self.confirm();
+        }
         if request == Request::SyncFull {
             let Some(replication) = &self.shells.replication else { return no_replication() };
             replication.full();
@@ -51,6 +79,7 @@ impl Daemon {
         status.datapath = modes.collect::<BTreeMap<_, _>>();
         let replication = self.shells.replication.as_ref();
         status.sync = replication.map(|replication| Sync::of(&replication.state(), now));
+        status.unconfirmed_ms = self.time_to_confirm(now).map(Span::as_millis);
         let counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();
         for (known, host) in node.hosts.iter().zip(&mut status.hosts) {
             let counters = counters.get(&known.id.0);

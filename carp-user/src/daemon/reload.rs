@@ -1,25 +1,59 @@
-//! The configuration is read again. What it changes is changed while everything else goes on; only what a running
-//! daemon cannot follow makes it hand over and start anew.
+//! Another configuration, while the daemon runs. What it changes is changed while everything else goes on; only what a
+//! running daemon cannot follow makes it hand over and start anew.
+//!
+//! Two steps wait for others and are done on another thread, as the election does not: files are read and rules of
+//! nftables are checked; then, once it is known what is to change, the rules are loaded.
 
-use super::Daemon;
+use super::{Daemon, Pending};
 use crate::api::Response;
-use crate::config::{Config, Files, NoSuchInterface};
+use crate::config::{Config, Files, Loaded, NoSuchInterface};
 use crate::io::clock;
+use crate::io::disk::Staged;
 use crate::io::error::chain;
+use crate::io::nft;
 use crate::proto::event::{Changes, Event};
 use crate::proto::keyring;
-use anyhow::{Result, anyhow, bail};
+use crate::ruleset::Ruleset;
+use anyhow::{Context, Result, anyhow, bail};
+use carp_common::time::Span;
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Files that are read, on another thread: the election does not wait for a disk.
+/// What somebody wants.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    /// Another file in place of the shared one.
+    pub file: Option<PathBuf>,
+    /// Only to know what it would change.
+    pub dry_run: bool,
+    /// It is taken back unless somebody confirms it within this time.
+    pub confirm: Option<Span>,
+    /// For the list of revisions.
+    pub origin: String,
+}
+
+/// A wish that is worked on elsewhere.
 #[derive(Debug)]
 pub(super) struct Reading {
-    task: JoinHandle<Result<Config, String>>,
-    dry_run: bool,
+    task: JoinHandle<Result<Ready>>,
+    wish: Wish,
     /// Who asked for it, unless it was a signal.
     answer: Option<oneshot::Sender<Response>>,
+}
+
+/// What has been prepared.
+#[derive(Debug)]
+pub(super) struct Ready {
+    config: Config,
+    ruleset: Option<Ruleset>,
+    are_rules_loaded: bool,
+    text: String,
+    staged: Option<Staged>,
 }
 
 /// What becomes of the daemon.
@@ -27,8 +61,19 @@ pub(super) struct Reading {
 pub(super) enum Outcome {
     /// It goes on.
     Stays,
-    /// It stops in order, and another starts with this configuration.
-    StartAnew(Box<Config>),
+    /// It stops in order, and another starts.
+    StartAnew(Box<Next>),
+}
+
+/// What the next daemon of this process starts with.
+#[derive(Debug)]
+pub struct Next {
+    /// Its configuration.
+    pub config: Config,
+    /// That of the one before, should it not start.
+    pub running: Config,
+    /// What becomes of that once it has started.
+    pub pending: Pending,
 }
 
 /// What a configuration would change.
@@ -40,60 +85,94 @@ struct Plan {
     new_start: Option<&'static str>,
 }
 
-/// Waits until the files are read; for ever when they are not. Dropping the future loses nothing.
-pub(super) async fn finished(reading: &mut Option<Reading>) -> Result<Config, String> {
+impl Wish {
+    /// The files as they are.
+    pub fn reload(dry_run: bool, origin: &str) -> Self {
+        Self { file: None, dry_run, confirm: None, origin: origin.to_owned() }
+    }
+}
+
+/// Waits until that is done; for ever when nothing is. Dropping the future loses nothing.
+pub(super) async fn finished(reading: &mut Option<Reading>) -> Result<Ready> {
     match reading {
-        Some(Reading { task, .. }) => task.await.unwrap_or_else(|error| Err(error.to_string())),
+        Some(Reading { task, .. }) => task.await?,
         None => std::future::pending().await,
     }
 }
 
 impl Daemon {
     /// Begins to read the files.
-    pub(super) fn read(&mut self, files: &Files, dry_run: bool, answer: Option<oneshot::Sender<Response>>) {
+    pub(super) fn read(&mut self, files: &Files, wish: Wish, answer: Option<oneshot::Sender<Response>>) {
         if self.reading.is_some() {
-            let message = "the configuration is just being read: try again";
+            let message = "another configuration is just being read: try again";
             tracing::warn!("{message}");
             answer.map(|answer| answer.send(Response::Error { message: message.to_owned() }));
             return;
         }
-        let files = files.clone();
-        let read = move || files.load().map_err(|mistakes| mistakes.to_string());
-        self.reading = Some(Reading { task: tokio::task::spawn_blocking(read), dry_run, answer });
+        let (files, wanted) = (files.clone(), wish.clone());
+        let task = tokio::task::spawn_blocking(move || prepare(&files, &wanted));
+        self.reading = Some(Reading { task, wish, answer });
     }
 
-    /// Goes on with what was read. On an error everything stays as it is.
-    pub(super) fn reload(&mut self, read: Result<Config, String>) -> Outcome {
-        let Some(Reading { dry_run, answer, .. }) = self.reading.take() else { return Outcome::Stays };
-        let planned = read.map_err(|mistakes| anyhow!("{mistakes}")).and_then(|config| {
-            let plan = self.plan(&config)?;
-            Ok((config, plan))
+    /// Goes on with what has been prepared. On an error everything stays as it is.
+    pub(super) fn reload(&mut self, ready: Result<Ready>) -> Outcome {
+        let Some(Reading { wish, answer, .. }) = self.reading.take() else { return Outcome::Stays };
+        let planned = ready.and_then(|ready| {
+            let plan = self.plan(&ready.config)?;
+            Ok((ready, plan))
         });
         let (response, outcome) = match planned {
             Err(error) => (failed(&error), Outcome::Stays),
-            Ok((config, Plan { changes, lines, new_start })) => {
+            Ok((ready, Plan { changes, lines, new_start })) => {
                 let done = Response::Reloaded { changes: lines, new_start: new_start.map(str::to_owned) };
-                match (dry_run, new_start) {
-                    (true, _) => (done, Outcome::Stays),
-                    (false, Some(why)) => {
+                let has_other_rules = !ready.are_rules_loaded && ready.ruleset != Ruleset::of(&self.config);
+                match new_start {
+                    _ if wish.dry_run => (done, Outcome::Stays),
+                    Some(why) => {
                         tracing::info!("the new configuration needs a new start: {why}");
-                        (done, Outcome::StartAnew(Box::new(config)))
+                        let (config, pending) = ready.split(wish.clone());
+                        (
+                            done,
+                            Outcome::StartAnew(Box::new(Next {
+                                config,
+                                running: self.config.clone(),
+                                pending,
+                            })),
+                        )
                     }
-                    (false, None) => match self.apply(config, changes) {
-                        Ok(()) => {
-                            tell(&done);
-                            (done, Outcome::Stays)
-                        }
-                        Err(error) => (failed(&error), Outcome::Stays),
-                    },
+                    None if has_other_rules => {
+                        let task = self.load_rules(ready);
+                        self.reading = Some(Reading { task, wish, answer });
+                        return Outcome::Stays;
+                    }
+                    None => (self.follow(ready, changes, wish.clone(), done), Outcome::Stays),
                 }
             }
         };
-        if let (Response::Error { message }, false) = (&response, dry_run) {
+        if let (Response::Error { message }, false) = (&response, wish.dry_run) {
             tracing::error!("the old configuration stays:\n{message}");
         }
         answer.map(|answer| answer.send(response));
         outcome
+    }
+
+    /// What is done, or why everything stays as it is.
+    fn follow(&mut self, ready: Ready, changes: Changes, wish: Wish, done: Response) -> Response {
+        let are_rules_loaded = ready.are_rules_loaded;
+        let (config, pending) = ready.split(wish);
+        match self.apply(config, changes) {
+            Ok(()) => {
+                tell(&done);
+                self.keep(pending);
+                done
+            }
+            Err(error) => {
+                if are_rules_loaded {
+                    self.restore_rules();
+                }
+                failed(&error)
+            }
+        }
     }
 
     fn plan(&self, config: &Config) -> Result<Plan> {
@@ -131,6 +210,9 @@ impl Daemon {
 
     /// Everything that can fail comes first, and changes nothing that is served.
     fn apply(&mut self, config: Config, changes: Changes) -> Result<()> {
+        if config == self.config {
+            return Ok(());
+        }
         let prepared = self.shells.prepare(self.node.setups(), &changes)?;
         let leaving = changes.removed.iter().filter_map(|id| Some((*id, self.node.setup(*id)?.name())));
         self.leaving = leaving.collect();
@@ -145,6 +227,51 @@ impl Daemon {
         self.config = config;
         Ok(())
     }
+
+    /// nft replaces them as a whole or not at all.
+    fn load_rules(&self, ready: Ready) -> JoinHandle<Result<Ready>> {
+        let table = Arc::clone(&self.shells.table);
+        tokio::task::spawn_blocking(move || {
+            table.replace(ready.ruleset.as_ref())?;
+            Ok(Ready { are_rules_loaded: true, ..ready })
+        })
+    }
+
+    fn restore_rules(&self) {
+        let (table, ruleset) = (Arc::clone(&self.shells.table), Ruleset::of(&self.config));
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = table.replace(ruleset.as_ref()) {
+                tracing::error!(%error, "the rules of nftables are not those of the configuration");
+            }
+        });
+    }
+}
+
+impl Ready {
+    fn split(self, wish: Wish) -> (Config, Pending) {
+        let Self { config, text, staged, .. } = self;
+        (config, Pending { staged, text, origin: wish.origin, confirm: wish.confirm })
+    }
+}
+
+/// Reads and checks all that can be checked beside the running daemon, and puts a new file on the disk.
+fn prepare(files: &Files, wish: &Wish) -> Result<Ready> {
+    let read = match &wish.file {
+        Some(file) => files.load_in_place(file),
+        None => files.load(),
+    };
+    let Loaded { config, text } = read.map_err(|mistakes| anyhow!("{mistakes}"))?;
+    let ruleset = Ruleset::of(&config);
+    if let Some(ruleset) = &ruleset {
+        nft::check(ruleset)?;
+    }
+    let stage = || {
+        let mode = fs::metadata(&files.shared).map_or(0o644, |about| about.permissions().mode() & 0o777);
+        Staged::write(&files.shared, &text, mode)
+            .with_context(|| format!("{} cannot be written", files.shared.display()))
+    };
+    let staged = (wish.file.is_some() && !wish.dry_run).then(stage).transpose()?;
+    Ok(Ready { config, ruleset, are_rules_loaded: false, text, staged })
 }
 
 fn failed(error: &anyhow::Error) -> Response {

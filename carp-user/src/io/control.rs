@@ -57,7 +57,7 @@ pub fn listen(path: &Path) -> std::io::Result<mpsc::Receiver<Call>> {
 pub fn call(path: &Path, request: &Request) -> std::io::Result<Response> {
     // Clients that a stopped daemon has not let in fill its queue, so connecting needs a limit too.
     let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
-    let does_work = matches!(request, Request::Reload { .. });
+    let does_work = matches!(request, Request::Reload { .. } | Request::Apply { .. });
     socket.set_read_timeout(Some(if does_work { RELOAD } else { ANSWER }))?;
     socket.set_write_timeout(Some(ANSWER))?;
     socket.connect(&SockAddr::unix(path)?)?;

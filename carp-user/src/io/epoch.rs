@@ -1,14 +1,12 @@
 //! The number of this start, which every strict counter begins with, and a session of replication is told: kept on
 //! the disk, as it has to be higher than at any start before, whatever the clock says.
 
+use super::disk::{self, Staged};
 use super::instance::Instance;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Where what outlives a boot is kept, one folder an instance.
-const STATE: &str = "/var/lib/carp";
 const FILE: &str = "epoch";
 /// Longest file that is read, bytes; a number has ten digits at most.
 const MOST_BYTES: u64 = 64;
@@ -56,7 +54,7 @@ pub enum Error {
 /// # Errors
 /// When it is not.
 pub fn next(instance: &Instance) -> Result<u32, Error> {
-    next_in(&Path::new(STATE).join(instance.name()))
+    next_in(&disk::state_of(instance.name()))
 }
 
 fn next_in(folder: &Path) -> Result<u32, Error> {
@@ -65,7 +63,7 @@ fn next_in(folder: &Path) -> Result<u32, Error> {
         let path = path.clone();
         move |source| Error::Io { doing, path, source }
     };
-    make(folder, sync).map_err(failed("making the folder of"))?;
+    disk::make(folder).map_err(failed("making the folder of"))?;
     let last = match read(&path) {
         Ok(text) => text.trim().parse().map_err(|_| Error::NoNumber { path: path.clone() })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -79,24 +77,9 @@ fn next_in(folder: &Path) -> Result<u32, Error> {
         Err(error) => return Err(failed("reading")(error)),
     };
     let next = last.checked_add(1).ok_or_else(|| Error::Last { path: path.clone() })?;
-    write(folder, &path, next).map_err(failed("writing"))?;
+    let staged = Staged::write(&path, &format!("{next}\n"), 0o600);
+    staged.and_then(Staged::settle).map_err(failed("writing"))?;
     Ok(next)
-}
-
-/// Makes a folder and those above it, each on the disk by `sync` of the one that it is in: else a power cut
-/// could take the number with its folder.
-fn make(folder: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
-    let missing: Vec<&Path> = folder.ancestors().take_while(|above| !above.exists()).collect();
-    for new in missing.into_iter().rev() {
-        DirBuilder::new().recursive(true).mode(0o755).create(new)?;
-        new.parent().map_or(Ok(()), &mut sync)?;
-    }
-    // Says so when it is something else.
-    DirBuilder::new().recursive(true).create(folder)
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -105,24 +88,10 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// A crash leaves the old number or the new one.
-fn write(folder: &Path, path: &Path, number: u32) -> io::Result<()> {
-    let new = path.with_extension("new");
-    // Left by a crash it may be anything.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    writeln!(file, "{number}")?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    sync(folder)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     struct Folder(PathBuf);
@@ -148,26 +117,6 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         fs::write(folder.0.join(FILE), "41\n").unwrap();
         assert_eq!(next_in(&folder.0).unwrap(), 42);
-    }
-
-    #[test]
-    fn every_new_folder_is_synced_in_the_one_that_it_is_in_and_no_other() {
-        let folder = Folder::new("folders");
-        let new = folder.0.join("lib/carp");
-        let synced = || {
-            let mut synced = Vec::new();
-            let sync = |above: &Path| {
-                synced.push(above.to_owned());
-                Ok(())
-            };
-            make(&new, sync).unwrap();
-            synced
-        };
-        assert_eq!(synced(), [std::env::temp_dir(), folder.0.clone(), folder.0.join("lib")]);
-        assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o755);
-        assert!(synced().is_empty(), "it is there");
-        fs::remove_dir(&new).unwrap();
-        assert!(make(&new, |_| Err(io::ErrorKind::StorageFull.into())).is_err(), "not on the disk");
     }
 
     #[test]

@@ -1,0 +1,94 @@
+//! A configuration that is used, and is not in its file yet: it is put there at once, or when somebody confirms it. Until
+//! then a daemon that starts anew, for whatever reason, has the one before.
+
+use super::Daemon;
+use super::reload::Wish;
+use crate::api::Response;
+use crate::config::Files;
+use crate::io::clock;
+use crate::io::disk::Staged;
+use crate::io::revisions::Revisions;
+use carp_common::time::{Instant, Span};
+
+/// What is not confirmed in time waits for so long while another configuration is just being read.
+const BUSY: Span = Span::millis(200);
+
+/// What becomes of a configuration that is used.
+#[derive(Debug)]
+pub struct Pending {
+    /// To be put into its file; none when it was read from there.
+    pub staged: Option<Staged>,
+    /// The text.
+    pub text: String,
+    /// What it was used by.
+    pub origin: String,
+    /// It has to be confirmed within this time.
+    pub confirm: Option<Span>,
+}
+
+/// One that waits to be confirmed.
+#[derive(Debug)]
+pub(super) struct Unconfirmed {
+    pending: Pending,
+    until: Instant,
+}
+
+/// Waits until it is too late to confirm; for ever when nothing is to be. Dropping the future loses nothing.
+pub(super) async fn expired(unconfirmed: Option<&Unconfirmed>) {
+    match unconfirmed {
+        Some(Unconfirmed { until, .. }) => tokio::time::sleep(until.since(clock::now()).std()).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Daemon {
+    /// This configuration is used now: keeps it, or waits for somebody to confirm it.
+    pub fn keep(&mut self, pending: Pending) {
+        self.unconfirmed = None;
+        if let Some(within) = pending.confirm {
+            self.unconfirmed = Some(Unconfirmed { pending, until: clock::now() + within });
+            return;
+        }
+        let Pending { staged, text, origin, confirm: _ } = pending;
+        if let Some(Err(error)) = staged.map(Staged::settle) {
+            tracing::error!(%error, "the configuration is used but not in its file: a start goes back to the one before");
+        }
+        let revisions = Revisions::of(&self.config.node.name);
+        // Nothing waits for that.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = revisions.record(&text, &origin) {
+                tracing::warn!(%error, "the configuration is not in the list of revisions (carpctl config log)");
+            }
+        });
+    }
+
+    /// Nobody has confirmed it in time.
+    pub(super) fn take_back(&mut self, files: &Files) {
+        if let (Some(unconfirmed), Some(_)) = (&mut self.unconfirmed, &self.reading) {
+            unconfirmed.until = clock::now() + BUSY;
+            return;
+        }
+        tracing::warn!("nobody has confirmed the configuration in time: back to the one in the file");
+        self.unconfirmed = None;
+        self.read(files, Wish::reload(false, "not confirmed in time"), None);
+    }
+
+    /// What waits to be confirmed is.
+    pub(super) fn confirm(&mut self) -> Response {
+        match self.unconfirmed.take() {
+            Some(Unconfirmed { pending, .. }) => {
+                self.keep(Pending { confirm: None, ..pending });
+                tracing::info!("the configuration is confirmed");
+                Response::Done
+            }
+            None => {
+                Response::Error { message: "nothing waits to be confirmed: see `carpctl status`".to_owned() }
+            }
+        }
+    }
+
+    /// How long somebody has time to confirm, if something waits for that.
+    pub(super) fn time_to_confirm(&self, now: Instant) -> Option<Span> {
+        self.unconfirmed.as_ref().map(|unconfirmed| unconfirmed.until.since(now))
+    }
+}
