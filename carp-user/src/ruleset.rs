@@ -8,10 +8,12 @@
 //! before Linux 5.7 of every packet.)
 
 mod foreign;
+mod others;
 #[cfg(test)]
 mod tests;
 
 pub use foreign::foreign;
+pub use others::droppers;
 
 use crate::config::nat::{Forward, Nat, OneToOne, Outbound};
 use crate::config::{Config, Sync};
