@@ -150,6 +150,26 @@ fn a_vip_stands_for_one_host_both_ways() -> Result<()> {
 }
 
 #[test]
+fn an_ipv6_network_is_another_one_to_the_outside_both_ways() -> Result<()> {
+    const PREFIX: &str =
+        "[[nat.prefix]]\ninterface = \"wan\"\ninside = \"fd77:1::/64\"\noutside = \"fd77:7::/64\"\n";
+    let pair = Pair::new(Purpose::Test)?;
+    let mut gw1 = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway().with_rules(PREFIX))?;
+    gw1.wait_role("MASTER", PATIENCE)?;
+    gw1.wait_serving(PATIENCE)?;
+    let seen = source_seen(&pair.server, "fd77:2::10".parse()?, &pair.client, "fd77:1::10".parse()?)?;
+    ensure!(seen.ip() == "fd77:7::10".parse::<IpAddr>()?, "outside sees {seen}");
+    let seen = source_seen(&pair.server, "fd77:2::10".parse()?, pair.gw1(), "fd77:1::2".parse()?)?;
+    ensure!(seen.ip() == "fd77:1::2".parse::<IpAddr>()?, "the node itself is seen as {seen}");
+    let listener = pair.client.enter(|| Ok(TcpListener::bind("[fd77:1::10]:5000")?))?;
+    let _outside = pair.server.enter(|| Ok(TcpStream::connect("[fd77:7::10]:5000")?))?;
+    let (_, from) = listener.accept()?;
+    ensure!(from.ip() == "fd77:2::10".parse::<IpAddr>()?, "the host sees {from}");
+    ensure!(usage(&gw1)?.iter().any(|rule| rule["rule"] == "prefix 1" && rule["packets"] == 2));
+    gw1.stop().map(drop)
+}
+
+#[test]
 fn check_names_the_chain_of_another_firewall_that_drops_the_session_and_what_nft_refuses() -> Result<()> {
     let pair = Pair::new(Purpose::Test)?;
     let config = Config::gateway().with_sync().with_rules(RULES);
