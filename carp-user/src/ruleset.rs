@@ -4,16 +4,17 @@
 //! The rules are the same whatever the role: a node whose datapath does not serve gets nothing to translate, and a
 //! connection that was replicated brings its translation along. What the node itself sends is never translated: the
 //! first rule of the sources takes out what comes from an address of this machine, by the routing table of the moment
-//! (`fib`), so that a VIP counts while it is here. (That a packet has come in by no interface says the same, but
-//! before Linux 5.7 of every packet.)
+//! (`fib`), so that a VIP counts while it is here.
 
 mod foreign;
+mod others;
 #[cfg(test)]
 mod tests;
 
 pub use foreign::foreign;
+pub use others::droppers;
 
-use crate::config::nat::{Forward, Nat, OneToOne, Outbound};
+use crate::config::nat::{Forward, Nat, OneToOne, Outbound, PrefixPair};
 use crate::config::{Config, Sync};
 use crate::proto::protocol::{self, CARP, TCP, UDP};
 use crate::proto::sync::rule::Prefix;
@@ -95,6 +96,14 @@ fn destinations(text: &mut String, nat: &Nat) {
         let rule = format!("iifname \"{device}\" counter dnat {} to {host} {comment}", ip(*host));
         chain(text, &format!("to_host_{number}"), &[rule]);
     }
+    for (number, pair) in numbered(&nat.prefixes) {
+        let PrefixPair { device, inside, outside } = pair;
+        lookups.push(format!(
+            "iifname \"{device}\" ip6 daddr {outside} counter dnat ip6 prefix to ip6 daddr map {{ {outside} : {inside} }} \
+             {}",
+            prefix_comment(number, pair)
+        ));
+    }
     if !lookups.is_empty() {
         lookups.insert(0, "type nat hook prerouting priority dstnat; policy accept;".to_owned());
         chain(text, "destinations", &lookups);
@@ -127,6 +136,14 @@ fn sources(text: &mut String, nat: &Nat) {
         let comment = one_to_one_comment(number, pair);
         let rule = format!("oifname \"{device}\" counter snat {} to {vip} {comment}", ip(*vip));
         chain(text, &format!("from_host_{number}"), &[rule]);
+    }
+    for (number, pair) in numbered(&nat.prefixes) {
+        let PrefixPair { device, inside, outside } = pair;
+        rules.push(format!(
+            "oifname \"{device}\" ip6 saddr {inside} counter snat ip6 prefix to ip6 saddr map {{ {inside} : {outside} }} \
+             {}",
+            prefix_comment(number, pair)
+        ));
     }
     let mut by_device: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (number, rule) in numbered(&nat.outbound) {
@@ -196,6 +213,10 @@ fn forward_words(number: usize, forward: &Forward) -> String {
 
 fn one_to_one_comment(number: usize, OneToOne { vip, host, .. }: &OneToOne) -> String {
     format!("comment \"one-to-one {number}: {vip} for {host}\"")
+}
+
+fn prefix_comment(number: usize, PrefixPair { inside, outside, .. }: &PrefixPair) -> String {
+    format!("comment \"prefix {number}: {inside} as {outside}\"")
 }
 
 /// One rule; two where TCP and UDP get other ports than the rest, which has none.

@@ -99,6 +99,9 @@ fn a_client_is_translated_and_what_the_node_itself_sends_never() -> Result<()> {
     let mut gw1 = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway().with_rules(RULES))?;
     gw1.wait_role("MASTER", PATIENCE)?;
     gw1.wait_serving(PATIENCE)?;
+    clock::wait_for("the VIP to be an address of the master", PATIENCE, || {
+        pair.gw1().enter(|| Ok(UdpSocket::bind("10.77.1.1:0")?)).ok()
+    })?;
     for (server, from, seen) in [
         ("10.77.2.10", ("10.77.1.10", &pair.client), VIP),
         ("fd77:2::10", ("fd77:1::10", &pair.client), "fd77:2::1"),
@@ -125,6 +128,73 @@ fn a_client_is_translated_and_what_the_node_itself_sends_never() -> Result<()> {
     let (_, from) = listener.accept()?;
     ensure!(from.ip() == VIP.parse::<IpAddr>()?, "by way of the VIP, the host sees {from}");
     gw1.stop().map(drop)
+}
+
+#[test]
+fn a_vip_stands_for_one_host_both_ways() -> Result<()> {
+    const ONE_TO_ONE: &str = "[[nat.one_to_one]]\nvip = \"10.77.2.9\"\nhost = \"10.77.1.10\"\n";
+    let pair = Pair::new(Purpose::Test)?;
+    let mut config = Config::gateway().with_rules(ONE_TO_ONE);
+    config.hosts.iter_mut().filter(|host| host.vhid == 2).for_each(|wan| wan.addresses.push("10.77.2.9"));
+    let mut gw1 = Carpd::start(&pair.lab, pair.gw1(), &config)?;
+    gw1.wait_role("MASTER", PATIENCE)?;
+    gw1.wait_serving(PATIENCE)?;
+    let seen = source_seen(&pair.server, "10.77.2.10".parse()?, &pair.client, "10.77.1.10".parse()?)?;
+    ensure!(seen.ip() == "10.77.2.9".parse::<IpAddr>()?, "outside sees {seen}");
+    let listener = pair.client.enter(|| Ok(TcpListener::bind("10.77.1.10:5000")?))?;
+    let _outside = pair.server.enter(|| Ok(TcpStream::connect("10.77.2.9:5000")?))?;
+    let (_, from) = listener.accept()?;
+    ensure!(from.ip() == "10.77.2.10".parse::<IpAddr>()?, "the host sees {from}");
+    ensure!(usage(&gw1)?[0]["packets"] == 2, "{:?}", usage(&gw1)?);
+    gw1.stop().map(drop)
+}
+
+#[test]
+fn an_ipv6_network_is_another_one_to_the_outside_both_ways() -> Result<()> {
+    const PREFIX: &str =
+        "[[nat.prefix]]\ninterface = \"wan\"\ninside = \"fd77:1::/64\"\noutside = \"fd77:7::/64\"\n";
+    let pair = Pair::new(Purpose::Test)?;
+    let mut gw1 = Carpd::start(&pair.lab, pair.gw1(), &Config::gateway().with_rules(PREFIX))?;
+    gw1.wait_role("MASTER", PATIENCE)?;
+    gw1.wait_serving(PATIENCE)?;
+    let seen = source_seen(&pair.server, "fd77:2::10".parse()?, &pair.client, "fd77:1::10".parse()?)?;
+    ensure!(seen.ip() == "fd77:7::10".parse::<IpAddr>()?, "outside sees {seen}");
+    let seen = source_seen(&pair.server, "fd77:2::10".parse()?, pair.gw1(), "fd77:1::2".parse()?)?;
+    ensure!(seen.ip() == "fd77:1::2".parse::<IpAddr>()?, "the node itself is seen as {seen}");
+    let listener = pair.client.enter(|| Ok(TcpListener::bind("[fd77:1::10]:5000")?))?;
+    let _outside = pair.server.enter(|| Ok(TcpStream::connect("[fd77:7::10]:5000")?))?;
+    let (_, from) = listener.accept()?;
+    ensure!(from.ip() == "fd77:2::10".parse::<IpAddr>()?, "the host sees {from}");
+    ensure!(usage(&gw1)?.iter().any(|rule| rule["rule"] == "prefix 1" && rule["packets"] == 2));
+    gw1.stop().map(drop)
+}
+
+#[test]
+fn check_names_the_chain_of_another_firewall_that_drops_the_session_and_what_nft_refuses() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let config = Config::gateway().with_sync().with_rules(RULES);
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &config)?;
+    let file = carpd.files().carp.to_string_lossy().into_owned();
+    let check = |path: &str| {
+        let mut carpctl = Command::new(product("carpctl")?);
+        let output = pair.gw1().output(carpctl.args(["check", &file]).env("PATH", path))?;
+        Ok::<_, anyhow::Error>((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let path = std::env::var("PATH")?;
+    ensure!(check(&path)? == (Some(0), String::new()), "{:?}", check(&path)?);
+    let before = listing(pair.gw1())?;
+    pair.gw1().load_rules(
+        "table inet strict { chain out { type filter hook output priority 0; policy drop; udp dport 53 accept; }; }",
+    )?;
+    let (code, said) = check(&path)?;
+    ensure!(code == Some(4) && said.contains("chain out of table inet strict"), "{said}");
+    pair.gw1().load_rules("add rule inet strict out oifname sync0 tcp dport 7112 accept")?;
+    ensure!(check(&path)?.0 == Some(0), "{:?}", check(&path)?);
+    let (code, said) = check(&pair.lab.folder().to_string_lossy())?;
+    ensure!(code == Some(4) && said.contains("install the package nftables"), "{said}");
+    pair.gw1().load_rules("delete table inet strict")?;
+    ensure!(listing(pair.gw1())? == before, "it changes nothing");
+    Ok(())
 }
 
 #[test]

@@ -26,8 +26,9 @@ fn every_kind_of_rule_is_loaded_checked_counted_and_removed() -> Result<()> {
         let usage = nft::usage()?.context("a table")?;
         let of = |kind: &str| usage.iter().filter(|usage| usage.rule.starts_with(kind)).count();
         let counts =
-            ["forward", "hairpin", "one-to-one", "outbound", "own", "sync", "carp-strangers"].map(of);
-        ensure!(counts == [3, 1, 1, 4, 1, 2, 1], "{usage:#?}");
+            ["forward", "hairpin", "one-to-one", "outbound", "prefix", "own", "sync", "carp-strangers"]
+                .map(of);
+        ensure!(counts == [3, 1, 1, 4, 1, 1, 2, 1], "{usage:#?}");
         ensure!(usage.iter().all(|Usage { packets, bytes, .. }| (*packets, *bytes) == (0, 0)));
         nft::remove()?;
         nft::remove()?;

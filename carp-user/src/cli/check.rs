@@ -5,7 +5,9 @@ use crate::config::{self, Config, Mistakes};
 use crate::io::address::{self, Held};
 use crate::io::error::Error;
 use crate::io::link::Links;
+use crate::io::nft;
 use crate::proto::sync::rule::Prefix;
+use crate::ruleset::{Ruleset, droppers};
 use anyhow::{Context, Result};
 use carp_common::id::IfIndex;
 use serde::Serialize;
@@ -115,7 +117,26 @@ fn misfits(config: &Config) -> Result<Vec<String>> {
             warnings.extend(doubt(&host.device, link, vip.ip, &others));
         }
     }
+    warnings.extend(rules_doubt(config));
     Ok(warnings)
+}
+
+/// What nft says of the rules, and which rules of others are in the way; as far as this user may ask.
+fn rules_doubt(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(Err(error)) = Ruleset::of(config).as_ref().map(nft::check)
+        && !error.is_of_privilege()
+    {
+        warnings.push(error.to_string());
+    }
+    // Without nft there are no rules of it.
+    if let (Some(sync), Ok(listed)) = (&config.sync, nft::everything()) {
+        let session = format!("the session with {}, TCP port {}", sync.peer, sync.port);
+        let let_through = "let it through (carpctl firewall print)";
+        let droppers = droppers(&listed, sync).into_iter();
+        warnings.extend(droppers.map(|chain| format!("{chain} of nftables drops {session}: {let_through}")));
+    }
+    warnings
 }
 
 /// The interfaces that are there, and what is wrong with the others.

@@ -10,12 +10,12 @@ pub(super) use around::Around;
 
 use super::fields::{At, Fields};
 use super::host::device;
-use super::mistake::{Mistake, Place};
+use super::mistake::Mistake;
 use super::{Document, Node, rules, sync};
 use crate::proto::protocol;
 use crate::proto::sync::rule::Prefix;
 use around::Ledger;
-use keys::{FIREWALL, FORWARD, NAT, ONE_TO_ONE, OUTBOUND};
+use keys::{FIREWALL, FORWARD, NAT, ONE_TO_ONE, OUTBOUND, PREFIX};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -28,6 +28,8 @@ pub struct Nat {
     pub forwards: Vec<Forward>,
     /// Of what comes for a VIP, and of what its host sends.
     pub one_to_one: Vec<OneToOne>,
+    /// Of networks as a whole.
+    pub prefixes: Vec<PrefixPair>,
 }
 
 /// One `[[nat.outbound]]`.
@@ -79,6 +81,17 @@ pub struct OneToOne {
     pub host: IpAddr,
 }
 
+/// One `[[nat.prefix]]`: IPv6, of one length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixPair {
+    /// Device of the outside.
+    pub device: String,
+    /// What the network is behind the gateway.
+    pub inside: Prefix,
+    /// What it is outside.
+    pub outside: Prefix,
+}
+
 impl Nat {
     /// Most rules, of all kinds together: as many are loaded within two seconds. Policy: more are a mistake in the
     /// configuration.
@@ -86,7 +99,10 @@ impl Nat {
 
     /// Whether nothing is translated.
     pub const fn is_empty(&self) -> bool {
-        self.outbound.is_empty() && self.forwards.is_empty() && self.one_to_one.is_empty()
+        self.outbound.is_empty()
+            && self.forwards.is_empty()
+            && self.one_to_one.is_empty()
+            && self.prefixes.is_empty()
     }
 }
 
@@ -103,9 +119,10 @@ pub(super) fn read(
         ("outbound", ("[[nat.outbound]]", OUTBOUND)),
         ("forward", ("[[nat.forward]]", FORWARD)),
         ("one_to_one", ("[[nat.one_to_one]]", ONE_TO_ONE)),
+        ("prefix", ("[[nat.prefix]]", PREFIX)),
     ];
-    let [outbounds, forwards, pairs] = lists.map(|(key, of)| fields.tables(key, of, mistakes));
-    let lists = [&outbounds, &forwards, &pairs];
+    let [outbounds, forwards, pairs, prefixes] = lists.map(|(key, of)| fields.tables(key, of, mistakes));
+    let lists = [&outbounds, &forwards, &pairs, &prefixes];
     let count: usize = lists.iter().filter_map(|list| Some(list.as_ref()?.value.len())).sum();
     if let (true, Some(last)) = (count > Nat::MOST, lists.into_iter().flatten().last()) {
         let what = format!("{count} rules of NAT");
@@ -124,6 +141,9 @@ pub(super) fn read(
     }
     for fields in rules(pairs) {
         nat.one_to_one.extend(one_to_one(&fields, around, &mut ledger, mistakes));
+    }
+    for fields in rules(prefixes) {
+        nat.prefixes.extend(prefix_pair(&fields, node, around, &mut ledger, mistakes));
     }
     nat
 }
@@ -233,6 +253,27 @@ fn one_to_one(
     Some(OneToOne { device: device?, vip: vip.value, host: host.value })
 }
 
+fn prefix_pair(
+    fields: &Fields<'_>,
+    node: Option<&Node>,
+    around: &Around,
+    ledger: &mut Ledger,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<PrefixPair> {
+    let interface = fields.text("interface", mistakes);
+    let device = interface.as_ref().and_then(|name| device(name, node, mistakes));
+    let [inside, outside] = ["inside", "outside"].map(|key| {
+        let text = fields.text(key, mistakes)?;
+        prefix(&text, mistakes)
+    });
+    let (interface, device, inside, outside) = (interface?, device?, inside?, outside?);
+    around.check_carries(&interface, &device, mistakes);
+    around.check_prefixes(&inside, &outside, &device, mistakes);
+    ledger.prefix(&inside, mistakes);
+    ledger.prefix(&outside, mistakes);
+    Some(PrefixPair { device, inside: inside.value, outside: outside.value })
+}
+
 /// What an absent `host_port` reads as.
 const NO_PORT: u16 = 0;
 
@@ -254,11 +295,12 @@ fn prefixes(list: &At<Vec<At<&str>>>, empty: &str, mistakes: &mut Vec<Mistake>) 
         mistakes.push(mistake.help("for example [\"10.0.0.0/24\"]"));
         return None;
     }
-    let read = |At { value, place }: &At<&str>, mistakes: &mut Vec<Mistake>| {
-        let text = At { value: (*value).to_owned(), place: place.clone() };
-        let value = rules::parsed(Some(text), "a prefix", rules::prefix, mistakes)?;
-        Some(At { value, place: Place::clone(place) })
-    };
-    let read: Vec<_> = list.value.iter().filter_map(|text| read(text, mistakes)).collect();
+    let read: Vec<_> = list.value.iter().filter_map(|text| prefix(text, mistakes)).collect();
     (read.len() == list.value.len()).then_some(read)
+}
+
+fn prefix(At { value, place }: &At<&str>, mistakes: &mut Vec<Mistake>) -> Option<At<Prefix>> {
+    let text = At { value: (*value).to_owned(), place: place.clone() };
+    let value = rules::parsed(Some(text), "a prefix", rules::prefix, mistakes)?;
+    Some(At { value, place: place.clone() })
 }

@@ -108,6 +108,7 @@ fn unknown_tables(document: &Document, mistakes: &mut Vec<Mistake>) {
             ("[[nat.outbound]]", reference::OUTBOUND),
             ("[[nat.forward]]", reference::FORWARD),
             ("[[nat.one_to_one]]", reference::ONE_TO_ONE),
+            ("[[nat.prefix]]", reference::PREFIX),
             ("[firewall]", reference::FIREWALL),
         ];
         let help = owners.into_iter().find_map(owner);

@@ -1,7 +1,7 @@
 //! Every key of the configuration in one table: the parser knows and limits keys by it, and
 //! `docs/config.md` is printed from it.
 
-pub use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND};
+pub use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
 pub use super::rules::RULE;
 pub use super::sync::SYNC;
 
@@ -254,6 +254,7 @@ pub fn reference() -> String {
     table(&mut text, "[[nat.outbound]]", OUTBOUND_INTRO, OUTBOUND);
     table(&mut text, "[[nat.forward]]", FORWARD_INTRO, FORWARD);
     table(&mut text, "[[nat.one_to_one]]", ONE_TO_ONE_INTRO, ONE_TO_ONE);
+    table(&mut text, "[[nat.prefix]]", PREFIX_INTRO, PREFIX);
     table(&mut text, "[firewall]", FIREWALL_INTRO, FIREWALL);
     text.push_str(EXAMPLE_HEAD);
     text.push_str(EXAMPLE);
@@ -326,6 +327,8 @@ pub(super) const OUTBOUND_INTRO: &str = "Connections from inside get a VIP as th
      fits counts. All rules of `[nat]` together are at most 5000.";
 pub(super) const FORWARD_INTRO: &str = "What comes for a port of a VIP goes to a host behind the gateway.";
 pub(super) const ONE_TO_ONE_INTRO: &str = "A VIP stands for one host behind the gateway.";
+pub(super) const PREFIX_INTRO: &str =
+    "An IPv6 network is another one to the outside (NPTv6, by connection tracking).";
 pub(super) const FIREWALL_INTRO: &str = "Rules that keep strangers out; a firewall that is there already needs what `carpctl firewall print` says.";
 const EXAMPLE_HEAD: &str = "\n## Example\n\n```toml\n";
 

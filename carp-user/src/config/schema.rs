@@ -1,8 +1,8 @@
 //! The table of all keys as a JSON schema, for editors and for programs that write configurations.
 
 use super::nat::Nat;
-use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND};
-use super::reference::{FIREWALL_INTRO, FORWARD_INTRO, ONE_TO_ONE_INTRO, OUTBOUND_INTRO};
+use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
+use super::reference::{FIREWALL_INTRO, FORWARD_INTRO, ONE_TO_ONE_INTRO, OUTBOUND_INTRO, PREFIX_INTRO};
 use super::reference::{HOST_INTRO, VIRTUAL_HOST};
 use super::reference::{Key, Kind, NODE, NODE_INTRO, RULE, RULE_INTRO, SYNC, SYNC_INTRO};
 use crate::proto::sync::rule::Rules;
@@ -28,6 +28,7 @@ pub fn schema() -> String {
                     "outbound": list(OUTBOUND_INTRO, OUTBOUND),
                     "forward": list(FORWARD_INTRO, FORWARD),
                     "one_to_one": list(ONE_TO_ONE_INTRO, ONE_TO_ONE),
+                    "prefix": list(PREFIX_INTRO, PREFIX),
                 },
             },
             "firewall": table(FIREWALL_INTRO, FIREWALL),
@@ -149,6 +150,7 @@ mod tests {
             (&top["nat"]["properties"]["outbound"]["items"], OUTBOUND),
             (&top["nat"]["properties"]["forward"]["items"], FORWARD),
             (&top["nat"]["properties"]["one_to_one"]["items"], ONE_TO_ONE),
+            (&top["nat"]["properties"]["prefix"]["items"], PREFIX),
             (&top["firewall"], FIREWALL),
         ] {
             let mut expected: Vec<&str> = keys.iter().map(|key| key.name).collect();

@@ -58,6 +58,13 @@ pub struct Table {
     note: PathBuf,
 }
 
+impl Error {
+    /// Whether root would have been told more.
+    pub fn is_of_privilege(&self) -> bool {
+        matches!(self, Self::Refused { said, .. } if said.contains(NOT_PERMITTED))
+    }
+}
+
 impl Table {
     /// Puts these rules, or none, in the place of those that a killed daemon left.
     ///
@@ -140,6 +147,15 @@ pub fn usage() -> Result<Option<Vec<Usage>>, Error> {
     }
 }
 
+/// All rules of this network namespace, as nft prints them.
+///
+/// # Errors
+/// What nft says.
+pub fn everything() -> Result<Value, Error> {
+    let printed = run("reading the rules of nftables", &["-j", "list", "ruleset"], "")?;
+    serde_json::from_slice(&printed).map_err(Error::NoJson)
+}
+
 /// Whether a killed daemon of this name left its table here.
 pub(super) fn is_left_by(name: &str) -> bool {
     is_here(&Path::new(RUN).join(name).join(NOTE))
@@ -202,8 +218,11 @@ fn run(doing: &'static str, words: &[&str], input: &str) -> Result<Vec<u8>, Erro
     Err(Error::Refused { doing, said })
 }
 
+/// What nft says of `EPERM`.
+const NOT_PERMITTED: &str = "Operation not permitted";
+
 fn advice(said: &str) -> String {
-    if said.contains("Operation not permitted") {
+    if said.contains(NOT_PERMITTED) {
         format!(": {CAP_NET_ADMIN} is missing: run it as root")
     } else if said.contains("No such file or directory") || said.contains("Operation not supported") {
         ": this kernel may lack a part of nftables: CONFIG_NFT_NAT, CONFIG_NFT_FIB_INET, CONFIG_NFT_CT"

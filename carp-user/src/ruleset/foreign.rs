@@ -38,7 +38,7 @@ fn forwarded(text: &mut String, config: &Config) {
         return;
     }
     text.push_str("\n# forward\nct state established,related accept\n");
-    if !(nat.forwards.is_empty() && nat.one_to_one.is_empty()) {
+    if !(nat.forwards.is_empty() && nat.one_to_one.is_empty() && nat.prefixes.is_empty()) {
         text.push_str("ct status dnat accept\n");
     }
     let mut seen = BTreeSet::new();
@@ -49,7 +49,10 @@ fn forwarded(text: &mut String, config: &Config) {
     let hosts = nat.one_to_one.iter();
     let hosts =
         hosts.map(|pair| format!("oifname \"{}\" {} saddr {} accept", pair.device, ip(pair.host), pair.host));
-    for line in sources.chain(hosts) {
+    let networks = nat.prefixes.iter();
+    let networks =
+        networks.map(|pair| format!("oifname \"{}\" ip6 saddr {} accept", pair.device, pair.inside));
+    for line in sources.chain(hosts).chain(networks) {
         if seen.insert(line.clone()) {
             let _ = writeln!(text, "{line}");
         }

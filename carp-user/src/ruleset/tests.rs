@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{Source, parse};
 
 /// A pair's configuration with these rules.
-fn config(rules: &str) -> Config {
+pub(super) fn config(rules: &str) -> Config {
     let text = format!(
         "[node]\nname = \"gw1\"\n[node.interfaces]\nlan = \"lan0\"\nwan = \"wan0\"\n\
          [sync]\ninterface = \"sync0\"\naddress = \"10.255.0.1\"\npeer = \"10.255.0.2\"\nkey_file = \"key\"\n\

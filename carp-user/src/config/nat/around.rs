@@ -110,6 +110,41 @@ impl Around {
         }
     }
 
+    /// That a virtual host is on this device.
+    pub(super) fn check_carries(&self, interface: &At<&str>, device: &str, mistakes: &mut Vec<Mistake>) {
+        if self.whole && !self.vips.values().any(|(on, _)| on == device) {
+            let what = format!("{} carries no virtual host", interface.value);
+            let mistake = Mistake::at(interface.place.clone(), what, "expected an interface with one");
+            mistakes.push(mistake.help("first add a [[virtual_host]] there"));
+        }
+    }
+
+    /// That two networks can stand for each other, and neither has what is the nodes' own.
+    pub(super) fn check_prefixes(
+        &self,
+        inside: &At<Prefix>,
+        outside: &At<Prefix>,
+        device: &str,
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        let (first, second) = (inside.value, outside.value);
+        let problem = if first.address().is_ipv4() || second.address().is_ipv4() {
+            "prefixes are translated for IPv6 only".to_owned()
+        } else if first.length() != second.length() {
+            format!("{second} is not as long as {first}")
+        } else if let Some(vip) = self.vips.keys().find(|vip| second.contains(**vip)) {
+            format!("{second} has the VIP {vip}: what comes for the nodes themselves would go inside")
+        } else {
+            let to = At { value: second.address(), place: outside.place.clone() };
+            let source = At { value: first, place: inside.place.clone() };
+            self.check_sources(&[source], &to, device, mistakes);
+            return;
+        };
+        let mistake =
+            Mistake::at(outside.place.clone(), problem, "expected a network that is routed to a VIP");
+        mistakes.push(mistake.and(inside.place.clone(), "stands for this one"));
+    }
+
     /// That a host behind the gateway is not the gateway.
     pub(super) fn check_host(&self, host: &At<IpAddr>, vip: &At<IpAddr>, mistakes: &mut Vec<Mistake>) {
         let problem = if host.value.is_ipv4() != vip.value.is_ipv4() {
@@ -153,6 +188,8 @@ pub(super) struct Ledger {
     forwarded: BTreeMap<(IpAddr, u8), BTreeMap<u16, (u16, Place)>>,
     /// Both ends of one-to-one rules.
     pairs: BTreeMap<IpAddr, Place>,
+    /// Both sides of rules of prefixes; each by its first address.
+    prefixes: BTreeMap<IpAddr, (Prefix, Place)>,
 }
 
 impl Ledger {
@@ -171,6 +208,23 @@ impl Ledger {
             mistakes.push(mistake.and(place.clone(), "the first one").help("remove one of the two"));
         } else {
             known.insert(first, (last, ports.place.clone()));
+        }
+    }
+
+    pub(super) fn prefix(&mut self, prefix: &At<Prefix>, mistakes: &mut Vec<Mistake>) {
+        let new = prefix.value;
+        // Those that are there do not overlap: the new one is in the last that begins before it, or has the next.
+        let before = self.prefixes.range(..=new.address()).next_back();
+        let after = self.prefixes.range(new.address()..).next();
+        let before = before.filter(|(_, (known, _))| known.contains(new.address()));
+        let after = after.filter(|(_, (known, _))| new.contains(known.address()));
+        if let Some((_, (known, first))) = before.or(after) {
+            let what = format!("{new} and {known} in two places of [[nat.prefix]]");
+            let mistake = Mistake::at(prefix.place.clone(), what, "second time here");
+            mistakes
+                .push(mistake.and(first.clone(), "first here").help("each network stands in one rule, once"));
+        } else {
+            self.prefixes.insert(new.address(), (new, prefix.place.clone()));
         }
     }
 

@@ -10,6 +10,7 @@ pub const NAT: &[Key] = &[
     list("outbound", r#"[{ source = ["10.0.0.0/24"], interface = "wan", to = "192.0.2.1" }]"#),
     list("forward", r#"[{ to = "192.0.2.1", port = 443, host = "10.0.0.5" }]"#),
     list("one_to_one", r#"[{ vip = "192.0.2.9", host = "10.0.0.9" }]"#),
+    list("prefix", r#"[{ interface = "wan", inside = "fd00::/64", outside = "2001:db8:1::/64" }]"#),
 ];
 
 /// Keys of every table `[[nat.outbound]]`.
@@ -159,6 +160,38 @@ pub const ONE_TO_ONE: &[Key] = &[
         example: r#""10.0.0.9""#,
         meaning: "The host that has it for itself: what comes for the VIP and is forwarded by no rule above goes to \
                   it, and what it begins leaves as the VIP.",
+    },
+];
+
+/// Keys of every table `[[nat.prefix]]`.
+pub const PREFIX: &[Key] = &[
+    Key {
+        name: "interface",
+        kind: Kind::Text,
+        range: "one with a virtual host",
+        unit: "",
+        default: "",
+        example: r#""wan""#,
+        meaning: "Role or device of the outside.",
+    },
+    Key {
+        name: "inside",
+        kind: Kind::Text,
+        range: "IPv6; no VIP of the interface, no address of the sync link, not everything; in one rule",
+        unit: "",
+        default: "",
+        example: r#""fd00::/64""#,
+        meaning: "Network behind the gateway.",
+    },
+    Key {
+        name: "outside",
+        kind: Kind::Text,
+        range: "IPv6; as long as `inside`; without a VIP; in one rule",
+        unit: "",
+        default: "",
+        example: r#""2001:db8:1::/64""#,
+        meaning: "What it is to the outside, which routes this network to a VIP: each address for the one with the \
+                  same rest, both ways.",
     },
 ];
 

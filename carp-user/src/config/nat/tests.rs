@@ -35,6 +35,7 @@ fn only(kind: &str, lines: &str) -> String {
     let good = match kind {
         "outbound" => "source = [\"10.0.0.0/24\"]\ninterface = \"wan\"\nto = \"192.0.2.1\"",
         "forward" => "to = \"192.0.2.1\"\nport = 443\nhost = \"10.0.0.5\"",
+        "prefix" => "interface = \"wan\"\ninside = \"fd00:7::/64\"\noutside = \"2001:db8:7::/64\"",
         _ => "vip = \"192.0.2.9\"\nhost = \"10.0.0.9\"",
     };
     let key = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
@@ -209,6 +210,34 @@ fn two_rules_for_the_same_are_refused_whatever_their_order() {
     let said = ["192.0.2.9", "10.0.0.8"]
         .map(|ip| format!("{ip} in two rules of one-to-one | second time here | remove one of the two"));
     assert_eq!(listed(&found), said);
+}
+
+#[test]
+fn networks_that_cannot_stand_for_each_other_are_refused() {
+    const EXPECTED: &str = "expected a network that is routed to a VIP | -";
+    for (lines, said) in [
+        ("outside = \"2001:db8:7::/60\"", "2001:db8:7::/60 is not as long as fd00:7::/64"),
+        ("inside = \"10.0.0.0/24\"", "prefixes are translated for IPv6 only"),
+        (
+            "outside = \"2001:db8::/64\"",
+            "2001:db8::/64 has the VIP 2001:db8::1: what comes for the nodes themselves would go inside",
+        ),
+    ] {
+        assert_eq!(only("prefix", lines), format!("{said} | {EXPECTED}"));
+    }
+    let trap = only("prefix", "inside = \"2001:db8::/64\"");
+    assert!(trap.starts_with("2001:db8::/64 has the VIP 2001:db8::1 of wan0"), "{trap}");
+    let bare = only("prefix", "interface = \"dmz\"");
+    assert!(bare.starts_with("dmz carries no virtual host"), "{bare}");
+    let rule = |inside: &str, outside: &str| {
+        format!("[[nat.prefix]]\ninterface = \"wan\"\ninside = \"{inside}\"\noutside = \"{outside}\"\n")
+    };
+    let first = rule("fd00:7::/64", "2001:db8:7::/64");
+    for second in [rule("fd00:7::/48", "2001:db8:8::/48"), rule("fd00:8::/80", "2001:db8:7:0:1::/80")] {
+        let found = read(HEAD, &(first.clone() + &second)).expect_err("twice");
+        assert!(listed(&found)[0].contains("in two places of [[nat.prefix]]"), "{}", found.render(false));
+    }
+    assert_eq!(nat(&(first + &rule("fd00:8::/64", "2001:db8:8::/64"))).prefixes.len(), 2);
 }
 
 #[test]

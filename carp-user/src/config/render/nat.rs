@@ -1,13 +1,13 @@
 //! `[[nat.…]]` as it is written.
 
 use super::super::Node;
-use super::super::nat::keys::{FORWARD, ONE_TO_ONE, OUTBOUND};
-use super::super::nat::{Forward, Nat, OneToOne, Outbound};
+use super::super::nat::keys::{FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
+use super::super::nat::{Forward, Nat, OneToOne, Outbound, PrefixPair};
 use super::{Form, Section, list, quoted, range, role};
 use crate::proto::protocol;
 
 pub(super) fn write(text: &mut String, form: Form, nat: &Nat, node: &Node) {
-    let Nat { outbound, forwards, one_to_one } = nat;
+    let Nat { outbound, forwards, one_to_one, prefixes } = nat;
     for Outbound { device, sources, except, protocol, to, ports, static_port } in outbound {
         let mut section = Section::begin(text, form, "[[nat.outbound]]", OUTBOUND);
         section.put("source", list(sources));
@@ -40,5 +40,11 @@ pub(super) fn write(text: &mut String, form: Form, nat: &Nat, node: &Node) {
         let mut section = Section::begin(text, form, "[[nat.one_to_one]]", ONE_TO_ONE);
         section.put("vip", quoted(&vip.to_string()));
         section.put("host", quoted(&host.to_string()));
+    }
+    for PrefixPair { device, inside, outside } in prefixes {
+        let mut section = Section::begin(text, form, "[[nat.prefix]]", PREFIX);
+        section.put("interface", quoted(role(device, node)));
+        section.put("inside", quoted(&inside.to_string()));
+        section.put("outside", quoted(&outside.to_string()));
     }
 }

@@ -112,7 +112,7 @@ fn host() -> impl Strategy<Value = (Table, usize)> {
 
 /// Rules for the first virtual host, which is on this device with 10.0.1.1.
 fn nat(device: &str) -> impl Strategy<Value = (Table, bool)> + use<> {
-    let device = device.to_owned();
+    let (device, outside) = (device.to_owned(), device.to_owned());
     let ports = select(&["1024-65535", "7-7", "53"][..]);
     let outbound = (of(select(&["tcp", "udp"][..])), of(ports), any::<bool>(), any::<bool>()).prop_map(
         move |(protocol, ports, except, is_static)| {
@@ -122,7 +122,8 @@ fn nat(device: &str) -> impl Strategy<Value = (Table, bool)> + use<> {
             let source = Some(("source", Value::Array(vec!["192.168.0.0/24".into(), "192.168.9.1".into()])));
             let protocol = protocol.and_then(|name| key("protocol", name));
             let ports = ports.and_then(|ports| key("ports", ports));
-            let all = vec![source, key("interface", &device), key("to", "10.0.1.1"), except, protocol, ports];
+            let all =
+                vec![source, key("interface", &outside), key("to", "10.0.1.1"), except, protocol, ports];
             let mut table = table(all);
             table.insert(is_static.0.into(), is_static.1);
             Value::Table(table)
@@ -130,7 +131,7 @@ fn nat(device: &str) -> impl Strategy<Value = (Table, bool)> + use<> {
     );
     let forward = (select(&["tcp", "udp"][..]), of(1_i64..=65535), any::<bool>());
     let rules = (vec(outbound, 0..3), vec(forward, 0..3), any::<bool>(), any::<bool>());
-    rules.prop_map(|(outbound, forwards, pair, firewall)| {
+    rules.prop_map(move |(outbound, forwards, pair, firewall)| {
         let forwards = (80_i64..).zip(forwards).map(|(port, (protocol, host_port, hairpin))| {
             let key = |name, value: Value| Some((name, value));
             Value::Table(table(vec![
@@ -146,7 +147,12 @@ fn nat(device: &str) -> impl Strategy<Value = (Table, bool)> + use<> {
             let keys = [("vip", "10.0.1.1"), ("host", "192.168.0.9")];
             Value::Table(table(keys.map(|(name, value)| Some((name, value.into()))).into()))
         });
+        let network = firewall.then(|| {
+            let keys = [("interface", &*device), ("inside", "fd99::/64"), ("outside", "2001:db8:1::/64")];
+            Value::Table(table(keys.map(|(name, value)| Some((name, value.into()))).into()))
+        });
         let lists = [
+            ("prefix", network.into_iter().collect()),
             ("outbound", outbound),
             ("forward", forwards.collect()),
             ("one_to_one", pair.into_iter().collect()),
