@@ -22,3 +22,4 @@ pub mod privilege;
 pub mod raw;
 pub mod readers;
 pub mod shield;
+pub mod sysctl;
