@@ -111,6 +111,9 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
     /// Frames refused that belong to no virtual host, by reason.
     pub stray: BTreeMap<String, u64>,
+    /// VIPs that somebody else took away while this node served them; each was put back, and is named in the log.
+    #[serde(default)]
+    pub addresses_taken: u64,
     /// Replication, if it is configured and the daemon answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<Sync>,
@@ -245,6 +248,7 @@ impl Status {
             datapath: BTreeMap::new(),
             counters: BTreeMap::new(),
             stray: named(&node.stray),
+            addresses_taken: 0,
             sync: None,
         }
     }

@@ -369,6 +369,7 @@ impl Daemon {
             (interface(link), mode.to_owned())
         });
         status.datapath = modes.collect::<BTreeMap<_, _>>();
+        status.addresses_taken = *self.shells.applier.taken.borrow();
         let replication = self.shells.replication.as_ref();
         status.sync = replication.map(|replication| Sync::of(&replication.state(), now));
         let counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();
