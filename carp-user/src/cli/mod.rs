@@ -10,6 +10,7 @@ pub mod demote;
 pub mod files;
 pub mod genkey;
 pub mod health;
+pub mod init;
 pub mod instance;
 pub mod states;
 pub mod status;
@@ -65,6 +66,8 @@ enum Verb {
     Sync(sync::Args),
     /// List or count the connections that this node's kernel tracks, and say who has each.
     States(states::Args),
+    /// Write the first configuration of a node.
+    Init(init::Args),
     /// Say whether a configuration is right; all mistakes at once.
     Check(check::Args),
     /// Show a configuration.
@@ -89,6 +92,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Sync(args) => sync::run(&args, name),
         Verb::States(args) => states::run(&args, name),
+        Verb::Init(args) => init::run(args),
         Verb::Check(args) => check::run(&args),
         Verb::Config(args) => config::run(&args),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),

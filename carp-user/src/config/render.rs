@@ -160,7 +160,8 @@ fn rule(rule: &Rule) -> String {
     format!("{{ {} }}", conditions.join(", "))
 }
 
-fn quoted(text: &str) -> String {
+/// Text as a string of TOML.
+pub fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 
