@@ -142,6 +142,9 @@ pub struct Status {
     /// Milliseconds left to confirm the configuration, if it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unconfirmed_ms: Option<u64>,
+    /// VIPs that somebody else took away while this node served them; each was put back, and is named in the log.
+    #[serde(default)]
+    pub addresses_taken: u64,
     /// Replication, if it is configured and the daemon answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<Sync>,
@@ -277,6 +280,7 @@ impl Status {
             counters: BTreeMap::new(),
             stray: named(&node.stray),
             unconfirmed_ms: None,
+            addresses_taken: 0,
             sync: None,
         }
     }

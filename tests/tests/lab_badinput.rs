@@ -223,6 +223,27 @@ fn carpctl_check_says_invalid_valid_and_unfit_in_words_in_json_and_by_its_exit_c
 }
 
 #[test]
+fn carpctl_check_tells_a_gateway_that_does_not_forward_what_to_set() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;
+    for (setting, name) in [
+        ("ipv4/ip_forward", "net.ipv4.ip_forward"),
+        ("ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
+    ] {
+        for (value, code) in [("0", 4), ("1", 0)] {
+            pair.gw1().sysctl(setting, value)?;
+            let mut command = Command::new(product("carpctl")?);
+            command.arg("check").arg(&carpd.files().carp).arg("--node").arg(&carpd.files().node);
+            let output = pair.gw1().output(&mut command)?;
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{setting}={value}: {told}");
+            assert_eq!(told.contains(&format!("sysctl -w {name}=1")), value == "0", "{told}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn wrong_usage_is_exit_code_2() -> Result<()> {
     let pair = Pair::new(Purpose::Test)?;
     let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;

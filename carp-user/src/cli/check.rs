@@ -1,11 +1,12 @@
 //! `carpctl check`: whether a configuration is right, before anybody uses it.
 
 use super::files::{Files, INVALID};
-use crate::config::{self, Config, Mistakes};
+use crate::config::{self, Config, HostConfig, Mistakes};
 use crate::io::address::{self, Held};
 use crate::io::error::Error;
 use crate::io::link::Links;
 use crate::io::nft;
+use crate::io::sysctl;
 use crate::proto::sync::rule::Prefix;
 use crate::ruleset::{Ruleset, droppers};
 use anyhow::{Context, Result};
@@ -103,13 +104,14 @@ fn valid(args: &Args, config: &Config) -> Result<ExitCode> {
 }
 
 /// What of a valid configuration does not fit the machine that this runs on: it may be meant for another one.
-fn misfits(config: &Config) -> Result<Vec<String>> {
+pub(super) fn misfits(config: &Config) -> Result<Vec<String>> {
     let vips: BTreeSet<IpAddr> =
         config.hosts.iter().flat_map(|host| &host.addresses).map(|vip| vip.ip).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _inside = runtime.enter();
     let others = address::others().context("reading the addresses of this machine")?;
     let (links, mut warnings) = present(config, &vips)?;
+    warnings.extend(forwarding(config, sysctl::read));
     for host in &config.hosts {
         let Some(link) = links.index(&host.device) else { continue };
         for vip in &host.addresses {
@@ -137,6 +139,31 @@ fn rules_doubt(config: &Config) -> Vec<String> {
         warnings.extend(droppers.map(|chain| format!("{chain} of nftables drops {session}: {let_through}")));
     }
     warnings
+}
+
+/// What keeps a gateway from forwarding. It is one if it has VIPs on several links, or a peer to replicate connections
+/// to; a VIP on one link alone may be that of a service.
+///
+/// It is all that a pair needs of the kernel. The datapath answers and corrects ARP itself, so `arp_ignore` and
+/// `arp_announce` may be anything; a strict `rp_filter` (1) goes by the routes of a node, whoever is master; and
+/// replication sets what it needs of connection tracking when it starts (docs/replication.md).
+fn forwarding(config: &Config, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let devices = |is_v4: bool| -> BTreeSet<&String> {
+        let has = |host: &&HostConfig| host.addresses.iter().any(|vip| vip.ip.is_ipv4() == is_v4);
+        config.hosts.iter().filter(has).map(|host| &host.device).collect()
+    };
+    let least = if config.sync.is_some() { 1 } else { 2 };
+    let settings = [(true, "net.ipv4.ip_forward", "IPv4"), (false, "net.ipv6.conf.all.forwarding", "IPv6")];
+    let is_off = |(is_v4, setting, _): &(bool, &str, &str)| {
+        devices(*is_v4).len() >= least && read(setting).is_some_and(|value| value == "0")
+    };
+    let warning = |(_, setting, family): (bool, &str, &str)| {
+        format!(
+            "{setting} is 0: what others send through this gateway by {family} ends here, also when it is master: \
+             sysctl -w {setting}=1, and the same line in /etc/sysctl.d, for the next boot"
+        )
+    };
+    settings.into_iter().filter(is_off).map(warning).collect()
 }
 
 /// The interfaces that are there, and what is wrong with the others.
@@ -194,5 +221,41 @@ impl Mistake {
             expected: mistake.expected.clone(),
             help: mistake.help.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Source, parse};
+
+    fn warned(hosts: &[(&str, &str)], sync: &str, off: &[&str]) -> Vec<String> {
+        let hosts = (1..).zip(hosts).map(|(vhid, (device, vip))| {
+            format!(
+                "[[virtual_host]]\ninterface = \"{device}\"\nvhid = {vhid}\naddresses = [\"{vip}\"]\npassword_file = \"pw\"\n"
+            )
+        });
+        let text = format!("[node]\nname = \"a\"\n{sync}{}", hosts.collect::<String>());
+        let content = |file: &std::path::Path| {
+            let digits = if file == std::path::Path::new("pw") { 4 } else { 32 };
+            Ok("0a".repeat(digits).into_bytes().into())
+        };
+        let config = parse(Source { name: "carp.toml".into(), text }, None, content).expect("right");
+        let value = |setting: &str| Some(if off.contains(&setting) { "0" } else { "1" }.to_owned());
+        let warnings = forwarding(&config, value);
+        assert!(forwarding(&config, |_| None).is_empty(), "a kernel without IPv6 has no such setting");
+        warnings.into_iter().filter_map(|text| Some(text.split_once(" is 0")?.0.to_owned())).collect()
+    }
+
+    #[test]
+    fn a_gateway_that_does_not_forward_is_told_so_for_each_family_and_a_service_is_not() {
+        let [v4, v6] = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
+        let both = [("eth0", "10.0.0.1"), ("eth1", "10.1.0.1"), ("eth1", "fd00::1")];
+        assert_eq!(warned(&both, "", &[v4, v6]), [v4], "IPv6 is on one link only");
+        assert!(warned(&both, "", &[v6]).is_empty());
+        assert!(warned(&both[1..], "", &[v4, v6]).is_empty(), "a service on one link");
+        let sync =
+            "[sync]\ninterface = \"eth2\"\naddress = \"10.9.0.1\"\npeer = \"10.9.0.2\"\nkey_file = \"key\"\n";
+        assert_eq!(warned(&both[1..], sync, &[v4, v6]), [v4, v6], "who replicates connections forwards");
     }
 }

@@ -24,6 +24,19 @@ pub struct Args {
 /// # Errors
 /// When the file is there already or cannot be written.
 pub fn run(args: &Args) -> Result<()> {
+    let text = key()?;
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.file);
+    let mut file = opened.with_context(|| format!("making {}", args.file.display()))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("writing {}", args.file.display()))
+}
+
+/// A new key as its file has it, with the end of the line.
+///
+/// # Errors
+/// The kernel's, when it has no randomness.
+pub(super) fn key() -> Result<Zeroizing<String>> {
     let mut key = Zeroizing::new([0_u8; SYNC_KEY_LEN]);
     clock::draw(&mut key[..])?;
     // Room for all, so that no copy is left behind unwiped.
@@ -31,9 +44,5 @@ pub fn run(args: &Args) -> Result<()> {
     // Writing to a String cannot fail.
     key.iter().for_each(|byte| write!(text, "{byte:02x}").unwrap_or_default());
     text.push('\n');
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.file);
-    let mut file = opened.with_context(|| format!("making {}", args.file.display()))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("writing {}", args.file.display()))
+    Ok(text)
 }

@@ -11,6 +11,7 @@ pub mod files;
 pub mod firewall;
 pub mod genkey;
 pub mod health;
+pub mod init;
 pub mod instance;
 pub mod nat;
 pub mod reload;
@@ -80,6 +81,8 @@ enum Verb {
     Nat(nat::Args),
     /// Say what another firewall has to let through.
     Firewall(firewall::Args),
+    /// Write the first configuration of a node.
+    Init(init::Args),
     /// Say whether a configuration is right; all mistakes at once.
     Check(check::Args),
     /// Show a configuration.
@@ -110,6 +113,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Rollback(args) => reload::rollback(&args, name).map(|()| ExitCode::SUCCESS),
         Verb::Nat(args) => nat::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Firewall(args) => return firewall::run(&args),
+        Verb::Init(args) => init::run(args),
         Verb::Check(args) => check::run(&args),
         Verb::Config(args) => config::run(&args, name),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),

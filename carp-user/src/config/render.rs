@@ -180,7 +180,8 @@ fn list(values: impl IntoIterator<Item = impl Display>) -> String {
     format!("[{}]", values.join(", "))
 }
 
-fn quoted(text: &str) -> String {
+/// Text as a string of TOML.
+pub fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 

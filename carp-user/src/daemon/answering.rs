@@ -77,6 +77,7 @@ impl Daemon {
             (interface(link), mode.to_owned())
         });
         status.datapath = modes.collect::<BTreeMap<_, _>>();
+        status.addresses_taken = *self.shells.applier.taken.borrow();
         let replication = self.shells.replication.as_ref();
         status.sync = replication.map(|replication| Sync::of(&replication.state(), now));
         status.unconfirmed_ms = self.time_to_confirm(now).map(Span::as_millis);

@@ -10,9 +10,12 @@
 //! An address request waits for the kernel's lock for links, so the applier has a thread of its own.
 
 use super::error::{CAP_NET_ADMIN, Error};
-use super::netlink::{AF_INET, AF_INET6, CREATE, Reply, Request, Requests, attributes, ip, replies, u32_at};
+use super::netlink::{AF_INET, AF_INET6, CREATE, DATAGRAM, Reply, Request, Requests};
+use super::netlink::{attributes, events, ip, replies, u32_at};
+use super::raw::Ready;
 use crate::proto::sync::rule::Prefix;
 use carp_common::id::IfIndex;
+use rustix::net::RecvFlags;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -50,6 +53,8 @@ pub struct Addresses {
     /// Added by us, now or before a crash, and not known to be gone.
     ours: BTreeSet<Held>,
     strangers: BTreeSet<Held>,
+    /// How many of ours somebody else has taken away while they were wanted.
+    taken: u64,
 }
 
 impl Addresses {
@@ -66,7 +71,7 @@ impl Addresses {
             let those = found.iter().filter(move |found| found.ours() == ours).map(|found| found.held);
             those.filter(|held| configured.contains(held)).collect()
         };
-        Ok(Self { ours: of(true), strangers: of(false), requests })
+        Ok(Self { ours: of(true), strangers: of(false), requests, taken: 0 })
     }
 
     /// Those that a daemon of ours has put there, this one or a killed one.
@@ -85,9 +90,14 @@ impl Addresses {
     pub fn apply(&mut self, wanted: &BTreeSet<Held>) -> Vec<Failure> {
         // Others take addresses away too, and a link that goes down loses its IPv6 ones. Without this
         // look, everything is asked for.
-        let found = present(&mut self.requests).unwrap_or_default();
+        let found = present(&mut self.requests);
+        let is_seen = found.is_ok();
+        let found = found.unwrap_or_default();
         let there = found.iter().filter(|found| found.is_whole()).map(|found| found.held);
         let there = there.collect::<BTreeSet<_>>();
+        if is_seen {
+            self.miss(wanted, &there);
+        }
         let mut failures = Vec::new();
         let gone = self.ours.difference(wanted).copied().collect::<Vec<_>>();
         for held in gone {
@@ -104,6 +114,18 @@ impl Addresses {
             }
         }
         failures
+    }
+
+    /// Counts and names those that were there and are not: the next lines put them back.
+    fn miss(&mut self, wanted: &BTreeSet<Held>, there: &BTreeSet<Held>) {
+        let missed = self.ours.intersection(wanted).copied().filter(|held| !there.contains(held));
+        for held in missed.collect::<Vec<_>>() {
+            self.ours.remove(&held);
+            // A link that is switched off loses its IPv6 addresses by itself, and one that is gone all of them.
+            let Some(link) = link_that_is_on(&mut self.requests, held.link) else { continue };
+            self.taken = self.taken.saturating_add(1);
+            tracing::warn!(address = %held.address, link, "somebody else took a VIP of ours away: putting it back");
+        }
     }
 
     /// An address that is there already is fine: it is a VIP, so it is ours to manage.
@@ -142,10 +164,13 @@ pub struct Applier {
     thread: JoinHandle<Vec<Failure>>,
     /// What could not be done at the last try; empty when the kernel agrees.
     pub failures: watch::Receiver<Vec<Failure>>,
+    /// How many addresses somebody else has taken away so far. Each was named in the log, and put back.
+    pub taken: watch::Receiver<u64>,
 }
 
 impl Applier {
-    /// How often an unchanged set is applied again, in case others took an address away.
+    /// How often an unchanged set is applied again, for what could not be done before. What others take away is put
+    /// back as soon as the kernel tells of it.
     pub const AGAIN: Duration = Duration::from_secs(5);
 
     /// Applies every value of `wanted`, on a thread of its own in the caller's network namespace.
@@ -155,11 +180,16 @@ impl Applier {
     /// The kernel's, when it has no thread left.
     pub fn start(addresses: Addresses, wanted: watch::Receiver<BTreeSet<Held>>) -> io::Result<Self> {
         let (told, failures) = watch::channel(Vec::new());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let (count, taken) = watch::channel(0);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build()?;
+        let events = {
+            let _inside = runtime.enter();
+            events(GROUPS)?
+        };
         let thread = std::thread::Builder::new()
             .name("carp-address".to_owned())
-            .spawn(move || runtime.block_on(follow(addresses, wanted, told)))?;
-        Ok(Self { thread, failures })
+            .spawn(move || runtime.block_on(follow(addresses, wanted, events, (told, count))))?;
+        Ok(Self { thread, failures, taken })
     }
 
     /// Waits until everything is removed, and returns what could not be. Drop the sender of the
@@ -173,8 +203,10 @@ impl Applier {
 async fn follow(
     mut addresses: Addresses,
     mut wanted: watch::Receiver<BTreeSet<Held>>,
-    told: watch::Sender<Vec<Failure>>,
+    events: Ready,
+    (told, count): (watch::Sender<Vec<Failure>>, watch::Sender<u64>),
 ) -> Vec<Failure> {
+    let mut datagram = vec![0; DATAGRAM].into_boxed_slice();
     loop {
         let set = wanted.borrow_and_update().clone();
         let failures = addresses.apply(&set);
@@ -183,8 +215,36 @@ async fn follow(
             *last = failures;
             worth_telling
         });
-        if let Ok(Err(_closed)) = tokio::time::timeout(Applier::AGAIN, wanted.changed()).await {
+        count.send_replace(addresses.taken);
+        let next = async {
+            tokio::select! {
+                changed = wanted.changed() => changed,
+                () = removed(&events, &mut datagram, &set) => Ok(()),
+            }
+        };
+        if let Ok(Err(_closed)) = tokio::time::timeout(Applier::AGAIN, next).await {
             return addresses.apply(&BTreeSet::new());
+        }
+    }
+}
+
+/// Waits until one of these may have been removed, and reads what else there is to read: of a thousand that go at
+/// once, one look is enough.
+async fn removed(events: &Ready, datagram: &mut [u8], set: &BTreeSet<Held>) {
+    let is_one = |reply: Reply<'_>| {
+        reply.kind == libc::RTM_DELADDR && address(&reply).is_some_and(|gone| set.contains(&gone.held))
+    };
+    let mut hit = false;
+    loop {
+        let read = events.read(|fd| match rustix::net::recv(fd, &mut *datagram, RecvFlags::DONTWAIT) {
+            Err(rustix::io::Errno::WOULDBLOCK) if hit => Ok(None),
+            received => Ok(Some(received?.0)),
+        });
+        match read.await {
+            Ok(None) => return,
+            Ok(Some(len)) => hit |= replies(datagram.get(..len).unwrap_or(&[])).any(is_one),
+            // Events were lost, so one may have been among them.
+            Err(_overflow) => hit = true,
         }
     }
 }
@@ -212,6 +272,10 @@ impl Found {
 
 const IFA_PROTO: u16 = 11;
 const IFADDR_LEN: usize = 8;
+const IFINFO_LEN: usize = 16;
+const IFF_UP: u32 = 1;
+/// Bits of `RTNLGRP_IPV4_IFADDR` and `_IPV6_IFADDR`.
+const GROUPS: u32 = 1 << 4 | 1 << 8;
 
 /// Every address of the calling thread's network namespace.
 ///
@@ -240,9 +304,11 @@ fn present(requests: &mut Requests) -> io::Result<Vec<Found>> {
 }
 
 fn found(reply: &Reply<'_>) -> Option<Found> {
-    if reply.kind != libc::RTM_NEWADDR {
-        return None;
-    }
+    if reply.kind == libc::RTM_NEWADDR { address(reply) } else { None }
+}
+
+/// The address that a message is about, whether it comes or goes.
+fn address(reply: &Reply<'_>) -> Option<Found> {
     let [_family, prefix, flags, _scope] = *reply.body.first_chunk()?;
     let link = IfIndex(u32_at(reply.body, 4)?);
     let (mut address, mut flags, mut protocol) = (None, u32::from(flags), 0);
@@ -257,6 +323,19 @@ fn found(reply: &Reply<'_>) -> Option<Found> {
         }
     }
     Some(Found { held: Held { link, address: address? }, prefix, flags, protocol })
+}
+
+/// The name of a link that is there and switched on.
+fn link_that_is_on(requests: &mut Requests, link: IfIndex) -> Option<String> {
+    // struct ifinfomsg: family, type, index, flags, changed flags.
+    let mut header = [0; IFINFO_LEN];
+    header[4..8].copy_from_slice(&link.0.to_ne_bytes());
+    let answer = requests.query(Request::new(libc::RTM_GETLINK, 0, &header)).ok()?;
+    let reply = replies(&answer).find(|reply| reply.kind == libc::RTM_NEWLINK)?;
+    let is_on = u32_at(reply.body, 8)? & IFF_UP != 0;
+    let mut attributes = attributes(reply.body.get(IFINFO_LEN..)?);
+    let (_, name) = attributes.find(|(kind, _)| is_on && *kind == libc::IFLA_IFNAME)?;
+    Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
 }
 
 fn request(kind: u16, flags: u16, held: Held) -> Request {

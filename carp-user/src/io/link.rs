@@ -255,6 +255,16 @@ fn receive(fd: BorrowedFd<'_>, datagram: &mut [u8]) -> io::Result<usize> {
 /// forwarding is switched on or off.
 const GROUPS: u32 = 1 | 1 << 4 | 1 << 8 | 1 << 24;
 
+/// The names of the links here that CARP can run on; may wait for the kernel's lock for links.
+///
+/// # Errors
+/// What the kernel says.
+pub fn ethernets() -> Result<Vec<String>, Error> {
+    let table = look();
+    let failed = |source| Error::kernel("reading the network interfaces", CAP_NET_ADMIN, source);
+    Ok(table.map_err(failed)?.ethernets())
+}
+
 /// Everything, from the kernel; may wait for its lock for links.
 fn look() -> io::Result<Table> {
     let mut requests = Requests::open()?;

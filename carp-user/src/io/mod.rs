@@ -25,3 +25,4 @@ pub mod raw;
 pub mod readers;
 pub mod revisions;
 pub mod shield;
+pub mod sysctl;

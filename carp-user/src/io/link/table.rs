@@ -70,6 +70,12 @@ impl Table {
         self.devices.values().map(|device| device.name.clone()).collect()
     }
 
+    /// The names of those that have a hardware address as Ethernet has.
+    pub(super) fn ethernets(&self) -> Vec<String> {
+        let those = self.devices.values().filter(|device| device.mac.is_some());
+        those.map(|device| device.name.clone()).collect()
+    }
+
     /// The first primary address of the link that is no VIP.
     pub(super) fn source_v4(&self, index: u32, vips: &BTreeSet<IpAddr>) -> Option<Ipv4Addr> {
         let usable = |address: &&Address| {
