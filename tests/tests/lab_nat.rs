@@ -268,6 +268,35 @@ fn rules_that_nft_refuses_change_nothing_and_its_reason_is_told() -> Result<()> 
 }
 
 #[test]
+fn of_two_daemons_in_one_namespace_only_one_can_have_rules_and_only_it_removes_them() -> Result<()> {
+    const FIREWALL: &str = "[firewall]\nenabled = true\n";
+    let pair = Pair::new(Purpose::Test)?;
+    let on = |vhid: u8, rules| {
+        let mut config = Config::gateway().with_rules(rules);
+        config.hosts.retain(|host| host.vhid == vhid);
+        config
+    };
+    let mut killed = Carpd::start(&pair.lab, pair.gw1(), &on(1, FIREWALL))?;
+    let other = format!("{}-b", killed.instance());
+    let files = on(2, FIREWALL).write(&pair.lab.folder().join("other"), &other)?;
+    let mut command = Command::new(product("carpd")?);
+    command.arg("--config").arg(&files.carp).arg("--node").arg(&files.node);
+    let output = pair.gw1().output(&mut command)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let pid = killed.process()?.id().to_string();
+    ensure!(output.status.code() == Some(1) && said.contains(&pid) && said.contains("inet carp"), "{said}");
+    killed.kill()?;
+    let mut heir = pair.gw1().spawn("heir", command)?;
+    clock::wait_for("the heir of the table", PATIENCE, || heir.log().contains("started").then_some(()))?;
+    let cleaned = killed.carpctl(&["cleanup"])?;
+    ensure!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
+    ensure!(listing(pair.gw1())?.contains("table inet carp {"), "it is another one's now");
+    heir.signal(rustix::process::Signal::TERM)?;
+    ensure!(heir.wait(PATIENCE)?.success() && !listing(pair.gw1())?.contains("inet carp"), "{}", heir.log());
+    Ok(())
+}
+
+#[test]
 fn without_rules_in_the_configuration_nft_need_not_be_there() -> Result<()> {
     let pair = Pair::new(Purpose::Test)?;
     let carpd = Carpd::configure(&pair.lab, pair.gw1(), &Config::gateway())?;

@@ -71,15 +71,14 @@ impl Table {
     /// # Errors
     /// When another daemon has the table, and as [`apply`]; what was there stays there.
     pub fn raise(instance: &Instance, ruleset: Option<&Ruleset>) -> Result<Self, Error> {
-        if ruleset.is_some()
-            && let Some(rival) =
-                instance::others(instance.name()).into_iter().find(|other| is_here(&other.file(NOTE)))
-        {
-            return Err(Error::Rival(Other::of(rival, "the table inet carp of nftables")));
+        let note = instance.file(NOTE);
+        match (rival(instance.name()), ruleset) {
+            (Some(rival), Some(_)) => return Err(Error::Rival(rival.of("the table inet carp of nftables"))),
+            // What a killed daemon left, that one has replaced.
+            (Some(_), None) => drop(fs::remove_file(&note)),
+            (None, _) => replace(&note, ruleset)?,
         }
-        let table = instance.file(NOTE);
-        replace(&table, ruleset)?;
-        Ok(Self { note: table })
+        Ok(Self { note })
     }
 
     /// Puts these rules, or none, in the place of its present ones.
@@ -158,7 +157,12 @@ pub fn everything() -> Result<Value, Error> {
 
 /// Whether a killed daemon of this name left its table here.
 pub(super) fn is_left_by(name: &str) -> bool {
-    is_here(&Path::new(RUN).join(name).join(NOTE))
+    is_here(&Path::new(RUN).join(name).join(NOTE)) && rival(name).is_none()
+}
+
+/// Another running daemon that has the table of this network namespace.
+fn rival(name: &str) -> Option<Other> {
+    instance::others(name).into_iter().find(|other| is_here(&other.file(NOTE)))
 }
 
 /// Name of the note; in it, the inode of the network namespace.
