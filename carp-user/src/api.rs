@@ -1,108 +1,23 @@
 //! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
 
+mod request;
 mod states;
 mod sync;
 
+pub use request::{Request, Response};
 pub use states::{AT_ONCE, FlowQuery, FlowStanding, Place};
 pub use sync::Sync;
 
 use crate::io::bpf::{BUILD, Counters};
-use crate::proto::event::Command;
 use crate::proto::status::{HostStatus, NodeStatus};
 use carp_common::admission::Mode;
 use carp_common::map::{ABI, Counter};
 use carp_common::time::{Instant, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Version of [`Status`] as JSON; changes when a field goes or changes its meaning.
 pub const SCHEMA: u32 = 1;
-
-/// What a client asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Request {
-    /// How things are.
-    Status,
-    /// Put a named demotion in place.
-    Demote {
-        /// Key to lift it by.
-        name: String,
-        /// Added to every skew, 1..=240.
-        amount: u8,
-        /// Why, in words.
-        reason: String,
-    },
-    /// Lift a named demotion.
-    Undemote {
-        /// The name it was put in place with.
-        name: String,
-    },
-    /// Put a virtual host into a role until the protocol undoes it.
-    Force {
-        /// Interface name.
-        interface: String,
-        /// Its vhid.
-        vhid: u8,
-        /// MASTER, or else BACKUP.
-        master: bool,
-    },
-    /// Read the configuration again and go on with it.
-    Reload {
-        /// Only say what that would change.
-        dry_run: bool,
-    },
-    /// Go on with another file in the place of the shared one, and put it there.
-    Apply {
-        /// The file, by its whole path.
-        file: PathBuf,
-        /// Only say what that would change.
-        dry_run: bool,
-        /// Seconds within which it has to be confirmed, or it is taken back.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        confirm_s: Option<u32>,
-        /// For the list of revisions.
-        origin: String,
-    },
-    /// Keep what was applied.
-    Confirm,
-    /// Have both nodes tell each other all their flows once more.
-    SyncFull,
-    /// How it stands with these flows, [`AT_ONCE`] at most.
-    Flows {
-        /// Which.
-        flows: Vec<FlowQuery>,
-    },
-}
-
-/// What it is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "result", rename_all = "snake_case")]
-pub enum Response {
-    /// To `Status`.
-    Status(Box<Status>),
-    /// To `Flows`, in their order.
-    Flows {
-        /// How it stands with each.
-        standings: Vec<FlowStanding>,
-    },
-    /// To `Reload` and `Apply`.
-    Reloaded {
-        /// What changes, a line each; none when nothing does.
-        changes: Vec<String>,
-        /// Why the daemon hands over and starts anew for that, if it has to.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        new_start: Option<String>,
-    },
-    /// It is done.
-    Done,
-    /// It is not done, and why.
-    Error {
-        /// In words, with what to do next.
-        message: String,
-    },
-}
 
 /// A node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -338,80 +253,6 @@ impl Host {
     }
 }
 
-impl Request {
-    /// Whether only root may ask for it.
-    pub const fn changes_something(&self) -> bool {
-        match self {
-            Self::Status | Self::Flows { .. } => false,
-            Self::Demote { .. }
-            | Self::Undemote { .. }
-            | Self::Force { .. }
-            | Self::Reload { .. }
-            | Self::Apply { .. }
-            | Self::Confirm
-            | Self::SyncFull => true,
-        }
-    }
-
-    /// As a command to the node. `host_of` finds a virtual host by interface and vhid. `None` for
-    /// a query, and for what is not the node's.
-    ///
-    /// # Errors
-    /// In words, when the amount is out of range or there is no such virtual host.
-    pub fn command(
-        self,
-        host_of: impl Fn(&str, u8) -> Option<crate::proto::event::HostId>,
-    ) -> Result<Option<Command>, String> {
-        match self {
-            Self::Status
-            | Self::Reload { .. }
-            | Self::Apply { .. }
-            | Self::Confirm
-            | Self::SyncFull
-            | Self::Flows { .. } => Ok(None),
-            Self::Demote { amount, .. } if !(1..=240).contains(&amount) => {
-                Err(format!("amount {amount} is out of range: give 1 to 240"))
-            }
-            Self::Demote { name, reason, .. } if [&name, &reason].iter().any(|text| has_control(text)) => {
-                Err("a name or reason with control characters: write it without them, in one line".to_owned())
-            }
-            Self::Demote { name, amount, reason } => {
-                Ok(Some(Command::Demote { name: user_demotion(&name), amount, reason }))
-            }
-            Self::Undemote { name } => Ok(Some(Command::Undemote { name: user_demotion(&name) })),
-            Self::Force { interface, vhid, master } => match host_of(&interface, vhid) {
-                Some(host) => Ok(Some(Command::Force { host, master })),
-                None => Err(format!("no virtual host {interface}@{vhid}: see `carpctl status`")),
-            },
-        }
-    }
-}
-
-/// Demotions of people have names of their own, so that nobody lifts one of the node's.
-fn user_demotion(name: &str) -> String {
-    format!("user {name}")
-}
-
-/// They would reach the terminal of whoever looks at the status.
-fn has_control(text: &str) -> bool {
-    text.chars().any(char::is_control)
-}
-
 fn named(counts: &[(&'static str, u64)]) -> BTreeMap<String, u64> {
     counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_demotion_with_control_characters_is_refused() {
-        let demote = |name: &str, reason: &str| {
-            let (name, reason) = (name.to_owned(), reason.to_owned());
-            Request::Demote { name, amount: 1, reason }.command(|_, _| None)
-        };
-        assert!(demote("a\u{1b}[2J", "b").is_err() && demote("a", "b\nc").is_err());
-        assert!(demote("maintenance", "new memory, größer").is_ok());
-    }
 }

@@ -225,10 +225,10 @@ fn after_a_clean_stop_the_table_is_gone_and_those_of_others_are_as_they_were() -
     carpd.run()?;
     let listed = listing(pair.gw1())?;
     ensure!(listed.contains("table inet carp {") && listed.contains("table inet gateway {"), "{listed}");
-    carpd.reload(&Config::gateway())?;
+    carpd.reload_live(&Config::gateway())?;
     let listed = listing(pair.gw1())?;
     ensure!(!listed.contains("inet carp"), "without rules in the configuration there is no table:\n{listed}");
-    carpd.reload(&Config::gateway().with_rules(RULES))?;
+    carpd.reload_live(&Config::gateway().with_rules(RULES))?;
     carpd.stop()?;
     let difference = difference_since(&before, pair.gw1(), carpd.instance())?;
     ensure!(difference.is_empty(), "left behind:\n{difference}");

@@ -271,7 +271,8 @@ fn what_is_applied_counts_from_then_on_and_what_is_not_confirmed_is_taken_back()
 
 #[test]
 fn rules_of_nftables_change_with_the_rest_or_not_at_all() -> Result<()> {
-    let config = Config::gateway();
+    let mut config = Config::gateway();
+    config.hosts.iter_mut().for_each(|host| host.addresses.truncate(1));
     let mut scene = Scene::new(&config)?;
     scene.reload(&config.clone().with_rules(FORWARD), false, Span::millis(300))?;
     scene.untouched()?;
@@ -281,14 +282,14 @@ fn rules_of_nftables_change_with_the_rest_or_not_at_all() -> Result<()> {
     assert!(before.contains("dnat ip to 10.77.1.10"), "{before}");
     // Both at once: the rules, which can be loaded, and a VIP that cannot be had, as its family is switched off.
     let text = std::fs::read_to_string(&gw1.files().carp)?;
-    gw1.namespace().sysctl("net.ipv6.conf.wan0.disable_ipv6", "1")?;
+    gw1.namespace().sysctl("ipv6/conf/wan0/disable_ipv6", "1")?;
     let wrong = text.replace("8080", "8081").replace("10.77.2.1/24", "10.77.2.1/24\", \"fd77:2::9/64");
     std::fs::write(&gw1.files().carp, wrong)?;
     let output = gw1.carpctl(&["reload"])?;
     assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let back = || String::from_utf8(rules().ok()?.stdout).ok().filter(|now| now.contains("8080"));
     clock::wait_for("the rules of before", PATIENCE, back)?;
-    assert!(carpctl(gw1, &["status"])?.contains("10.77.2.1"));
+    scene.untouched()?;
     scene.duo.gw1.stop()?;
     let output = scene.duo.pair.gw1().output(Command::new("nft").args(["list", "tables"]))?;
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");

@@ -4,11 +4,11 @@ use super::files::{Files, INVALID};
 use super::instance;
 use super::table::{columns, span};
 use crate::config::render::{Form, render};
+use crate::io::clock;
 use crate::io::revisions::{Revision, Revisions};
 use anyhow::{Context, Result, bail};
 use similar::TextDiff;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Show a configuration, or which ones carpd has had.
 #[derive(Debug, clap::Args)]
@@ -77,7 +77,7 @@ fn log(json: bool, name: Option<&str>) -> Result<()> {
         super::print(&(serde_json::to_string_pretty(&known)? + "\n"));
         return Ok(());
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = clock::seconds_since_1970();
     let row = |Revision { number, at, origin }: &Revision| {
         let age = span(now.saturating_sub(*at).saturating_mul(1000));
         vec![number.to_string(), format!("{age} ago"), origin.clone()]

@@ -39,7 +39,7 @@ impl Config {
             ("keys of the sync link", keys(self) != keys(running)),
             ("rules of nftables", Ruleset::of(self) != Ruleset::of(running)),
         ];
-        differences.into_iter().filter_map(|(name, differs)| differs.then(|| name.to_owned())).collect()
+        differences.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Whether a virtual host needs strict counters and the daemon has none for it.

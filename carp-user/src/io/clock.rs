@@ -20,6 +20,13 @@ pub fn now() -> Instant {
     Instant::from_nanos(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos))
 }
 
+/// By the calendar, which jumps: for people to read, never to measure a time with.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub fn seconds_since_1970() -> u64 {
+    // It is negative before that only.
+    u64::try_from(rustix::time::clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)
+}
+
 /// Blocks the calling thread: what comes for it meanwhile waits, and wakes nobody. Only for a thread whose work is nothing but a
 /// flood that is better met in portions; whoever waits for something has it wake him.
 #[expect(clippy::disallowed_methods, reason = "a thread that waits for events is woken by each of them")]

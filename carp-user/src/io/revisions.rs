@@ -1,11 +1,11 @@
 //! The last configurations that carpd has used, as text: `carpctl config log`, `carpctl rollback`. Of secrets they have
 //! the names of the files only.
 
+use super::clock;
 use super::disk::{self, Staged};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Revisions that are kept. Policy: the oldest ones go.
 pub const MOST: usize = 20;
@@ -47,7 +47,7 @@ impl Revisions {
         }
         disk::make(&self.folder)?;
         let number = newest.unwrap_or(0).saturating_add(1);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = clock::seconds_since_1970();
         // One line: what a client called it ends there.
         let origin: String = origin.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         Staged::write(&self.path(number, ORIGIN), &format!("{now} {origin}\n"), 0o600)?.settle()?;
