@@ -235,6 +235,10 @@ fn what_is_applied_counts_from_then_on_and_what_is_not_confirmed_is_taken_back()
     let candidate = file.with_file_name("candidate.toml");
     std::fs::write(&candidate, &new)?;
     let candidate = candidate.to_str().context("a name")?;
+    let node = gw1.files().node.to_str().context("a name")?;
+    let checked = gw1.carpctl(&["check", candidate, "--node", node])?;
+    let checked = String::from_utf8(checked.stdout)?;
+    assert!(checked.ends_with("ok, 2 virtual hosts\n1@lan0: skew\n"), "{checked}");
     carpctl(gw1, &["apply", candidate, "--confirm", "3s"])?;
     assert_eq!((skew(), std::fs::read_to_string(file)?), (Some(7), old.clone()), "not in its file yet");
     assert!(carpctl(gw1, &["status"])?.contains("is taken back in"));

@@ -1,6 +1,8 @@
 //! `carpctl check`: whether a configuration is right, before anybody uses it.
 
 use super::files::{Files, INVALID};
+use super::instance;
+use crate::api::{Request, Response};
 use crate::config::{self, Config, HostConfig, Mistakes};
 use crate::io::address::{self, Held};
 use crate::io::error::Error;
@@ -15,9 +17,10 @@ use serde::Serialize;
 use serde_json::to_string_pretty;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
-/// Whether a configuration is right; changes nothing.
+/// Whether a configuration is right, and what the carpd that runs would change for it; changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 valid, 3 invalid, 4 valid, but of something that does not fit this machine.\n\n\
@@ -45,6 +48,9 @@ struct Report {
     virtual_hosts: usize,
     mistakes: Vec<Mistake>,
     warnings: Vec<String>,
+    /// What the carpd that runs would change; left out where none runs, or where this user may not ask it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<Vec<String>>,
 }
 
 /// One mistake; its place is left out where the file as a whole cannot be read. Lines and columns count from 1.
@@ -80,8 +86,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn invalid(args: &Args, mistakes: &Mistakes) -> Result<()> {
     if args.json {
         let mistakes = mistakes.list().iter().map(|mistake| Mistake::of(mistakes, mistake)).collect();
-        let report =
-            Report { schema: SCHEMA, valid: false, virtual_hosts: 0, mistakes, warnings: Vec::new() };
+        let report = Report {
+            schema: SCHEMA,
+            valid: false,
+            virtual_hosts: 0,
+            mistakes,
+            warnings: Vec::new(),
+            changes: None,
+        };
         super::print(&format!("{}\n", to_string_pretty(&report)?));
     } else {
         eprintln!("{mistakes}");
@@ -90,17 +102,39 @@ fn invalid(args: &Args, mistakes: &Mistakes) -> Result<()> {
 }
 
 fn valid(args: &Args, config: &Config) -> Result<ExitCode> {
-    let warnings = misfits(config)?;
+    let mut warnings = misfits(config)?;
+    let changes = changes(&args.files.file, &config.node.name).unwrap_or_else(|error| {
+        warnings.push(format!("the carpd that runs cannot use it: {error}"));
+        None
+    });
     let code = if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DOUBTFUL) };
     if args.json {
         let virtual_hosts = config.hosts.len();
-        let report = Report { schema: SCHEMA, valid: true, virtual_hosts, mistakes: Vec::new(), warnings };
+        let report =
+            Report { schema: SCHEMA, valid: true, virtual_hosts, mistakes: Vec::new(), warnings, changes };
         super::print(&format!("{}\n", to_string_pretty(&report)?));
     } else {
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         super::print(&format!("{}\n", config.check_line(&args.files.file)));
+        let none = ["nothing changes for the carpd that runs".to_owned()];
+        let lines = changes.as_ref().map(|changes| if changes.is_empty() { &none[..] } else { changes });
+        lines.unwrap_or_default().iter().for_each(|line| super::print(&format!("{line}\n")));
     }
     Ok(code)
+}
+
+/// What the daemon of this name would change to have the file in the place of its shared one, beside its own file of the
+/// node; `None` where it does not answer, or does not answer this user.
+fn changes(file: &Path, name: &str) -> Result<Option<Vec<String>>> {
+    let (Ok(file), true) = (file.canonicalize(), rustix::process::geteuid().is_root()) else {
+        return Ok(None);
+    };
+    let request = Request::Apply { file, dry_run: true, confirm_s: None, origin: String::new() };
+    Ok(match instance::call(name, &request)? {
+        Ok(Response::Reloaded { changes, .. }) => Some(changes),
+        Ok(Response::Status(_) | Response::Flows { .. } | Response::Done | Response::Error { .. })
+        | Err(_) => None,
+    })
 }
 
 /// What of a valid configuration does not fit the machine that this runs on: it may be meant for another one.
