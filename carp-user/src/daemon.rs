@@ -42,6 +42,8 @@ pub struct Daemon {
     unpublished: bool,
     /// The configuration, while it is read again.
     reading: Option<Reading>,
+    /// Meanwhile somebody wanted that once more.
+    missed: bool,
     /// The configuration, while it waits to be confirmed.
     unconfirmed: Option<Unconfirmed>,
     /// Names of virtual hosts that are just leaving.
@@ -102,6 +104,7 @@ impl Daemon {
             serving: BTreeSet::new(),
             unpublished: false,
             reading: None,
+            missed: false,
             unconfirmed: None,
             leaving: BTreeMap::new(),
         };
@@ -151,6 +154,9 @@ impl Daemon {
                 Woken::Read(read) => {
                     if let Outcome::StartAnew(next) = self.reload(*read) {
                         return Ok(Some(*next));
+                    }
+                    if self.reading.is_none() && std::mem::take(&mut self.missed) {
+                        self.read(files, Wish::reload(false, "SIGHUP"), None);
                     }
                 }
                 Woken::Expired => self.take_back(files),

@@ -6,7 +6,7 @@ use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
-use carp_user::proto::event::{Action, Errand, Event, Family, Flavour, HostSetup, LinkState, Setup};
+use carp_user::proto::event::{Action, Errand, Event, Family, Flavour, Former, HostSetup, LinkState, Setup};
 use carp_user::proto::node::Node;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -35,7 +35,7 @@ fn adverts(
         accept: vec![Variant::Freebsd],
         tos: 0xe0,
         answer_ping: false,
-        former: None,
+        former: Former::default(),
         resume_until: None,
     };
     let start = Instant::ZERO + Span::secs(100);

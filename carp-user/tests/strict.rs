@@ -7,7 +7,7 @@ use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Vhid, virtual_mac};
 use carp_common::pace::Pace;
 use carp_common::wire::{Envelope, Frame};
-use carp_user::proto::event::{Flavour, HostSetup};
+use carp_user::proto::event::{Flavour, Former, HostSetup};
 use carp_user::proto::keyring::{Keyring, Word};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ fn setup(vector: &Value) -> HostSetup {
         accept: vec![Variant::Freebsd],
         tos: 0xe0,
         answer_ping: false,
-        former: None,
+        former: Former::default(),
         resume_until: None,
     }
 }

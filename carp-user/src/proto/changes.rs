@@ -1,8 +1,10 @@
 //! What a new configuration changes, for a node that goes on: only what is named here is touched.
 
 use super::event::{HostId, HostSetup};
+use super::keyring;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::MAX_HOSTS;
+use carp_common::time::{Instant, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -18,15 +20,21 @@ pub struct Changes {
 }
 
 /// The addresses that a virtual host had before. They are part of what adverts are signed with, and the other nodes are
-/// told of new ones a little earlier or later: so adverts for either list are accepted, and this node signs for the
-/// former one until another node is heard that signs for the new one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// told of new ones a little earlier or later: so adverts for any of these lists are accepted, and this node signs for
+/// one of them until another node is heard that signs for a later one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Former {
-    /// In configuration order.
-    pub vips: Vec<IpAddr>,
-    /// Whether adverts are still signed for these.
-    pub is_signed_for: bool,
+    /// In the order in which they were configured; as many as can be accepted.
+    pub lists: Vec<Vec<IpAddr>>,
+    /// For which of them adverts are signed; none: for those of now.
+    pub signed: Option<usize>,
+    /// Since when.
+    pub since: Instant,
 }
+
+/// For so long an older list than the one that is signed for is kept in any case: another node may have been asleep, and
+/// sign for that one still.
+const KEPT: Span = Span::secs(60);
 
 /// There are not enough numbers for the new virtual hosts beside the ones that leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +48,7 @@ impl Changes {
     pub fn between<'a>(
         running: impl Iterator<Item = (HostId, &'a HostSetup)> + Clone,
         wanted: Vec<HostSetup>,
+        now: Instant,
     ) -> Result<Self, NoRoom> {
         let known: BTreeMap<_, _> = running.clone().map(|(id, setup)| (place(setup), (id, setup))).collect();
         let taken: BTreeSet<HostId> = running.map(|(id, _)| id).collect();
@@ -50,7 +59,7 @@ impl Changes {
             match known.get(&place(&setup)) {
                 Some((id, old)) => {
                     leaving.remove(id);
-                    let new = succeed(old, setup);
+                    let new = succeed(old, setup, now);
                     if new != **old {
                         changes.changed.push((*id, new));
                     }
@@ -124,16 +133,35 @@ fn differences(old: &HostSetup, new: &HostSetup) -> Vec<&'static str> {
 }
 
 /// The new one, as it goes on where the old one is.
-fn succeed(old: &HostSetup, new: HostSetup) -> HostSetup {
+fn succeed(old: &HostSetup, new: HostSetup, now: Instant) -> HostSetup {
     let resume_until = old.resume_until;
     let set = |vips: &[IpAddr]| vips.iter().copied().collect::<BTreeSet<_>>();
-    let former = if set(&old.vips) == set(&new.vips) {
-        old.former.clone()
-    } else if set(old.signed_vips()) == set(&new.vips) {
-        // Back to what the others know.
-        Some(Former { vips: old.vips.clone(), is_signed_for: false })
-    } else {
-        Some(Former { vips: old.signed_vips().to_vec(), is_signed_for: true })
-    };
-    HostSetup { former, resume_until, ..new }
+    let mut former = old.former.clone();
+    if set(&old.vips) != set(&new.vips) {
+        former.signed = former.signed.or(Some(former.lists.len()));
+        former.lists.push(old.vips.clone());
+        if let Some(at) = former.lists.iter().position(|vips| set(vips) == set(&new.vips)) {
+            former.remove(at);
+        }
+    }
+    let mut new = HostSetup { former, resume_until, ..new };
+    let Former { lists, signed, since } = &old.former;
+    if now.since(*since) >= KEPT {
+        // None of what is newer than what is signed for; nobody signs for the others any more.
+        let mut older = signed.unwrap_or(lists.len());
+        while keyring::is_too_much(&new) && older > 0 && !new.former.lists.is_empty() {
+            new.former.remove(0);
+            older -= 1;
+        }
+    }
+    new
+}
+
+impl Former {
+    /// Without one of them; adverts are signed for the addresses of now if it was that one.
+    fn remove(&mut self, at: usize) {
+        self.lists.remove(at);
+        self.signed = self.signed.filter(|signed| *signed != at);
+        self.signed = self.signed.map(|signed| if signed > at { signed - 1 } else { signed });
+    }
 }

@@ -30,6 +30,11 @@ impl Host {
         if reason != Reason::Resumed {
             self.tenure.settle_at(self.knows_all_at());
         }
+        // Whom this node gave way to, and has not heard since, may sleep: then its kernel, armed while this node was
+        // master, opens at this node's own dead time.
+        if reason == Reason::MasterTimedOut {
+            self.tenure.settle_at(self.confirms_until + SETTLE);
+        }
         // One that gives way without a word has to hear of it.
         self.tenure.settle_at((now + LATENCY).min(self.peers.silent_may_serve_until()));
         if is_young {

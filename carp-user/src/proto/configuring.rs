@@ -18,6 +18,9 @@ use std::net::IpAddr;
 /// counts a refused advert.
 const ASK_AGAIN: Span = Span::secs(5);
 
+/// After so long a time each of its backups has greeted a master, or is no more able to take over either.
+const ACQUAINTED: Span = Span::secs(30);
+
 /// What the configuration says of the election of a virtual host that advertises in these families.
 pub(super) fn terms(setup: &HostSetup, families: Families) -> Terms {
     Terms { configured: setup.pace, preempt: setup.preempt, flavour: setup.flavour, families }
@@ -57,31 +60,38 @@ impl Host {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        if !self.keys.is_ahead(heard) {
-            return;
+        let Some(ahead) = self.keys.ahead_by(heard) else { return };
+        let is_newest = ahead + 1 == self.setup.newer_vips().count();
+        if is_newest {
+            self.peers.is_ahead(heard.source);
         }
-        self.peers.is_ahead(heard.source);
         let all_know = match addressee {
             Addressee::Group | Addressee::Ours => true,
-            // A node is one node in one family.
-            Addressee::Us => {
-                let family = self.families.list().next();
-                let are_ahead = family.is_some_and(|family| self.peers.are_all_ahead(family));
-                self.election.role() == Role::Master && are_ahead
-            }
+            Addressee::Us => is_newest && self.are_all_ahead(now),
             Addressee::Another => false,
         };
         if !all_know {
             return;
         }
-        if let Some(former) = &mut self.setup.former {
-            former.is_signed_for = false;
-        }
+        let former = &mut self.setup.former;
+        former.signed = former.signed.map(|signed| signed + 1 + ahead).filter(|_| !is_newest);
+        former.since = now;
         self.settle_setup(now, actions);
-        actions.push(Action::Tell { host: self.id, news: News::Ahead });
+        if is_newest {
+            actions.push(Action::Tell { host: self.id, news: News::Ahead });
+        }
         if self.election.role() == Role::Master {
             self.advertise(actions);
         }
+    }
+
+    /// Whether this is a master to whom all its backups, as far as they have made themselves known, have said that they know
+    /// the new addresses. A node is one node in one family.
+    fn are_all_ahead(&self, now: Instant) -> bool {
+        let family = self.families.list().next();
+        self.election.role() == Role::Master
+            && now.since(self.since) >= ACQUAINTED
+            && family.is_some_and(|family| self.peers.are_all_ahead(family))
     }
 
     /// Asks this master whether it knows the new addresses, if it is time to.

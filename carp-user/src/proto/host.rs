@@ -41,7 +41,7 @@ pub struct Host {
     /// When it began to hear others.
     listens_since: Instant,
     pub(super) demotion: i32,
-    since: Instant,
+    pub(super) since: Instant,
     reason: Reason,
     /// Until when it tells those who advertise that it gave way and does not serve.
     pub(super) confirms_until: Instant,

@@ -23,8 +23,8 @@ pub struct Keyring {
     mode: Mode,
     send: Midstate,
     strict: StrictKey,
-    /// For the new addresses, while it signs for the former ones.
-    next: Option<Box<Next>>,
+    /// For newer addresses than those that it signs for, those of now last.
+    next: Vec<Next>,
     auth: Auth,
     counter: Counter,
     senders: Senders,
@@ -102,19 +102,21 @@ impl Keyring {
 
     /// Whether it signs for former addresses.
     pub const fn is_behind(&self) -> bool {
-        self.next.is_some()
+        !self.next.is_empty()
     }
 
-    /// Whether an accepted advert is signed for the new addresses, while this node signs for the former ones.
-    pub fn is_ahead(&self, heard: &Heard) -> bool {
-        self.next.as_ref().is_some_and(|next| next.auth.admit(heard.seen()).is_ok())
+    /// For which newer addresses than this node's adverts an accepted one is signed: the how manieth of
+    /// [`HostSetup::newer_vips`].
+    pub fn ahead_by(&self, heard: &Heard) -> Option<usize> {
+        self.next.iter().rposition(|next| next.auth.admit(heard.seen()).is_ok())
     }
 
-    /// What `seal` seals is signed for the new addresses, though this node does not sign for them yet.
+    /// What `seal` seals is signed for the addresses of now, though this node does not sign for them yet.
     pub fn ahead<T>(&mut self, seal: impl FnOnce(&mut Self) -> T) -> T {
-        let Some(next) = self.next.clone() else { return seal(self) };
         let (send, strict) = (self.send, self.strict);
-        (self.send, self.strict) = (next.send, next.strict);
+        if let Some(next) = self.next.last() {
+            (self.send, self.strict) = (next.send, next.strict);
+        }
         let sealed = seal(self);
         (self.send, self.strict) = (send, strict);
         sealed
@@ -159,7 +161,7 @@ impl Keyring {
     /// The link's own addresses are these, from now on.
     pub fn locate(&mut self, link: &LinkState) {
         self.auth = self.auth.at(link.source_v4, link.source_v6);
-        if let Some(next) = &mut self.next {
+        for next in &mut self.next {
             next.auth = next.auth.at(link.source_v4, link.source_v6);
         }
     }
@@ -247,7 +249,7 @@ pub fn is_too_much(setup: &HostSetup) -> bool {
 
 /// The addresses that adverts may be signed for: those that ours are, first.
 fn lists(setup: &HostSetup) -> Vec<&[IpAddr]> {
-    let former = setup.former.as_ref().map(|former| former.vips.as_slice());
+    let former = setup.former.lists.iter().map(Vec::as_slice);
     let mut lists: Vec<&[IpAddr]> = [setup.vips.as_slice()].into_iter().chain(former).collect();
     lists.sort_by_key(|vips| *vips != setup.signed_vips());
     lists
@@ -282,12 +284,13 @@ fn digest_of(setup: &HostSetup, vips: &[IpAddr]) -> Midstate {
     Midstate::new(&setup.key, setup.digest, None, setup.vhid, vips)
 }
 
-fn next(setup: &HostSetup) -> Option<Box<Next>> {
-    let is_behind = setup.former.as_ref().is_some_and(|former| former.is_signed_for);
-    is_behind.then(|| {
-        let (send, strict) = (digest_of(setup, &setup.vips), StrictKey::new(&setup.key, &setup.vips));
-        Box::new(Next { send, strict, auth: judged_by(setup, &[&setup.vips]) })
-    })
+fn next(setup: &HostSetup) -> Vec<Next> {
+    let next = |vips: &[IpAddr]| Next {
+        send: digest_of(setup, vips),
+        strict: StrictKey::new(&setup.key, vips),
+        auth: judged_by(setup, &[vips]),
+    };
+    setup.newer_vips().map(next).collect()
 }
 
 /// The digests that are accepted under one key, the one that is sent first.

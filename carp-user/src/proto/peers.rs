@@ -202,10 +202,10 @@ impl Peers {
         self.known.iter_mut().for_each(|peer| peer.is_ahead = false);
     }
 
-    /// Whether all nodes of ours that are known by an address of this family have done so.
+    /// Whether all nodes that are known by an address of this family, and may be of ours, have done so.
     pub fn are_all_ahead(&self, family: Family) -> bool {
-        let ours = |peer: &&Peer| peer.custom == Custom::Confirms && Family::of(peer.address) == family;
-        self.known.iter().filter(ours).all(|peer| peer.is_ahead)
+        let may_be_ours = |peer: &&Peer| !peer.custom.is_silent() && Family::of(peer.address) == family;
+        self.known.iter().filter(may_be_ours).all(|peer| peer.is_ahead)
     }
 
     /// Whether this master is of another make beyond doubt, and nobody of ours was ever heard.

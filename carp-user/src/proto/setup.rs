@@ -54,7 +54,7 @@ pub struct HostSetup {
     /// Whether the datapath answers pings to its addresses.
     pub answer_ping: bool,
     /// The addresses that it had before, if they were changed while it ran.
-    pub former: Option<Former>,
+    pub former: Former,
     /// End of the lease that an earlier daemon left in the datapath, when it still runs.
     pub resume_until: Option<Instant>,
 }
@@ -85,10 +85,14 @@ impl HostSetup {
 
     /// The addresses that adverts are signed for.
     pub fn signed_vips(&self) -> &[IpAddr] {
-        match &self.former {
-            Some(former) if former.is_signed_for => &former.vips,
-            Some(_) | None => &self.vips,
-        }
+        self.former.signed.and_then(|signed| self.former.lists.get(signed)).unwrap_or(&self.vips)
+    }
+
+    /// Those that they could be signed for instead, as they are newer: in the order in which they were configured.
+    pub fn newer_vips(&self) -> impl Iterator<Item = &[IpAddr]> {
+        let newer = self.former.signed.and_then(|signed| self.former.lists.get(signed + 1..));
+        let now = newer.map(|_| &self.vips);
+        newer.unwrap_or_default().iter().chain(now).map(Vec::as_slice)
     }
 }
 

@@ -6,7 +6,7 @@ use carp_common::admission::Mode;
 use carp_common::id::Vhid;
 use carp_common::map::{MAX_HOSTS, Window};
 use carp_common::pace::Pace;
-use carp_common::time::Span;
+use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
 use carp_user::proto::event::{Action, Changes, Event, Former, HostId, HostSetup, News, Role, Setup};
 use carp_user::proto::node::Node;
@@ -14,6 +14,8 @@ use proptest::prelude::*;
 use std::net::IpAddr;
 
 const STEP: Span = Span::millis(1);
+/// Long after everything.
+const LATER: Instant = Instant::from_nanos(1_000_000_000_000_000);
 
 /// Node 0 leads, node 1 is its backup and heir; both have settled.
 fn pair(mode: Mode, v6: bool) -> Wire {
@@ -26,7 +28,7 @@ fn pair(mode: Mode, v6: bool) -> Wire {
 
 /// Has a node go on with these virtual hosts.
 fn reload(wire: &mut Wire, index: usize, wanted: Vec<HostSetup>) -> Vec<Action> {
-    let changes = Changes::between(wire.nodes[index].node.setups(), wanted).unwrap();
+    let changes = Changes::between(wire.nodes[index].node.setups(), wanted, wire.now).unwrap();
     wire.tell(index, Event::Configure(changes))
 }
 
@@ -41,11 +43,11 @@ fn nothing_moves(wire: &mut Wire, span: Span) {
 
 fn with_vips(of: &HostSetup, vips: &[&str]) -> HostSetup {
     let vips: Vec<IpAddr> = vips.iter().map(|vip| vip.parse().unwrap()).collect();
-    HostSetup { vips, former: None, ..of.clone() }
+    HostSetup { vips, former: Former::default(), ..of.clone() }
 }
 
 fn current(wire: &Wire, index: usize) -> HostSetup {
-    HostSetup { former: None, ..wire.nodes[index].node.setup(HOST).unwrap().clone() }
+    HostSetup { former: Former::default(), ..wire.nodes[index].node.setup(HOST).unwrap().clone() }
 }
 
 /// Both get these VIPs, the first one so much earlier.
@@ -55,10 +57,10 @@ fn both_change(wire: &mut Wire, order: [usize; 2], vips: &[&str]) {
         reload(wire, index, vec![wanted]);
         nothing_moves(wire, Span::secs(5));
     }
-    nothing_moves(wire, Span::secs(10));
+    nothing_moves(wire, Span::secs(65));
     for index in [0, 1] {
-        let former = wire.nodes[index].node.setup(HOST).unwrap().former.as_ref().unwrap();
-        assert!(!former.is_signed_for, "node {index} still signs for the former VIPs");
+        let former = &wire.nodes[index].node.setup(HOST).unwrap().former;
+        assert_eq!(former.signed, None, "node {index} still signs for former VIPs");
     }
 }
 
@@ -246,14 +248,14 @@ proptest! {
     fn what_is_changed_from_one_configuration_to_another_makes_the_other(a in hosts(), b in hosts()) {
         let running: Vec<_> = (0..).map(HostId).zip(a).collect();
         let running = || running.iter().map(|(id, host)| (*id, host));
-        let changes = Changes::between(running(), b.clone()).unwrap();
+        let changes = Changes::between(running(), b.clone(), LATER).unwrap();
         let applied = changes.applied(running());
         let mut result: Vec<_> =
-            applied.values().map(|host| HostSetup { former: None, ..host.clone() }).collect();
+            applied.values().map(|host| HostSetup { former: Former::default(), ..host.clone() }).collect();
         result.sort_by_key(|host| host.vhid);
         prop_assert_eq!(result, b.clone());
         prop_assert!(changes.added.iter().all(|(id, _)| running().all(|(taken, _)| taken != *id)));
-        let again = Changes::between(applied.iter().map(|(id, host)| (*id, host)), b).unwrap();
+        let again = Changes::between(applied.iter().map(|(id, host)| (*id, host)), b, LATER).unwrap();
         prop_assert!(again.is_empty(), "{:?}", again);
     }
 }
@@ -264,8 +266,8 @@ fn there_is_no_room_for_a_whole_new_set_of_the_most_virtual_hosts() {
     let some = |from: u32| (0..MAX_HOSTS).map(move |n| HostSetup { link: link(from + n), ..setup(0, false) });
     let running: Vec<_> = (0..).map(HostId).zip(some(0)).collect();
     let running = running.iter().map(|(id, host)| (*id, host));
-    assert!(Changes::between(running.clone(), some(MAX_HOSTS).collect()).is_err());
-    assert!(Changes::between(running, some(0).collect()).unwrap().is_empty());
+    assert!(Changes::between(running.clone(), some(MAX_HOSTS).collect(), LATER).is_err());
+    assert!(Changes::between(running, some(0).collect(), LATER).unwrap().is_empty());
 }
 
 #[test]
@@ -273,12 +275,42 @@ fn a_change_that_is_taken_back_signs_as_before() {
     let first = setup(0, false);
     let second = with_vips(&first, &["10.0.0.1", "10.0.0.77"]);
     let step = |running: &HostSetup, wanted: &HostSetup| {
-        let changes = Changes::between([(HOST, running)].into_iter(), vec![wanted.clone()]).unwrap();
+        let changes = Changes::between([(HOST, running)].into_iter(), vec![wanted.clone()], LATER).unwrap();
         changes.changed[0].1.clone()
     };
     let there = step(&first, &second);
-    assert_eq!(there.former, Some(Former { vips: first.vips.clone(), is_signed_for: true }));
+    assert_eq!(
+        there.former,
+        Former { lists: vec![first.vips.clone()], signed: Some(0), since: Instant::ZERO }
+    );
     let back = step(&there, &first);
-    assert_eq!(back.former, Some(Former { vips: second.vips, is_signed_for: false }));
+    assert_eq!(back.former, Former { lists: vec![second.vips], signed: None, since: Instant::ZERO });
     assert_eq!(back.signed_vips(), first.vips);
+}
+
+/// Of as many changes as can be accepted none is forgotten that another node may sign for.
+#[test]
+fn changes_that_nobody_else_knows_yet_add_up() {
+    let first = setup(0, false);
+    let lists = ["10.0.0.11", "10.0.0.12", "10.0.0.13", "10.0.0.14"];
+    let mut host = first.clone();
+    for vip in lists {
+        let changes =
+            Changes::between([(HOST, &host)].into_iter(), vec![with_vips(&host, &[vip])], LATER).unwrap();
+        host = changes.changed[0].1.clone();
+        assert_eq!(host.signed_vips(), first.vips);
+    }
+    assert_eq!(host.former.lists.len(), lists.len());
+    assert!(carp_user::proto::keyring::is_too_much(&host), "the last one is for nobody to use");
+    let known = HostSetup { former: Former { signed: None, ..host.former.clone() }, ..host };
+    let next = with_vips(&known, &["10.0.0.15"]);
+    let known = HostSetup { former: Former { since: LATER, ..known.former.clone() }, ..known };
+    let at = |now| {
+        let changes = Changes::between([(HOST, &known)].into_iter(), vec![next.clone()], now).unwrap();
+        changes.changed[0].1.clone()
+    };
+    assert!(carp_user::proto::keyring::is_too_much(&at(LATER + Span::secs(59))), "others may sleep");
+    let host = &at(LATER + Span::secs(60));
+    assert!(!carp_user::proto::keyring::is_too_much(host), "what is older than what is signed for goes");
+    assert_eq!(host.signed_vips(), known.vips);
 }

@@ -8,7 +8,7 @@ use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
 use carp_user::proto::event::{
-    Action, Event, Flavour, HostId, HostSetup, LinkState, News, Role, Setup, Warning,
+    Action, Event, Flavour, Former, HostId, HostSetup, LinkState, News, Role, Setup, Warning,
 };
 use carp_user::proto::node::Node;
 use carp_user::proto::status::HostStatus;
@@ -58,7 +58,7 @@ pub fn setup(skew: u8, v6: bool) -> HostSetup {
         accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
         tos: 0xe0,
         answer_ping: false,
-        former: None,
+        former: Former::default(),
         resume_until: None,
     }
 }

@@ -11,7 +11,7 @@ use carp_common::time::{Instant, Span};
 use carp_common::wire::Envelope;
 use carp_common::wire::annex::Annex;
 use carp_common::wire::carp::{AUTH_LEN, Carp, STRICT_AUTH_LEN, VERSION_TYPE};
-use carp_user::proto::event::{Action, Event, Flavour, HostSetup, LinkState, Role, Setup};
+use carp_user::proto::event::{Action, Event, Flavour, HostSetup, LinkState, Role, Setup, Former};
 use carp_user::proto::node::Node;
 use libfuzzer_sys::fuzz_target;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -127,7 +127,7 @@ fn setup(mode: Mode) -> Setup {
         accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
         tos: 0xe0,
         answer_ping: false,
-        former: None,
+        former: Former::default(),
         resume_until: None,
     };
     let (v4, v6) = (Ipv4Addr::new(10, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));

@@ -59,6 +59,43 @@ pub fn scenario(seed: u64) -> Scenario {
     script.scenario.at(heal, Fault::Heal)
 }
 
+/// Keeps the chance of reloads apart.
+const RELOAD_SALT: u64 = 0x4e10_ad5e;
+
+/// A group whose list of addresses changes three times, on each machine at another moment, while daemons are starved and
+/// demoted and told what to be. Nobody is killed meanwhile: who starts with a list that no other node has been told of is
+/// understood by none.
+pub fn reloads(seed: u64) -> Scenario {
+    let mut rng = Rng::new(seed ^ RELOAD_SALT);
+    let mut scenario = group(&mut rng);
+    scenario.auth = rng.pick(&[Mode::Carp, Mode::Carp, Mode::Migrate, Mode::Strict]);
+    let heal = Span::secs(90);
+    let mut script = Script { rng, scenario, heal };
+    script.starts();
+    let mut at = Span::secs(5);
+    while at < heal {
+        let (node, span) = (script.node(), script.duration());
+        match script.rng.below(4) {
+            0 => script.add(at, Fault::Pause(node, span)),
+            1 => script.demotion(at, node, span),
+            2 => {
+                let (after, in_send) = (script.rng.pick(&[0, 1, 2, 3]), script.rng.chance(500));
+                script.add(at, Fault::Freeze { node, after, in_send, span });
+            }
+            _ => {}
+        }
+        at = at + script.rng.span(Span::millis(100), Span::secs(6));
+    }
+    for generation in 1..=3_u8 {
+        for node in 0..script.scenario.machines.len() {
+            let apart = script.rng.span(Span::ZERO, Span::secs(15));
+            script.add(Span::secs(20).times(generation.into()) + apart, Fault::Reload(node, generation));
+        }
+    }
+    script.scenario.script.sort_by_key(|(at, _)| *at);
+    script.scenario.at(heal, Fault::Heal)
+}
+
 fn group(rng: &mut Rng) -> Scenario {
     let machines = rng.pick(&[2_u8, 2, 2, 3, 3, 4]);
     let segments = rng.pick(&[1_u8, 1, 2]);

@@ -9,7 +9,8 @@ use super::story::What;
 use super::world::{Happening, World};
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
-use carp_user::proto::event::{Action, Event};
+use carp_user::proto::event::{Action, Changes, Event};
+use carp_user::proto::keyring;
 use std::collections::VecDeque;
 
 /// Actions that wait to be carried out; more means that a node never comes to rest.
@@ -111,11 +112,26 @@ impl World {
         match news {
             News::Link(link, state) => self.feed(node, Event::Link { link, state }),
             News::Command(command) => self.feed(node, Event::Command(command)),
+            News::Reload(generation) => self.reload(node, generation),
             News::Stop => {
                 self.machines[node].stopping = true;
                 self.feed(node, Event::Stop);
             }
         }
+    }
+
+    fn reload(&mut self, node: usize, generation: u8) {
+        let wanted = self.scenario.setup((node, generation), 0, 0).hosts;
+        let local = self.local(node);
+        let machine = &mut self.machines[node];
+        let Some(running) = machine.running() else { return };
+        let changes = Changes::between(running.setups(), wanted, local).expect("there is room");
+        if changes.changed.iter().any(|(_, host)| keyring::is_too_much(host)) {
+            // carpctl says so, and whoever asked for it tries again.
+            return self.news_after(node, Span::secs(1), News::Reload(generation));
+        }
+        machine.generation = generation;
+        self.feed(node, Event::Configure(changes));
     }
 
     fn judge(&mut self, node: usize, local: Instant, actions: &[Action]) {

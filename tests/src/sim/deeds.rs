@@ -44,6 +44,7 @@ impl World {
             Fault::Command(node, command) => self.notify(node, News::Command(command)),
             Fault::Forge { node, host, farewell, unicast } => self.forge(node, host, farewell, unicast),
             Fault::Replay { segment, back } => self.replay(segment, back),
+            Fault::Reload(node, generation) => self.notify(node, News::Reload(generation)),
             Fault::Heal => self.heal(),
         }
     }
@@ -52,7 +53,8 @@ impl World {
     fn start(&mut self, node: usize) {
         let local = self.local(node);
         let seed = self.rng.draw();
-        let mut setup = self.scenario.setup(node, seed, self.machines[node].life + 1);
+        let mut setup =
+            self.scenario.setup((node, self.machines[node].generation), seed, self.machines[node].life + 1);
         for (host, window) in setup.hosts.iter_mut().zip(&self.machines[node].kernel.windows) {
             let until = Instant::from_nanos(window.serve_until);
             host.resume_until = window.is_leased(local).then_some(until);
@@ -112,7 +114,7 @@ impl World {
 
     /// News reach the kernel's queue in the order in which they are made, so the delay is the same
     /// for all that are under way: an older one is never overtaken.
-    fn news_after(&mut self, node: usize, late: Span, news: News) {
+    pub(super) fn news_after(&mut self, node: usize, late: Span, news: News) {
         let at = (self.now + late).max(self.machines[node].news_at);
         self.machines[node].news_at = at;
         self.plan(at, Happening::News { node, news });

@@ -94,6 +94,9 @@ pub enum Fault {
         /// How many adverts it lies back.
         back: usize,
     },
+    /// Somebody gives the daemon another list of addresses: that of this generation. Each has one more than the one
+    /// before, and every second one the other family too.
+    Reload(usize, u8),
     /// All faults end; every machine is up and runs.
     Heal,
 }
@@ -136,6 +139,7 @@ impl fmt::Display for Fault {
             Self::Replay { segment, back } => {
                 write!(f, "attacker: replays the advert {back} back on segment {segment}")
             }
+            Self::Reload(node, generation) => write!(f, "n{node}: reload, generation {generation}"),
             Self::Heal => f.write_str("all faults end"),
         }
     }

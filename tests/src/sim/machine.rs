@@ -33,6 +33,8 @@ pub struct Machine {
     pub daemon: Daemon,
     /// How many daemons it has had; a new one does not know the counters of the one before.
     pub life: u32,
+    /// Of its list of addresses.
+    pub generation: u8,
     /// The daemon will be caught between two actions.
     pub freeze: Option<Freeze>,
     /// The daemon is executing its last list.
@@ -98,6 +100,8 @@ pub enum News {
     Command(Command),
     /// From the service manager.
     Stop,
+    /// From a person: the addresses of this generation.
+    Reload(u8),
 }
 
 /// The process.
@@ -154,6 +158,7 @@ impl Machine {
             ports: (0..segments).map(|_| Port { up: true, refuses: false }).collect(),
             daemon: Daemon::Absent,
             life: 0,
+            generation: 0,
             freeze: None,
             stopping: false,
             send_errors: 0,

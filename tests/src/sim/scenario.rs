@@ -8,7 +8,7 @@ use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
-use carp_user::proto::event::{Flavour, HostSetup, LinkState, Setup};
+use carp_user::proto::event::{Flavour, Former, HostSetup, LinkState, Setup};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The secret of every run; an attacker does not know it.
@@ -141,14 +141,14 @@ impl Scenario {
         self
     }
 
-    /// What a machine's daemon is told at its start, which has this number.
-    pub fn setup(&self, machine: usize, seed: u64, epoch: u32) -> Setup {
+    /// What a machine's daemon is told at its start, which has this number, with the addresses of this generation.
+    pub fn setup(&self, (machine, generation): (usize, u8), seed: u64, epoch: u32) -> Setup {
         let spec = &self.machines[machine];
         let host = |(host, pace): (&HostSpec, &Pace)| HostSetup {
             link: link(host.segment),
             interface: format!("eth{}", host.segment),
             vhid: host.vhid,
-            vips: host.vips(),
+            vips: host.vips_of(generation),
             pace: *pace,
             preempt: spec.preempt,
             flavour: Flavour::Freebsd,
@@ -159,7 +159,7 @@ impl Scenario {
             accept: vec![Variant::Freebsd, Variant::OpenbsdNov6ll],
             tos: 0xe0,
             answer_ping: false,
-            former: None,
+            former: Former::default(),
             resume_until: None,
         };
         Setup { hosts: self.hosts.iter().zip(&spec.paces).map(host).collect(), seed, epoch }
@@ -199,6 +199,22 @@ impl HostSpec {
             Families::V6 => vec![v6],
             Families::Both => vec![v4, v6],
         }
+    }
+}
+
+impl HostSpec {
+    /// Its addresses after so many reloads.
+    pub fn vips_of(&self, generation: u8) -> Vec<IpAddr> {
+        let number = byte(self.segment);
+        let more = (1..=generation).map(|last| match (self.families, last % 2) {
+            (Families::V4, 1) | (Families::V6, 0) | (Families::Both, _) => {
+                IpAddr::from(Ipv4Addr::new(10, 0, number, 100 + last))
+            }
+            (Families::V4 | Families::V6, _) => {
+                IpAddr::from(Ipv6Addr::new(0xfd00, u16::from(number), 0, 0, 0, 0, 0, last.into()))
+            }
+        });
+        self.vips().into_iter().chain(more).collect()
     }
 }
 
