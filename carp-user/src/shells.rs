@@ -11,6 +11,7 @@ use crate::io::control::{self, Call};
 use crate::io::ear::{Ear, RefusedEar};
 use crate::io::epoch;
 use crate::io::fdb::VirtualMacs;
+use crate::io::forwarding::Forwarding;
 use crate::io::group::Membership;
 use crate::io::instance::Instance;
 use crate::io::link::Links;
@@ -51,6 +52,8 @@ pub struct Shells {
     pub replication: Option<Replication>,
     /// The rules of nftables.
     pub table: Arc<Table>,
+    /// Has the kernel forward.
+    pub forwarding: Forwarding,
     memberships: Vec<Membership>,
     marks: Marks,
     instance: Instance,
@@ -93,12 +96,16 @@ impl Shells {
         let deaf: Vec<IfIndex> =
             if shield.is_some() { Vec::new() } else { link_set(&setup).into_iter().collect() };
         let listen = || Ok((Ear::open(adverts, &deaf)?, RefusedEar::open(samples)?));
-        let translate = || Table::raise(&instance, Ruleset::of(config).as_ref());
         let opened = listen().and_then(|ears| {
-            Ok((ears, replicate(config, setup.epoch)?, translate()?, start_applier(&setup, &left)?))
+            Ok((
+                ears,
+                replicate(config, setup.epoch)?,
+                forward(config, &instance)?,
+                start_applier(&setup, &left)?,
+            ))
         });
         match opened {
-            Ok(((ear, refused), replication, table, (wanted, applier))) => {
+            Ok(((ear, refused), replication, (table, forwarding), (wanted, applier))) => {
                 remove_left(&config.node.name, &left, &setup, shield.is_some());
                 if let Err(error) = marks.settle() {
                     tracing::warn!(%error, "writing down what this daemon has");
@@ -114,6 +121,7 @@ impl Shells {
                     applier,
                     replication,
                     table: Arc::new(table),
+                    forwarding,
                     memberships,
                     marks,
                     instance,
@@ -140,6 +148,7 @@ impl Shells {
             instance,
             replication,
             table,
+            forwarding,
             ..
         } = self;
         drop(replication);
@@ -149,6 +158,7 @@ impl Shells {
         }
         drop((ear, refused));
         lower(shield);
+        drop(forwarding);
         drop((table, memberships));
         marks.clear();
         drop(instance);
@@ -158,6 +168,12 @@ impl Shells {
 fn replicate(config: &Config, epoch: u32) -> Result<Option<Replication>> {
     let start = |sync: &Sync| Start { sync: sync.clone(), node: config.node.name.clone(), epoch };
     config.sync.as_ref().map(|sync| Replication::start(start(sync))).transpose()
+}
+
+/// The rules first: what is forwarded has to be translated.
+fn forward(config: &Config, instance: &Instance) -> Result<(Table, Forwarding)> {
+    let table = Table::raise(instance, Ruleset::of(config).as_ref())?;
+    Ok((table, Forwarding::raise(instance, &config.forwarded())?))
 }
 
 /// XDP on every link, unless it is off.

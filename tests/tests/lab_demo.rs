@@ -29,6 +29,9 @@ fn it_moves_three_ways_without_two_masters_and_writes_what_it_measured() -> Resu
     );
     assert!(download["checksum_right"] == true && download["broke"] == false, "{download}");
     assert!(said.contains("checksum right, no reset"), "{said}");
+    assert!(said.contains("NAT as carp.toml says: the LAN leaves as 10.77.2.1"), "{said}");
+    let forward = &json["forward"];
+    assert!(forward["answers"].as_u64() > Some(500) && forward["broke"] == false, "{forward}");
     let moves = json["moves"].as_array().context("no moves")?;
     assert_eq!(moves.len(), 3);
     for movement in moves {

@@ -6,9 +6,11 @@ use crate::api::{Request, Response};
 use crate::config::{self, Config, HostConfig, Mistakes};
 use crate::io::address::{self, Held};
 use crate::io::error::Error;
+use crate::io::forwarding::{is_off, setting};
 use crate::io::link::Links;
 use crate::io::nft;
 use crate::io::sysctl;
+use crate::proto::family::Family;
 use crate::proto::sync::rule::Prefix;
 use crate::ruleset::{Ruleset, droppers};
 use anyhow::{Context, Result};
@@ -41,13 +43,15 @@ const SCHEMA: u32 = 1;
 const DOUBTFUL: u8 = 4;
 
 /// What was found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Report {
     schema: u32,
     valid: bool,
     virtual_hosts: usize,
     mistakes: Vec<Mistake>,
     warnings: Vec<String>,
+    /// Settings of the kernel that are 0, and that carpd makes 1 while it runs.
+    switches_on: Vec<&'static str>,
     /// What the carpd that runs would change; left out where none runs, or where this user may not ask it.
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Vec<String>>,
@@ -86,14 +90,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn invalid(args: &Args, mistakes: &Mistakes) -> Result<()> {
     if args.json {
         let mistakes = mistakes.list().iter().map(|mistake| Mistake::of(mistakes, mistake)).collect();
-        let report = Report {
-            schema: SCHEMA,
-            valid: false,
-            virtual_hosts: 0,
-            mistakes,
-            warnings: Vec::new(),
-            changes: None,
-        };
+        let report = Report { schema: SCHEMA, virtual_hosts: 0, mistakes, ..Report::default() };
         super::print(&format!("{}\n", to_string_pretty(&report)?));
     } else {
         eprintln!("{mistakes}");
@@ -108,14 +105,20 @@ fn valid(args: &Args, config: &Config) -> Result<ExitCode> {
         None
     });
     let code = if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DOUBTFUL) };
+    let off = config.forwarded().into_iter().filter(|family| is_off(*family, sysctl::read));
+    let switches_on: Vec<&'static str> = off.map(setting).collect();
     if args.json {
         let virtual_hosts = config.hosts.len();
+        let mistakes = Vec::new();
         let report =
-            Report { schema: SCHEMA, valid: true, virtual_hosts, mistakes: Vec::new(), warnings, changes };
+            Report { schema: SCHEMA, valid: true, virtual_hosts, mistakes, warnings, switches_on, changes };
         super::print(&format!("{}\n", to_string_pretty(&report)?));
     } else {
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         super::print(&format!("{}\n", config.check_line(&args.files.file)));
+        for setting in switches_on {
+            super::print(&format!("{setting} is 0: carpd sets it to 1 while it runs\n"));
+        }
         let none = ["nothing changes for the carpd that runs".to_owned()];
         let lines = changes.as_ref().map(|changes| if changes.is_empty() { &none[..] } else { changes });
         lines.unwrap_or_default().iter().for_each(|line| super::print(&format!("{line}\n")));
@@ -175,29 +178,31 @@ fn rules_doubt(config: &Config) -> Vec<String> {
     warnings
 }
 
-/// What keeps a gateway from forwarding. It is one if it has VIPs on several links, or a peer to replicate connections
-/// to; a VIP on one link alone may be that of a service.
+/// What keeps a gateway from forwarding, unless carpd sees to it. It is one if it has VIPs on several links, or a peer to
+/// replicate connections to; a VIP on one link alone may be that of a service.
 ///
 /// It is all that a pair needs of the kernel. The datapath answers and corrects ARP itself, so `arp_ignore` and
 /// `arp_announce` may be anything; a strict `rp_filter` (1) goes by the routes of a node, whoever is master; and
 /// replication sets what it needs of connection tracking when it starts (docs/replication.md).
 fn forwarding(config: &Config, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let devices = |is_v4: bool| -> BTreeSet<&String> {
-        let has = |host: &&HostConfig| host.addresses.iter().any(|vip| vip.ip.is_ipv4() == is_v4);
+    let devices = |family: Family| -> BTreeSet<&String> {
+        let has = |host: &&HostConfig| host.addresses.iter().any(|vip| Family::of(vip.ip) == family);
         config.hosts.iter().filter(has).map(|host| &host.device).collect()
     };
     let least = if config.sync.is_some() { 1 } else { 2 };
-    let settings = [(true, "net.ipv4.ip_forward", "IPv4"), (false, "net.ipv6.conf.all.forwarding", "IPv6")];
-    let is_off = |(is_v4, setting, _): &(bool, &str, &str)| {
-        devices(*is_v4).len() >= least && read(setting).is_some_and(|value| value == "0")
+    let families = [(Family::V4, "IPv4"), (Family::V6, "IPv6")];
+    let ends_here = |(family, _): &(Family, &str)| {
+        !config.forwarding && devices(*family).len() >= least && is_off(*family, &read)
     };
-    let warning = |(_, setting, family): (bool, &str, &str)| {
+    let warning = |(family, name): (Family, &str)| {
+        let setting = setting(family);
         format!(
-            "{setting} is 0: what others send through this gateway by {family} ends here, also when it is master: \
-             sysctl -w {setting}=1, and the same line in /etc/sysctl.d, for the next boot"
+            "{setting} is 0: what others send through this gateway by {name} ends here, also when it is master: \
+             forwarding = true below [kernel] has carpd set it while it runs; or sysctl -w {setting}=1, and the same \
+             line in /etc/sysctl.d, for the next boot"
         )
     };
-    settings.into_iter().filter(is_off).map(warning).collect()
+    families.into_iter().filter(ends_here).map(warning).collect()
 }
 
 /// The interfaces that are there, and what is wrong with the others.
@@ -291,5 +296,6 @@ mod tests {
         let sync =
             "[sync]\ninterface = \"eth2\"\naddress = \"10.9.0.1\"\npeer = \"10.9.0.2\"\nkey_file = \"key\"\n";
         assert_eq!(warned(&both[1..], sync, &[v4, v6]), [v4, v6], "who replicates connections forwards");
+        assert!(warned(&both, "[kernel]\nforwarding = true\n", &[v4, v6]).is_empty(), "carpd sees to it");
     }
 }

@@ -5,7 +5,8 @@ use crate::io::leftovers::{Leftovers, instances};
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-/// Remove what a killed carpd left: its VIPs, virtual MACs, programs, maps, rules of nftables and files.
+/// Remove what a killed carpd left: its VIPs, virtual MACs, programs, maps, rules of nftables and files; and put
+/// forwarding back as it was.
 ///
 /// Not needed when it is started again, which goes on with all of it. Refused while it runs. VIPs go
 /// first, since the datapath is what keeps them silent. The number of its starts (/var/lib/carp) stays:

@@ -38,6 +38,7 @@ impl Config {
         let differences = [
             ("keys of the sync link", keys(self) != keys(running)),
             ("rules of nftables", Ruleset::of(self) != Ruleset::of(running)),
+            ("forwarding", self.forwarded() != running.forwarded()),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
     }

@@ -11,6 +11,7 @@ mod address;
 mod change;
 mod fields;
 mod host;
+mod kernel;
 mod node;
 mod rules;
 mod schema;
@@ -59,6 +60,8 @@ pub struct Config {
     pub nat: Nat,
     /// Whether nftables shall keep strangers from the sync link and from CARP.
     pub firewall: bool,
+    /// Whether the kernel is to forward while carpd runs.
+    pub forwarding: bool,
 }
 
 /// The table `[node]`.
@@ -225,8 +228,9 @@ pub fn parse(
     let around = nat::Around::new(&hosts, sync.as_ref(), mistakes.is_empty());
     let nat = nat::read(&all, node_config.as_ref(), &around, &mut mistakes);
     let firewall = nat::read_firewall(&all, &around, &mut mistakes);
+    let forwarding = kernel::read(&all, &mut mistakes);
     match node_config {
-        Some(node) if mistakes.is_empty() => Ok(Config { node, sync, hosts, nat, firewall }),
+        Some(node) if mistakes.is_empty() => Ok(Config { node, sync, hosts, nat, firewall, forwarding }),
         Some(_) | None => {
             Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))
         }

@@ -11,8 +11,12 @@ const MOST_NAME: usize = 32;
 /// The kernel's IFNAMSIZ, without the NUL.
 const MOST_DEVICE: usize = 15;
 /// Tables that have no place in the file of one node.
-const OF_BOTH: [(&str, &str); 3] =
-    [("virtual_host", "a virtual host"), ("nat", "NAT"), ("firewall", "the firewall")];
+const OF_BOTH: [(&str, &str); 4] = [
+    ("virtual_host", "a virtual host"),
+    ("nat", "NAT"),
+    ("firewall", "the firewall"),
+    ("kernel", "the kernel's settings"),
+];
 const MINIMAL: &str = "[node] and below it name = \"gw1\"";
 
 /// The node from the file that has to have it; unknown tables of both files become mistakes.
@@ -110,6 +114,7 @@ fn unknown_tables(document: &Document, mistakes: &mut Vec<Mistake>) {
             ("[[nat.one_to_one]]", reference::ONE_TO_ONE),
             ("[[nat.prefix]]", reference::PREFIX),
             ("[firewall]", reference::FIREWALL),
+            ("[kernel]", reference::KERNEL),
         ];
         let help = owners.into_iter().find_map(owner);
         // The header above it may be what is broken.

@@ -1,6 +1,7 @@
 //! Every key of the configuration in one table: the parser knows and limits keys by it, and
 //! `docs/config.md` is printed from it.
 
+pub use super::kernel::KERNEL;
 pub use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
 pub use super::rules::RULE;
 pub use super::sync::SYNC;
@@ -242,7 +243,7 @@ pub const VIRTUAL_HOST: &[Key] = &[
 ];
 
 /// The top-level tables.
-pub const TOP: &[&str] = &["node", "sync", "virtual_host", "nat", "firewall"];
+pub const TOP: &[&str] = &["node", "sync", "virtual_host", "nat", "firewall", "kernel"];
 
 /// The reference of all keys as Markdown: the content of `docs/config.md`.
 pub fn reference() -> String {
@@ -256,6 +257,7 @@ pub fn reference() -> String {
     table(&mut text, "[[nat.one_to_one]]", ONE_TO_ONE_INTRO, ONE_TO_ONE);
     table(&mut text, "[[nat.prefix]]", PREFIX_INTRO, PREFIX);
     table(&mut text, "[firewall]", FIREWALL_INTRO, FIREWALL);
+    table(&mut text, "[kernel]", KERNEL_INTRO, KERNEL);
     text.push_str(EXAMPLE_HEAD);
     text.push_str(EXAMPLE);
     text.push_str("```\n");
@@ -303,6 +305,9 @@ host_port = 8443
 
 [firewall]
 enabled = true
+
+[kernel]
+forwarding = true
 "#;
 
 const HEAD: &str = "# Configuration reference
@@ -330,6 +335,8 @@ pub(super) const ONE_TO_ONE_INTRO: &str = "A VIP stands for one host behind the 
 pub(super) const PREFIX_INTRO: &str =
     "An IPv6 network is another one to the outside (NPTv6, by connection tracking).";
 pub(super) const FIREWALL_INTRO: &str = "Rules that keep strangers out; a firewall that is there already needs what `carpctl firewall print` says.";
+pub(super) const KERNEL_INTRO: &str =
+    "What carpd sees to in the kernel, on both nodes: the one that takes over has to forward, too.";
 const EXAMPLE_HEAD: &str = "\n## Example\n\n```toml\n";
 
 fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {

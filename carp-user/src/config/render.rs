@@ -4,7 +4,7 @@
 mod nat;
 
 use super::nat::keys::FIREWALL;
-use super::reference::{Key, NODE, SYNC, VIRTUAL_HOST};
+use super::reference::{KERNEL, Key, NODE, SYNC, VIRTUAL_HOST};
 use super::{Config, HostConfig, Node, Sync, SyncKeys};
 use crate::proto::protocol;
 use crate::proto::sync::rule::{Mark, Rule, Rules};
@@ -28,7 +28,7 @@ pub enum Form {
 /// is right in the folder that the shared file was in.
 pub fn render(config: &Config, form: Form) -> String {
     // Whoever adds a field has to say here how it is written.
-    let Config { node, sync, hosts, nat, firewall } = config;
+    let Config { node, sync, hosts, nat, firewall, forwarding } = config;
     let mut text = String::new();
     self::node(&mut text, form, node);
     if let Some(sync) = sync {
@@ -38,6 +38,9 @@ pub fn render(config: &Config, form: Form) -> String {
     nat::write(&mut text, form, nat, node);
     if form == Form::Effective || *firewall {
         Section::begin(&mut text, form, "[firewall]", FIREWALL).put("enabled", firewall);
+    }
+    if form == Form::Effective || *forwarding {
+        Section::begin(&mut text, form, "[kernel]", KERNEL).put("forwarding", forwarding);
     }
     text
 }

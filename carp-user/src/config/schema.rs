@@ -3,7 +3,7 @@
 use super::nat::Nat;
 use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
 use super::reference::{FIREWALL_INTRO, FORWARD_INTRO, ONE_TO_ONE_INTRO, OUTBOUND_INTRO, PREFIX_INTRO};
-use super::reference::{HOST_INTRO, VIRTUAL_HOST};
+use super::reference::{HOST_INTRO, KERNEL, KERNEL_INTRO, VIRTUAL_HOST};
 use super::reference::{Key, Kind, NODE, NODE_INTRO, RULE, RULE_INTRO, SYNC, SYNC_INTRO};
 use crate::proto::sync::rule::Rules;
 use serde_json::{Map, Value, json};
@@ -32,6 +32,7 @@ pub fn schema() -> String {
                 },
             },
             "firewall": table(FIREWALL_INTRO, FIREWALL),
+            "kernel": table(KERNEL_INTRO, KERNEL),
         },
     });
     format!("{schema:#}\n")
@@ -152,6 +153,7 @@ mod tests {
             (&top["nat"]["properties"]["one_to_one"]["items"], ONE_TO_ONE),
             (&top["nat"]["properties"]["prefix"]["items"], PREFIX),
             (&top["firewall"], FIREWALL),
+            (&top["kernel"], KERNEL),
         ] {
             let mut expected: Vec<&str> = keys.iter().map(|key| key.name).collect();
             expected.sort_unstable();

@@ -217,7 +217,16 @@ impl Daemon {
         if config == self.config {
             return Ok(());
         }
-        let prepared = self.shells.prepare(self.node.setups(), &changes)?;
+        self.shells.forwarding.set(&config.forwarded())?;
+        let prepared = match self.shells.prepare(self.node.setups(), &changes) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                if let Err(error) = self.shells.forwarding.set(&self.config.forwarded()) {
+                    tracing::warn!(%error, "undoing a reload");
+                }
+                return Err(error);
+            }
+        };
         let leaving = changes.removed.iter().filter_map(|id| Some((*id, self.node.setup(*id)?.name())));
         self.leaving = leaving.collect();
         let actions = self.node.handle(Event::Configure(changes), clock::now());

@@ -4,6 +4,7 @@
 use super::address::{Addresses, Held};
 use super::bpf;
 use super::fdb::{self, VirtualMacs};
+use super::forwarding;
 use super::instance::{self, Instance, Other, RUN};
 use super::marks::{self, Mark};
 use super::nft;
@@ -22,6 +23,8 @@ pub struct Leftovers {
     macs: BTreeSet<(IfIndex, Mac)>,
     pins: Vec<PathBuf>,
     table: bool,
+    /// What was switched on, in words.
+    forwarding: Vec<String>,
     files: BTreeSet<PathBuf>,
 }
 
@@ -58,6 +61,9 @@ pub enum Error {
     /// The rules of nftables.
     #[error(transparent)]
     Nft(#[from] nft::Error),
+    /// Forwarding.
+    #[error(transparent)]
+    Forwarding(#[from] forwarding::Error),
     /// The instance's lock.
     #[error(transparent)]
     Lock(#[from] instance::Error),
@@ -108,6 +114,7 @@ impl Leftovers {
             macs: macs.intersection(&there).copied().collect(),
             pins,
             table: nft::is_left_by(name),
+            forwarding: forwarding::left_by(name),
             files: files.map(|entry| entry.path()).collect(),
         })
     }
@@ -123,7 +130,7 @@ impl Leftovers {
         let macs = self.macs.iter().map(|(link, mac)| format!("forwarding entry {mac} on {}", on(*link)));
         let paths = self.pins.iter().chain(&self.files).map(|path| path.display().to_string());
         let table = self.table.then(|| "table inet carp of nftables".to_owned());
-        addresses.chain(macs).chain(table).chain(paths).collect()
+        addresses.chain(macs).chain(self.forwarding.iter().cloned()).chain(table).chain(paths).collect()
     }
 
     /// Removes it, and returns what could not be: the addresses first, as the datapath is what keeps
@@ -142,6 +149,7 @@ impl Leftovers {
             return Ok(errors);
         }
         errors.extend(bpf::remove_pinned(&self.name).err().map(Error::from));
+        errors.extend(forwarding::put_back(&self.name).err().map(Error::from));
         if self.table {
             errors.extend(nft::remove().err().map(Error::from));
         }

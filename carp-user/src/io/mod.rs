@@ -12,6 +12,7 @@ pub mod ear;
 pub mod epoch;
 pub mod error;
 pub mod fdb;
+pub mod forwarding;
 pub mod group;
 pub mod instance;
 pub mod leftovers;

@@ -54,6 +54,14 @@ impl Stream {
     /// As [`Stream::start`].
     pub fn start_with(client: &Namespace, server: &Namespace, target: IpAddr, load: Load) -> Result<Self> {
         let (stream, listener) = tcp::call(client, server, target, 0)?;
+        Self::between(stream, listener, load)
+    }
+
+    /// Over a connection that is made already, and that an echo server is to accept here.
+    ///
+    /// # Errors
+    /// When it is over.
+    pub fn between(stream: TcpStream, listener: TcpListener, load: Load) -> Result<Self> {
         let server = thread::spawn(move || echo(&listener));
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE.std()))?;

@@ -167,7 +167,8 @@ fn config() -> impl Strategy<Value = String> {
         let device = hosts[0].0["interface"].as_str().expect("a name").to_owned();
         (Just(hosts), of(nat(&device)))
     });
-    (node(), of(sync()), hosts).prop_map(|(node, sync, (hosts, nat))| {
+    let kernel = of(flag("forwarding").prop_map(|flag| ("kernel", Value::Table(table(vec![flag])))));
+    (node(), of(sync()), hosts, kernel).prop_map(|(node, sync, (hosts, nat), kernel)| {
         let hosts = (1_u8..).zip(hosts).map(|(vhid, (mut host, count))| {
             host.insert("vhid".into(), Value::Integer(vhid.into()));
             let all = [format!("10.0.{vhid}.1/24"), format!("10.0.{vhid}.2"), format!("fd00::{vhid}/64")];
@@ -181,7 +182,7 @@ fn config() -> impl Strategy<Value = String> {
             ("firewall", Value::Table(table(vec![Some(("enabled", Value::Boolean(*enabled)))])))
         });
         let nat = nat.map(|(nat, _)| ("nat", Value::Table(nat)));
-        table(vec![Some(("node", Value::Table(node))), sync, hosts, nat, firewall]).to_string()
+        table(vec![Some(("node", Value::Table(node))), sync, hosts, nat, firewall, kernel]).to_string()
     })
 }
 

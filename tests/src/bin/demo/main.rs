@@ -5,6 +5,7 @@
 mod moves;
 mod report;
 mod screen;
+mod translation;
 
 use anyhow::{Context, Result};
 use carp_common::time::Span;
@@ -12,11 +13,11 @@ use carp_tests::lab::carpd::{Carpd, product};
 use carp_tests::lab::config::Config;
 use carp_tests::lab::download::Download;
 use carp_tests::lab::pair::Pair;
-use carp_tests::lab::replicating::{STRICT, fortify};
+use carp_tests::lab::replicating::fortify;
 use carp_tests::lab::{self, Purpose};
 use clap::Parser;
 use moves::{Move, Stage};
-use report::Outcome;
+use report::{Outcome, Visit};
 use screen::Screen;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(
     name = "demo",
-    after_help = "Exit codes: 0 every move took over, never two masters, and the download came whole; 1 otherwise."
+    after_help = "Exit codes: 0 every move took over, never two masters, the download came whole and no connection broke; 1 otherwise."
 )]
 struct Args {
     /// Leave the network and both daemons up, and say how to look inside
@@ -80,30 +81,34 @@ fn show(args: &Args, pair: &Pair, nodes: &mut [Carpd; 2], screen: &mut Screen) -
     screen.wait("the election", Span::secs(15), || elected(nodes))?;
     let addresses = "10.77.1.1 and fd77:1::1 on the LAN, 10.77.2.1 and fd77:2::1 on the WAN";
     screen.event(&format!("gw1 is MASTER, gw2 is BACKUP of {addresses}"));
-    fortify(pair, STRICT)?;
+    fortify(pair, translation::FIREWALL)?;
     let server = moves::SERVER.parse().context("the server's address")?;
     let download = Download::start(&pair.client, &pair.server, server)?;
-    screen.event("the client begins a download: NAT, and a firewall that passes only connections it knows");
+    let visit = translation::visit(pair)?;
+    screen.event(
+        "the client downloads, and serves a port outside: a firewall passes only connections that it knows",
+    );
     let outcomes = perform(pair, nodes, screen)?;
-    let download = download.finish()?;
+    let (download, visit) = (download.finish()?, Visit::of(visit));
     report::table(&outcomes, screen);
-    screen.line(&format!("  {}\n", report::download(&download)));
+    screen.line(&format!("  {}\n  {}\n", report::download(&download), visit.summary()));
     if let Some(file) = &args.json {
-        std::fs::write(file, report::json(&outcomes, &download))
+        std::fs::write(file, report::json(&outcomes, &download, &visit))
             .with_context(|| format!("writing {}", file.display()))?;
     }
-    let good = outcomes.iter().all(Outcome::is_good) && download.is_whole && download.broke.is_none();
+    let is_unbroken = download.is_whole && download.broke.is_none() && visit.broke.is_none();
+    let good = outcomes.iter().all(Outcome::is_good) && is_unbroken;
     screen.event(if good {
-        "every move took over, never two masters, and the download is whole"
+        "every move took over, never two masters, the download is whole, and no connection broke"
     } else {
         "FAILED: see above"
     });
     Ok(good)
 }
 
-/// gw1 with skew 0, gw2 with skew 100: pfSense's primary and secondary.
+/// gw1 with skew 0, gw2 with skew 100: pfSense's primary and secondary. Both have the same NAT.
 fn start(pair: &Pair) -> Result<[Carpd; 2]> {
-    let config = Config::gateway().with_sync();
+    let config = Config::gateway().with_sync().with_rules(translation::NAT);
     let second = Carpd::start(&pair.lab, pair.gw2(), &config.clone().of_backup())?;
     let first = Carpd::start(&pair.lab, pair.gw1(), &config)?;
     Ok([first, second])
@@ -117,6 +122,8 @@ fn perform(pair: &Pair, nodes: &mut [Carpd; 2], screen: &mut Screen) -> Result<V
     let stage = Stage::set(pair, nodes)?;
     screen.wait("probes through the gateways", Span::secs(10), || stage.probes_return())?;
     screen.event("a probe leaves every millisecond: client, virtual address, server, and back");
+    let [first, _] = nodes;
+    screen.event(&translation::told(first)?);
     let moves = [Move::PlannedStop, Move::Kill, Move::LinkDown];
     let count = moves.len();
     moves
@@ -144,6 +151,8 @@ fn look_inside(pair: &Pair, [first, second]: &[Carpd; 2], screen: &mut Screen) -
     screen.line(&format!("{client} ping {}", moves::SERVER));
     screen.line(&format!("{switch} tcpdump -i lan -n -T carp ip proto 112"));
     screen.line(&format!("{} ip -s link show lan0", enter(pair.gw1().name())));
+    screen.line(&format!("{} {carpctl} nat", enter(pair.gw1().name())));
+    screen.line(&format!("  less {}", first.files().carp.display()));
     screen.line(&format!("  less {}", pair.lab.folder().join("gw1-carpd.log").display()));
     screen.line(&format!("To take the cable of gw1 out and put it back:\n{switch} ip link set lan-gw1 down"));
     screen.line(&format!("{switch} ip link set lan-gw1 up"));

@@ -5,6 +5,7 @@ use carp_common::time::Span;
 use carp_tests::decimal::thousandth;
 use carp_tests::lab::download;
 use carp_tests::lab::echo::Report;
+use carp_tests::lab::stream::Stream;
 
 /// A move and the way back.
 #[derive(Clone, Debug)]
@@ -30,6 +31,35 @@ pub struct Phase {
     pub takeover: Option<Span>,
     /// From the event until the first probe left that came back through it; `None`: none did.
     pub answered: Option<Span>,
+}
+
+/// What became of the connection from outside to the forwarded port.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    /// Blocks that came back right.
+    pub blocks: u64,
+    /// How it broke, if it did.
+    pub broke: Option<String>,
+}
+
+impl Visit {
+    /// Ends it.
+    pub fn of(stream: Stream) -> Self {
+        let so_far = stream.blocks();
+        match stream.finish() {
+            Ok(blocks) => Self { blocks, broke: None },
+            Err(error) => Self { blocks: so_far, broke: Some(format!("{error:#}")) },
+        }
+    }
+
+    /// In one line.
+    pub fn summary(&self) -> String {
+        let Self { blocks, broke } = self;
+        format!(
+            "port forward: one TCP connection from outside, {blocks} answers, all right, {}",
+            end_of(broke)
+        )
+    }
 }
 
 impl Outcome {
@@ -91,7 +121,7 @@ pub fn table(outcomes: &[Outcome], screen: &mut Screen) {
 /// All moves as JSON; times in milliseconds with their microseconds. `back` has the same fields
 /// for the way back; `answered_ms` is the time until the first probe that came back through the new
 /// master, `blind_ms` the longest time between two looks for two masters.
-pub fn json(outcomes: &[Outcome], download: &download::Outcome) -> String {
+pub fn json(outcomes: &[Outcome], download: &download::Outcome, visit: &Visit) -> String {
     let moves = outcomes.iter().map(|outcome| {
         let Outcome { name, there, back } = outcome;
         format!("    {{\"name\": \"{name}\", {},\n     \"back\": {{{}}}}}", there.json(), back.json())
@@ -101,8 +131,11 @@ pub fn json(outcomes: &[Outcome], download: &download::Outcome) -> String {
     let stall = exact(*longest_stall);
     format!(
         "{{\n  \"schema\": 1,\n  \"moves\": [\n{moves}\n  ],\n  \"download\": {{\"bytes\": {bytes}, \
-         \"longest_stall_ms\": {stall}, \"checksum_right\": {is_whole}, \"broke\": {}}}\n}}\n",
-        broke.is_some()
+         \"longest_stall_ms\": {stall}, \"checksum_right\": {is_whole}, \"broke\": {}}},\n  \"forward\": {{\"answers\": {}, \
+         \"broke\": {}}}\n}}\n",
+        broke.is_some(),
+        visit.blocks,
+        visit.broke.is_some()
     )
 }
 
@@ -110,12 +143,16 @@ pub fn json(outcomes: &[Outcome], download: &download::Outcome) -> String {
 pub fn download(download: &download::Outcome) -> String {
     let download::Outcome { bytes, longest_stall, is_whole, broke } = download;
     let sum = if *is_whole { "checksum right" } else { "CHECKSUM WRONG" };
-    let end = broke.as_ref().map_or("no reset".to_owned(), |broke| format!("BROKE: {broke}"));
+    let end = end_of(broke);
     let size = thousandth(bytes / 1000, 1);
     format!(
         "download: one TCP connection, {size} MB, longest stall {} ms, {sum}, {end}",
         millis(*longest_stall)
     )
+}
+
+fn end_of(broke: &Option<String>) -> String {
+    broke.as_ref().map_or("no reset".to_owned(), |broke| format!("BROKE: {broke}"))
 }
 
 fn millis(span: Span) -> String {
@@ -146,8 +183,12 @@ mod tests {
         let line =
             "download: one TCP connection, 81.9 MB, longest stall 402.0 ms, checksum right, BROKE: reset";
         assert_eq!(download(&fetched), line);
-        let value: serde_json::Value = serde_json::from_str(&json(&[outcome], &fetched)).expect("valid JSON");
+        let visit = Visit { blocks: 700, broke: None };
+        assert!(visit.summary().ends_with("700 answers, all right, no reset"));
+        let text = json(&[outcome], &fetched, &visit);
+        let value: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
         assert_eq!(value["download"].to_string().matches("true").count(), 2);
+        assert_eq!(value["forward"].to_string(), r#"{"answers":700,"broke":false}"#);
         assert_eq!(value["download"]["longest_stall_ms"].to_string(), "402.0");
         let movement = &value["moves"][0];
         assert_eq!(movement["name"], "kill -9");
