@@ -8,7 +8,6 @@ pub use keeping::Pending;
 pub use reload::Next;
 
 use crate::config::{Config, Files};
-use crate::io::address::Held;
 use crate::io::clock::{self, Alarm};
 use crate::io::ear::{HeardFrame, RefusedFrame};
 use crate::io::link::LinkFacts;
@@ -17,7 +16,7 @@ use crate::proto::event::{Action, Command, Event, HostId, HostSetup, Transition}
 use crate::proto::node::Node;
 use crate::proto::sync::session::DEMOTION;
 use crate::replication::Replication;
-use crate::shells::Shells;
+use crate::shells::{Shells, wanted};
 use anyhow::Result;
 use carp_common::id::IfIndex;
 use keeping::Unconfirmed;
@@ -231,7 +230,7 @@ impl Daemon {
 
     fn report_failures(&mut self) {
         for failure in self.shells.applier.failures.borrow_and_update().iter() {
-            tracing::warn!(address = %failure.held.address, error = %failure.error, "VIP");
+            tracing::warn!(what = failure.what, error = %failure.error, "VIP or route");
         }
     }
 
@@ -316,15 +315,11 @@ impl Daemon {
     }
 
     fn publish(&self) {
-        let held = |(id, host): (HostId, &HostSetup)| {
-            let link = host.link;
-            let vips = if self.serving.contains(&id) { host.vips.clone() } else { Vec::new() };
-            vips.into_iter().map(move |address| Held { link, address })
-        };
         if let Some(replication) = &self.shells.replication {
             replication.set_serving(!self.serving.is_empty());
         }
-        let wanted: BTreeSet<Held> = self.node.setups().flat_map(held).collect();
+        let serving = self.node.setups().filter(|(id, _)| self.serving.contains(id));
+        let wanted = wanted(serving.map(|(_, host)| host), &self.config.routes);
         self.shells.wanted.send_replace(wanted);
     }
 

@@ -3,9 +3,10 @@
 
 mod reload;
 
-use crate::config::{Config, Sync, XdpMode};
-use crate::io::address::{Addresses, Applier, Held};
+use crate::config::{self, Config, Sync, XdpMode};
+use crate::io::address::{Addresses, Held};
 use crate::io::advert::Sender;
+use crate::io::applier::{Applier, Kernel, Wanted};
 use crate::io::bpf::{self, Mode, Port, Rings};
 use crate::io::control::{self, Call};
 use crate::io::ear::{Ear, RefusedEar};
@@ -18,6 +19,7 @@ use crate::io::link::Links;
 use crate::io::marks::{Mark, Marks};
 use crate::io::nft::Table;
 use crate::io::privilege;
+use crate::io::route::{Route, Routes};
 use crate::io::shield::{self, Shield};
 use crate::proto::event::{HostSetup, Setup};
 use crate::replication::{Replication, Start};
@@ -44,8 +46,8 @@ pub struct Shells {
     pub shield: Option<Shield>,
     /// Requests of the control socket.
     pub calls: mpsc::Receiver<Call>,
-    /// The addresses that the kernel shall hold.
-    pub wanted: watch::Sender<BTreeSet<Held>>,
+    /// The addresses and routes that the kernel shall hold.
+    pub wanted: watch::Sender<Wanted>,
     /// Makes the kernel hold them.
     pub applier: Applier,
     /// Tells the peer of connections, and the kernel of the peer's.
@@ -101,7 +103,7 @@ impl Shells {
                 ears,
                 replicate(config, setup.epoch)?,
                 forward(config, &instance)?,
-                start_applier(&setup, &left)?,
+                start_applier(config, &setup, &left)?,
             ))
         });
         match opened {
@@ -135,7 +137,7 @@ impl Shells {
         }
     }
 
-    /// Takes back everything: addresses first, then the datapath, then the rest.
+    /// Takes back everything: routes and addresses first, then the datapath, then the rest.
     pub fn close(self) {
         let Self {
             wanted,
@@ -154,7 +156,7 @@ impl Shells {
         drop(replication);
         drop(wanted);
         for failure in applier.finish() {
-            tracing::warn!(address = %failure.held.address, error = %failure.error, "left behind");
+            tracing::warn!(what = failure.what, error = %failure.error, "left behind");
         }
         drop((ear, refused));
         lower(shield);
@@ -208,21 +210,47 @@ fn join<'a>(links: &Links, hosts: impl Iterator<Item = &'a HostSetup>) -> Result
         .collect::<Result<_, _>>()?)
 }
 
-fn start_applier(setup: &Setup, left: &[Mark]) -> Result<(watch::Sender<BTreeSet<Held>>, Applier)> {
-    let configured = setup.hosts.iter().flat_map(|host| host.vips.iter().map(|vip| (host.link, *vip)));
-    let left = left.iter().flat_map(|mark| mark.vips.iter().map(|vip| (mark.link(), *vip)));
-    let known = configured.chain(left).map(|(link, address)| Held { link, address });
+/// What the kernel shall hold while this node serves these virtual hosts: their addresses, and the routes by an
+/// interface where it serves one with addresses of the route's family, or with the route's source.
+pub fn wanted<'a>(serving: impl Iterator<Item = &'a HostSetup>, routes: &[config::Route]) -> Wanted {
+    let (mut addresses, mut links) = (BTreeSet::new(), BTreeMap::new());
+    for host in serving {
+        addresses.extend(held(host));
+        links.insert(host.interface.as_str(), host.link);
+    }
+    let families: BTreeSet<_> = addresses.iter().map(|held| (held.link, held.address.is_ipv4())).collect();
+    let route = |route: &config::Route| {
+        let link = *links.get(route.device.as_str())?;
+        let follows = match route.source {
+            Some(address) => addresses.contains(&Held { link, address }),
+            None => families.contains(&(link, route.via.is_ipv4())),
+        };
+        let metric = route.priority();
+        follows.then_some(Route { link, to: route.to, via: route.via, source: route.source, metric })
+    };
+    let routes = routes.iter().filter_map(route).collect();
+    Wanted { addresses, routes }
+}
+
+fn held(host: &HostSetup) -> impl Iterator<Item = Held> {
+    host.vips.iter().map(|vip| Held { link: host.link, address: *vip })
+}
+
+fn start_applier(config: &Config, setup: &Setup, left: &[Mark]) -> Result<(watch::Sender<Wanted>, Applier)> {
+    let links = left.iter().map(Mark::link).chain(link_set(setup)).collect();
+    let left =
+        left.iter().flat_map(|mark| mark.vips.iter().map(|vip| Held { link: mark.link(), address: *vip }));
+    let known = setup.hosts.iter().flat_map(held).chain(left);
     // What a killed daemon held and this one goes on with stays where it is.
     let resumed = setup.hosts.iter().filter(|host| host.resume_until.is_some());
-    let resumed =
-        resumed.flat_map(|host| host.vips.iter().map(|vip| Held { link: host.link, address: *vip }));
-    let (wanted, receiver) = watch::channel(resumed.collect());
+    let (wanted, receiver) = watch::channel(wanted(resumed, &config.routes));
     let addresses = Addresses::open(&known.collect())?;
     for stranger in addresses.strangers() {
         tracing::warn!(address = %stranger.address, "the VIP is on its link already, put there by somebody \
             else: remove it (ip address del), without XDP this node answers for it at all times");
     }
-    Ok((wanted, Applier::start(addresses, receiver)?))
+    let kernel = Kernel { addresses, routes: Routes::open(links)? };
+    Ok((wanted, Applier::start(kernel, receiver)?))
 }
 
 /// What a killed daemon left on the links and this one does not use: virtual MACs; without XDP, its

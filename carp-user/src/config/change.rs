@@ -37,6 +37,7 @@ impl Config {
         let keys = |config: &Self| config.sync.as_ref().map(|sync| sync.keys.clone());
         let differences = [
             ("keys of the sync link", keys(self) != keys(running)),
+            ("routes", self.routes != running.routes),
             ("rules of nftables", Ruleset::of(self) != Ruleset::of(running)),
             ("forwarding", self.forwarded() != running.forwarded()),
         ];
@@ -99,9 +100,19 @@ password_file = "pw"
             ("name = \"gw1\"", "name = \"gw1\"\nskew = 100\npreempt = false"),
             ("{ lan = \"eth0\" }", "{ lan = \"eth0\", wan = \"eth1\" }"),
             ("[[", second),
+            ("[[", "[[route]]\nto = \"default\"\nvia = \"10.0.0.9\"\ninterface = \"lan\"\n[["),
         ] {
             assert_eq!(with(from, to).cannot_follow(&running), None, "{to}");
         }
+    }
+
+    #[test]
+    fn other_routes_are_a_difference_beside_the_virtual_hosts() {
+        let route = "[[route]]\nto = \"default\"\nvia = \"10.0.0.9\"\ninterface = \"lan\"\n[[";
+        let (without, with_route) = (with("", ""), with("[[", route));
+        assert_eq!(with_route.difference_beside_hosts(&without), ["routes"]);
+        assert_eq!(without.difference_beside_hosts(&with_route), ["routes"]);
+        assert!(with_route.difference_beside_hosts(&with_route).is_empty());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 const NAME: &str = "[[virtual_host]]";
+const EXAMPLE: &str = "begin each virtual host with a line [[virtual_host]]";
 const MOST_SKEW: u8 = 254;
 
 /// All virtual hosts that are in order by themselves. `node` is `None` when it has mistakes; then
@@ -28,7 +29,11 @@ pub(super) fn read_all(
 ) -> Vec<HostConfig> {
     let mut ledger = Ledger::default();
     let mut hosts = Vec::new();
-    for table in tables(document, mistakes) {
+    if !document.top.contains_key("virtual_host") && document.whole {
+        let place = Place { file: document.file, span: 0..0 };
+        mistakes.push(Mistake::at(place, "there is no virtual host", "in this file").help(EXAMPLE));
+    }
+    for table in tables(document, "virtual_host", EXAMPLE, mistakes) {
         let fields =
             Fields::new((document.file, document.whole), NAME, table, reference::VIRTUAL_HOST, mistakes);
         hosts.extend(read_one(&fields, node, &read, &mut ledger, mistakes));
@@ -252,20 +257,18 @@ impl Ledger {
     }
 }
 
-fn tables<'a>(document: &'a Document, mistakes: &mut Vec<Mistake>) -> Vec<(&'a DeTable<'a>, Range<usize>)> {
-    let example = "begin each virtual host with a line [[virtual_host]]";
-    let Some(value) = document.top.get("virtual_host") else {
-        if document.whole {
-            let place = Place { file: document.file, span: 0..0 };
-            mistakes.push(Mistake::at(place, "there is no virtual host", "in this file").help(example));
-        }
-        return Vec::new();
-    };
+/// A list of tables at the top; `example` is advice where it is something else.
+pub(super) fn tables<'a>(
+    document: &'a Document,
+    name: &str,
+    example: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<(&'a DeTable<'a>, Range<usize>)> {
+    let Some(value) = document.top.get(name) else { return Vec::new() };
     let mut not = |span: Range<usize>| {
         let place = Place { file: document.file, span };
-        mistakes.push(
-            Mistake::at(place, "`virtual_host` is a list of tables", "not a table of it").help(example),
-        );
+        let what = format!("`{name}` is a list of tables");
+        mistakes.push(Mistake::at(place, what, "not a table of it").help(example));
     };
     match value.get_ref() {
         DeValue::Array(array) => array
@@ -283,7 +286,7 @@ fn tables<'a>(document: &'a Document, mistakes: &mut Vec<Mistake>) -> Vec<(&'a D
                 }
             })
             .collect(),
-        // [virtual_host], the likely slip: say so, and look into it all the same.
+        // [virtual_host] or [route], the likely slip: say so, and look into it all the same.
         DeValue::Table(table) => {
             not(value.span());
             vec![(table, value.span())]

@@ -6,6 +6,7 @@ pub mod password;
 pub mod private;
 pub mod reference;
 pub mod render;
+pub mod route;
 
 mod address;
 mod change;
@@ -25,6 +26,7 @@ pub use mistake::{File, Mistake, Mistakes, Source};
 pub use nat::Nat;
 pub use password::Secret;
 pub use reference::reference;
+pub use route::Route;
 pub use schema::schema;
 pub use sync::{DEFAULT_PORT, Sync};
 pub use sync_key::{SYNC_KEY_LEN, SyncKey, SyncKeys};
@@ -56,6 +58,8 @@ pub struct Config {
     pub sync: Option<Sync>,
     /// The virtual hosts, in the order of the file.
     pub hosts: Vec<HostConfig>,
+    /// What follows the virtual hosts beside their addresses.
+    pub routes: Vec<Route>,
     /// What is translated.
     pub nat: Nat,
     /// Whether nftables shall keep strangers from the sync link and from CARP.
@@ -226,11 +230,14 @@ pub fn parse(
     let sync = sync::read((&all, own.as_ref()), node_config.as_ref(), &read, &mut mistakes);
     let hosts = host::read_all(&all, node_config.as_ref(), &read, &mut mistakes);
     let around = nat::Around::new(&hosts, sync.as_ref(), mistakes.is_empty());
+    let routes = route::read(&all, node_config.as_ref(), &around, &mut mistakes);
     let nat = nat::read(&all, node_config.as_ref(), &around, &mut mistakes);
     let firewall = nat::read_firewall(&all, &around, &mut mistakes);
     let forwarding = kernel::read(&all, &mut mistakes);
     match node_config {
-        Some(node) if mistakes.is_empty() => Ok(Config { node, sync, hosts, nat, firewall, forwarding }),
+        Some(node) if mistakes.is_empty() => {
+            Ok(Config { node, sync, hosts, routes, nat, firewall, forwarding })
+        }
         Some(_) | None => {
             Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))
         }

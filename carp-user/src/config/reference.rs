@@ -3,6 +3,7 @@
 
 pub use super::kernel::KERNEL;
 pub use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
+pub use super::route::ROUTE;
 pub use super::rules::RULE;
 pub use super::sync::SYNC;
 
@@ -243,7 +244,7 @@ pub const VIRTUAL_HOST: &[Key] = &[
 ];
 
 /// The top-level tables.
-pub const TOP: &[&str] = &["node", "sync", "virtual_host", "nat", "firewall", "kernel"];
+pub const TOP: &[&str] = &["node", "sync", "virtual_host", "route", "nat", "firewall", "kernel"];
 
 /// The reference of all keys as Markdown: the content of `docs/config.md`.
 pub fn reference() -> String {
@@ -252,6 +253,7 @@ pub fn reference() -> String {
     table(&mut text, "[sync]", SYNC_INTRO, SYNC);
     table(&mut text, "[sync] include, exclude", RULE_INTRO, RULE);
     table(&mut text, "[[virtual_host]]", HOST_INTRO, VIRTUAL_HOST);
+    table(&mut text, "[[route]]", ROUTE_INTRO, ROUTE);
     table(&mut text, "[[nat.outbound]]", OUTBOUND_INTRO, OUTBOUND);
     table(&mut text, "[[nat.forward]]", FORWARD_INTRO, FORWARD);
     table(&mut text, "[[nat.one_to_one]]", ONE_TO_ONE_INTRO, ONE_TO_ONE);
@@ -292,6 +294,12 @@ vhid = 2
 addresses = ["192.0.2.1/24"]
 password_file = "/etc/carp/wan.password"
 
+[[route]]
+to = "default"
+via = "192.0.2.254"
+interface = "wan"
+source = "192.0.2.1"
+
 [[nat.outbound]]
 source = ["10.0.0.0/24"]
 interface = "wan"
@@ -328,6 +336,8 @@ pub(super) const SYNC_INTRO: &str = "The other node, so that tracked connections
 pub(super) const RULE_INTRO: &str = "One rule: conditions that all have to hold, at least one.";
 pub(super) const HOST_INTRO: &str =
     "One virtual host: addresses that move together. The table is repeated for each.";
+pub(super) const ROUTE_INTRO: &str = "A route that is there while this node serves, and only then: a virtual host on its interface with addresses of its \
+     family, or with `source` the one that has this VIP. It is in the main table. At most 1000.";
 pub(super) const OUTBOUND_INTRO: &str = "Connections from inside get a VIP as their source; see [NAT](nat.md). The table is repeated; the first rule that \
      fits counts. All rules of `[nat]` together are at most 5000.";
 pub(super) const FORWARD_INTRO: &str = "What comes for a port of a VIP goes to a host behind the gateway.";

@@ -2,6 +2,7 @@
 //! written is a configuration again, in one file: `parse(render(config)) == config`.
 
 mod nat;
+mod route;
 
 use super::nat::keys::FIREWALL;
 use super::reference::{KERNEL, Key, NODE, SYNC, VIRTUAL_HOST};
@@ -28,13 +29,14 @@ pub enum Form {
 /// is right in the folder that the shared file was in.
 pub fn render(config: &Config, form: Form) -> String {
     // Whoever adds a field has to say here how it is written.
-    let Config { node, sync, hosts, nat, firewall, forwarding } = config;
+    let Config { node, sync, hosts, routes, nat, firewall, forwarding } = config;
     let mut text = String::new();
     self::node(&mut text, form, node);
     if let Some(sync) = sync {
         self::sync(&mut text, form, sync, node);
     }
     hosts.iter().for_each(|one| host(&mut text, form, one, node));
+    routes.iter().for_each(|one| route::write(&mut text, form, one, node));
     nat::write(&mut text, form, nat, node);
     if form == Form::Effective || *firewall {
         Section::begin(&mut text, form, "[firewall]", FIREWALL).put("enabled", firewall);

@@ -3,8 +3,9 @@
 use super::nat::Nat;
 use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
 use super::reference::{FIREWALL_INTRO, FORWARD_INTRO, ONE_TO_ONE_INTRO, OUTBOUND_INTRO, PREFIX_INTRO};
-use super::reference::{HOST_INTRO, KERNEL, KERNEL_INTRO, VIRTUAL_HOST};
+use super::reference::{HOST_INTRO, KERNEL, KERNEL_INTRO, ROUTE, ROUTE_INTRO, VIRTUAL_HOST};
 use super::reference::{Key, Kind, NODE, NODE_INTRO, RULE, RULE_INTRO, SYNC, SYNC_INTRO};
+use super::route::Route;
 use crate::proto::sync::rule::Rules;
 use serde_json::{Map, Value, json};
 
@@ -21,14 +22,15 @@ pub fn schema() -> String {
             "node": table(NODE_INTRO, NODE),
             "sync": table(SYNC_INTRO, SYNC),
             "virtual_host": { "type": "array", "items": table(HOST_INTRO, VIRTUAL_HOST) },
+            "route": list(Route::MOST, ROUTE_INTRO, ROUTE),
             "nat": {
                 "type": "object",
                 "additionalProperties": false,
                 "properties": {
-                    "outbound": list(OUTBOUND_INTRO, OUTBOUND),
-                    "forward": list(FORWARD_INTRO, FORWARD),
-                    "one_to_one": list(ONE_TO_ONE_INTRO, ONE_TO_ONE),
-                    "prefix": list(PREFIX_INTRO, PREFIX),
+                    "outbound": list(Nat::MOST, OUTBOUND_INTRO, OUTBOUND),
+                    "forward": list(Nat::MOST, FORWARD_INTRO, FORWARD),
+                    "one_to_one": list(Nat::MOST, ONE_TO_ONE_INTRO, ONE_TO_ONE),
+                    "prefix": list(Nat::MOST, PREFIX_INTRO, PREFIX),
                 },
             },
             "firewall": table(FIREWALL_INTRO, FIREWALL),
@@ -38,8 +40,8 @@ pub fn schema() -> String {
     format!("{schema:#}\n")
 }
 
-fn list(intro: &str, keys: &[Key]) -> Value {
-    json!({ "type": "array", "maxItems": Nat::MOST, "items": table(intro, keys) })
+fn list(most: usize, intro: &str, keys: &[Key]) -> Value {
+    json!({ "type": "array", "maxItems": most, "items": table(intro, keys) })
 }
 
 fn table(intro: &str, keys: &[Key]) -> Value {
@@ -147,6 +149,7 @@ mod tests {
             (&top["node"], NODE),
             (&top["sync"], SYNC),
             (&top["virtual_host"]["items"], VIRTUAL_HOST),
+            (&top["route"]["items"], ROUTE),
             (rule, RULE),
             (&top["nat"]["properties"]["outbound"]["items"], OUTBOUND),
             (&top["nat"]["properties"]["forward"]["items"], FORWARD),

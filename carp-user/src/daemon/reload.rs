@@ -229,15 +229,16 @@ impl Daemon {
         };
         let leaving = changes.removed.iter().filter_map(|id| Some((*id, self.node.setup(*id)?.name())));
         self.leaving = leaving.collect();
+        // What is published from here on follows it.
+        self.config = config;
         let actions = self.node.handle(Event::Configure(changes), clock::now());
         self.unpublished = true;
         self.perform(actions.into());
         self.leaving.clear();
         self.shells.settle(prepared, self.node.setups());
-        if let (Some(replication), Some(sync)) = (&self.shells.replication, &config.sync) {
+        if let (Some(replication), Some(sync)) = (&self.shells.replication, &self.config.sync) {
             replication.set_keys(sync.keys.clone());
         }
-        self.config = config;
         Ok(())
     }
 

@@ -1,29 +1,21 @@
-//! The addresses that this node should hold now, a level: an applier makes the kernel agree, as
-//! often as needed, and can be killed and started again at any time.
+//! The addresses that this node should hold now.
 //!
 //! A VIP is added as a /32 or /128 without a prefix route and without duplicate address detection;
 //! for IPv6 as a deprecated address, so that the kernel does not choose it as a source (RFC 6724
 //! rule 3; as the longest prefix it would win rule 8). It carries [`PROTOCOL`] as its origin, so that the
 //! next start knows what a killed daemon left behind; kernels before 5.18 do not keep that, there
 //! every configured VIP without a prefix route counts as ours.
-//!
-//! An address request waits for the kernel's lock for links, so the applier has a thread of its own.
 
 use super::error::{CAP_NET_ADMIN, Error};
-use super::netlink::{AF_INET, AF_INET6, CREATE, DATAGRAM, Reply, Request, Requests};
-use super::netlink::{attributes, events, ip, replies, u32_at};
-use super::raw::Ready;
+use super::netlink::{AF_INET, AF_INET6, CREATE, Reply, Request, Requests};
+use super::netlink::{attributes, ip, replies, u32_at};
 use crate::proto::sync::rule::Prefix;
 use carp_common::id::IfIndex;
-use rustix::net::RecvFlags;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::thread::JoinHandle;
-use std::time::Duration;
-use tokio::sync::watch;
 
-/// Origin of our addresses (`ip address show` prints `proto 112`); CARP's protocol number.
+/// Origin of our addresses and routes (`ip address show` prints `proto 112`); CARP's protocol number.
 pub const PROTOCOL: u8 = 112;
 
 /// A VIP on a link.
@@ -116,6 +108,11 @@ impl Addresses {
         failures
     }
 
+    /// How many of ours somebody else has taken away so far.
+    pub(super) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Counts and names those that were there and are not: the next lines put them back.
     fn miss(&mut self, wanted: &BTreeSet<Held>, there: &BTreeSet<Held>) {
         let missed = self.ours.intersection(wanted).copied().filter(|held| !there.contains(held));
@@ -158,97 +155,6 @@ impl Addresses {
     }
 }
 
-/// A running applier.
-#[derive(Debug)]
-pub struct Applier {
-    thread: JoinHandle<Vec<Failure>>,
-    /// What could not be done at the last try; empty when the kernel agrees.
-    pub failures: watch::Receiver<Vec<Failure>>,
-    /// How many addresses somebody else has taken away so far. Each was named in the log, and put back.
-    pub taken: watch::Receiver<u64>,
-}
-
-impl Applier {
-    /// How often an unchanged set is applied again, for what could not be done before. What others take away is put
-    /// back as soon as the kernel tells of it.
-    pub const AGAIN: Duration = Duration::from_secs(5);
-
-    /// Applies every value of `wanted`, on a thread of its own in the caller's network namespace.
-    /// Ends when the sender is dropped, and then removes all that is ours.
-    ///
-    /// # Errors
-    /// The kernel's, when it has no thread left.
-    pub fn start(addresses: Addresses, wanted: watch::Receiver<BTreeSet<Held>>) -> io::Result<Self> {
-        let (told, failures) = watch::channel(Vec::new());
-        let (count, taken) = watch::channel(0);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build()?;
-        let events = {
-            let _inside = runtime.enter();
-            events(GROUPS)?
-        };
-        let thread = std::thread::Builder::new()
-            .name("carp-address".to_owned())
-            .spawn(move || runtime.block_on(follow(addresses, wanted, events, (told, count))))?;
-        Ok(Self { thread, failures, taken })
-    }
-
-    /// Waits until everything is removed, and returns what could not be. Drop the sender of the
-    /// wanted set before, or this waits forever.
-    pub fn finish(self) -> Vec<Failure> {
-        // A panic over there has been written to standard error already.
-        self.thread.join().unwrap_or_default()
-    }
-}
-
-async fn follow(
-    mut addresses: Addresses,
-    mut wanted: watch::Receiver<BTreeSet<Held>>,
-    events: Ready,
-    (told, count): (watch::Sender<Vec<Failure>>, watch::Sender<u64>),
-) -> Vec<Failure> {
-    let mut datagram = vec![0; DATAGRAM].into_boxed_slice();
-    loop {
-        let set = wanted.borrow_and_update().clone();
-        let failures = addresses.apply(&set);
-        told.send_if_modified(|last| {
-            let worth_telling = !(last.is_empty() && failures.is_empty());
-            *last = failures;
-            worth_telling
-        });
-        count.send_replace(addresses.taken);
-        let next = async {
-            tokio::select! {
-                changed = wanted.changed() => changed,
-                () = removed(&events, &mut datagram, &set) => Ok(()),
-            }
-        };
-        if let Ok(Err(_closed)) = tokio::time::timeout(Applier::AGAIN, next).await {
-            return addresses.apply(&BTreeSet::new());
-        }
-    }
-}
-
-/// Waits until one of these may have been removed, and reads what else there is to read: of a thousand that go at
-/// once, one look is enough.
-async fn removed(events: &Ready, datagram: &mut [u8], set: &BTreeSet<Held>) {
-    let is_one = |reply: Reply<'_>| {
-        reply.kind == libc::RTM_DELADDR && address(&reply).is_some_and(|gone| set.contains(&gone.held))
-    };
-    let mut hit = false;
-    loop {
-        let read = events.read(|fd| match rustix::net::recv(fd, &mut *datagram, RecvFlags::DONTWAIT) {
-            Err(rustix::io::Errno::WOULDBLOCK) if hit => Ok(None),
-            received => Ok(Some(received?.0)),
-        });
-        match read.await {
-            Ok(None) => return,
-            Ok(Some(len)) => hit |= replies(datagram.get(..len).unwrap_or(&[])).any(is_one),
-            // Events were lost, so one may have been among them.
-            Err(_overflow) => hit = true,
-        }
-    }
-}
-
 /// An address that the kernel has.
 struct Found {
     held: Held,
@@ -274,8 +180,6 @@ const IFA_PROTO: u16 = 11;
 const IFADDR_LEN: usize = 8;
 const IFINFO_LEN: usize = 16;
 const IFF_UP: u32 = 1;
-/// Bits of `RTNLGRP_IPV4_IFADDR` and `_IPV6_IFADDR`.
-const GROUPS: u32 = 1 << 4 | 1 << 8;
 
 /// Every address of the calling thread's network namespace.
 ///
@@ -325,8 +229,13 @@ fn address(reply: &Reply<'_>) -> Option<Found> {
     Some(Found { held: Held { link, address: address? }, prefix, flags, protocol })
 }
 
+/// Whether a message says that one of these is gone.
+pub(super) fn is_gone(reply: &Reply<'_>, set: &BTreeSet<Held>) -> bool {
+    reply.kind == libc::RTM_DELADDR && address(reply).is_some_and(|gone| set.contains(&gone.held))
+}
+
 /// The name of a link that is there and switched on.
-fn link_that_is_on(requests: &mut Requests, link: IfIndex) -> Option<String> {
+pub(super) fn link_that_is_on(requests: &mut Requests, link: IfIndex) -> Option<String> {
     // struct ifinfomsg: family, type, index, flags, changed flags.
     let mut header = [0; IFINFO_LEN];
     header[4..8].copy_from_slice(&link.0.to_ne_bytes());

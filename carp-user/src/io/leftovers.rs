@@ -2,12 +2,14 @@
 //! would go on with it, or take it back.
 
 use super::address::{Addresses, Held};
+use super::applier::{Kernel, Wanted};
 use super::bpf;
 use super::fdb::{self, VirtualMacs};
 use super::forwarding;
 use super::instance::{self, Instance, Other, RUN};
 use super::marks::{self, Mark};
 use super::nft;
+use super::route::Routes;
 use carp_common::id::{IfIndex, Mac, Vhid, virtual_mac};
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub struct Leftovers {
     name: String,
     links: BTreeSet<(IfIndex, String)>,
-    addresses: Addresses,
+    kernel: Kernel,
     macs: BTreeSet<(IfIndex, Mac)>,
     pins: Vec<PathBuf>,
     table: bool,
@@ -103,6 +105,8 @@ impl Leftovers {
             let link = mark.link();
             mark.vips.iter().map(move |vip| Held { link, address: *vip }).collect::<Vec<_>>()
         };
+        let addresses = Addresses::open(&noted.here.iter().flat_map(held).collect())?;
+        let routes = Routes::open(noted.here.iter().map(Mark::link).collect())?;
         let mac = |mark: &Mark| Some((mark.link(), virtual_mac(Vhid::new(mark.vhid)?)));
         let macs: BTreeSet<_> = noted.here.iter().filter_map(mac).collect();
         let there = fdb::present()?;
@@ -110,7 +114,7 @@ impl Leftovers {
         Ok(Self {
             name: name.to_owned(),
             links: noted.here.iter().map(|mark| (mark.link(), mark.interface().to_owned())).collect(),
-            addresses: Addresses::open(&noted.here.iter().flat_map(held).collect())?,
+            kernel: Kernel { addresses, routes },
             macs: macs.intersection(&there).copied().collect(),
             pins,
             table: nft::is_left_by(name),
@@ -125,22 +129,25 @@ impl Leftovers {
             let known = self.links.iter().find(|(index, _)| *index == link);
             known.map_or_else(|| format!("interface number {link}"), |(_, name)| name.clone())
         };
-        let addresses =
-            self.addresses.ours().iter().map(|held| format!("address {} on {}", held.address, on(held.link)));
+        let routes = self.kernel.routes.ours().iter();
+        let routes = routes.map(|route| format!("route {route} on {}", on(route.link)));
+        let addresses = self.kernel.addresses.ours().iter();
+        let addresses = addresses.map(|held| format!("address {} on {}", held.address, on(held.link)));
         let macs = self.macs.iter().map(|(link, mac)| format!("forwarding entry {mac} on {}", on(*link)));
         let paths = self.pins.iter().chain(&self.files).map(|path| path.display().to_string());
         let table = self.table.then(|| "table inet carp of nftables".to_owned());
-        addresses.chain(macs).chain(self.forwarding.iter().cloned()).chain(table).chain(paths).collect()
+        let forwarding = self.forwarding.iter().cloned();
+        routes.chain(addresses).chain(macs).chain(forwarding).chain(table).chain(paths).collect()
     }
 
-    /// Removes it, and returns what could not be: the addresses first, as the datapath is what keeps
+    /// Removes it, and returns what could not be: routes and addresses first, as the datapath is what keeps
     /// them silent.
     ///
     /// # Errors
     /// When the instance has been started meanwhile; nothing is removed then.
     pub fn remove(mut self) -> Result<Vec<Error>, Error> {
         let lock = Instance::take(&self.name)?;
-        let kept = self.addresses.apply(&BTreeSet::new());
+        let kept = self.kernel.apply(&Wanted::default());
         let mut errors: Vec<Error> = kept.into_iter().map(|failure| failure.error.into()).collect();
         let mut macs = VirtualMacs::open()?;
         self.macs.iter().for_each(|(link, mac)| macs.adopt(*link, *mac));

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod advert;
+pub mod applier;
 pub mod bpf;
 pub mod clock;
 pub mod conntrack;
@@ -25,5 +26,6 @@ pub mod privilege;
 pub mod raw;
 pub mod readers;
 pub mod revisions;
+pub mod route;
 pub mod shield;
 pub mod sysctl;

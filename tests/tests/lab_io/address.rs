@@ -1,8 +1,10 @@
 use crate::namespace::{ip, proc_net, run, until, with_pair};
 use carp_common::id::{IfIndex, Vhid, virtual_mac};
-use carp_user::io::address::{Addresses, Applier, Held};
+use carp_user::io::address::{Addresses, Held};
+use carp_user::io::applier::{Applier, Kernel, Wanted};
 use carp_user::io::clock::now;
 use carp_user::io::fdb::VirtualMacs;
+use carp_user::io::route::Routes;
 use std::collections::BTreeSet;
 use tokio::sync::watch;
 
@@ -118,10 +120,12 @@ fn the_applier_follows_the_level_repairs_it_and_removes_all_at_its_end() {
     with_pair(|| async {
         let before = surroundings();
         let vips = held(&["10.9.0.1", "fd09::1"]);
-        let (publish, wanted) = watch::channel(BTreeSet::new());
-        let applier = Applier::start(Addresses::open(&vips).unwrap(), wanted).unwrap();
+        let (publish, wanted) = watch::channel(Wanted::default());
+        let routes = Routes::open([index("a0")].into()).unwrap();
+        let kernel = Kernel { addresses: Addresses::open(&vips).unwrap(), routes };
+        let applier = Applier::start(kernel, wanted).unwrap();
         let start = now();
-        publish.send(vips).unwrap();
+        publish.send(Wanted { addresses: vips, ..Wanted::default() }).unwrap();
         until(|| show().contains("fd09::1/128")).await;
         println!("two VIPs were there {} after they were wanted", now().since(start));
         ip("address del 10.9.0.1/32 dev a0");

@@ -16,6 +16,8 @@ pub(in crate::config) struct Around {
     /// Each VIP with its device; link-local ones stay on their link, no rule is for them.
     vips: BTreeMap<IpAddr, (String, Vip)>,
     devices: BTreeSet<String>,
+    /// The devices of virtual hosts, with whether they have IPv4 addresses there (`true`), or IPv6 ones.
+    families: BTreeSet<(String, bool)>,
     sync: Vec<IpAddr>,
     /// Nothing is missing because of a mistake.
     whole: bool,
@@ -29,17 +31,21 @@ impl Around {
             IpAddr::V4(ip) => !ip.is_link_local(),
             IpAddr::V6(ip) => !ip.is_unicast_link_local(),
         });
+        let families = hosts
+            .iter()
+            .flat_map(|host| host.addresses.iter().map(|vip| (host.device.clone(), vip.ip.is_ipv4())));
         let devices = hosts.iter().map(|host| host.device.clone());
         Self {
             vips: vips.map(|(device, vip)| (vip.ip, (device.clone(), vip))).collect(),
             devices: devices.chain(sync.map(|sync| sync.device.clone())).collect(),
+            families: families.collect(),
             sync: sync.map(|sync| vec![sync.address, sync.peer]).unwrap_or_default(),
             whole,
         }
     }
 
     /// The device of a VIP, which must be this one if one is named.
-    pub(super) fn check_vip(
+    pub(in crate::config) fn check_vip(
         &self,
         ip: &At<IpAddr>,
         on: Option<&str>,
@@ -116,6 +122,25 @@ impl Around {
             let what = format!("{} carries no virtual host", interface.value);
             let mistake = Mistake::at(interface.place.clone(), what, "expected an interface with one");
             mistakes.push(mistake.help("first add a [[virtual_host]] there"));
+        }
+    }
+
+    /// That a virtual host with addresses of the next hop's family is on this device, and that the next hop is none of
+    /// them.
+    pub(in crate::config) fn check_next_hop(
+        &self,
+        via: &At<IpAddr>,
+        (interface, device): (&At<&str>, &str),
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        let family = if via.value.is_ipv4() { "IPv4" } else { "IPv6" };
+        if self.vips.contains_key(&via.value) {
+            let what = format!("{} is a VIP, no next hop", via.value);
+            mistakes.push(Mistake::at(via.place.clone(), what, "expected the address of another router"));
+        } else if self.whole && !self.families.contains(&(device.to_owned(), via.value.is_ipv4())) {
+            let what = format!("{} carries no virtual host with an {family} address", interface.value);
+            let mistake = Mistake::at(interface.place.clone(), what, "expected an interface with one");
+            mistakes.push(mistake.help("first add a [[virtual_host]] there, or an address to it"));
         }
     }
 

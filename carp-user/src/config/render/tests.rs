@@ -1,5 +1,5 @@
 use super::super::nat::keys::FORWARD;
-use super::super::reference::{AUTH_MODES, EXAMPLE, FLAVOURS, RULE, XDP_MODES};
+use super::super::reference::{AUTH_MODES, EXAMPLE, FLAVOURS, ROUTE, RULE, XDP_MODES};
 use super::super::{Source, parse, private};
 use super::*;
 use proptest::collection::{btree_map, vec};
@@ -7,6 +7,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::Union;
+use std::collections::BTreeMap;
 use toml::Table;
 
 /// Every file has a secret of its own; a sync key if its name begins so.
@@ -162,13 +163,35 @@ fn nat(device: &str) -> impl Strategy<Value = (Table, bool)> + use<> {
     })
 }
 
+/// Routes by the first virtual host, which is on this device with 10.0.1.1.
+fn routes(device: &str) -> impl Strategy<Value = Vec<Value>> + use<> {
+    let device = device.to_owned();
+    let to = select(&["default", "0.0.0.0/0", "10.9.0.0/16", "192.0.2.1"][..]);
+    vec((to, any::<bool>(), of(1_i64..=3)), 0..4).prop_map(move |routes| {
+        // One of several with the same metric is left.
+        let unique: BTreeMap<_, _> = routes
+            .into_iter()
+            .map(|(to, source, metric)| ((to.replace("default", "0.0.0.0/0"), metric), (to, source)))
+            .collect();
+        let route = |((_, metric), (to, source)): ((String, Option<i64>), (&str, bool))| {
+            let key = |name, value: &str| Some((name, Value::from(value)));
+            let source = source.then(|| ("source", "10.0.1.1".into()));
+            let metric = metric.map(|metric| ("metric", Value::Integer(metric)));
+            let keys =
+                vec![key("to", to), key("via", "10.0.1.254"), key("interface", &device), source, metric];
+            Value::Table(table(keys))
+        };
+        unique.into_iter().map(route).collect()
+    })
+}
+
 fn config() -> impl Strategy<Value = String> {
     let hosts = vec(host(), 1..5).prop_flat_map(|hosts| {
         let device = hosts[0].0["interface"].as_str().expect("a name").to_owned();
-        (Just(hosts), of(nat(&device)))
+        (Just(hosts), of(nat(&device)), routes(&device))
     });
     let kernel = of(flag("forwarding").prop_map(|flag| ("kernel", Value::Table(table(vec![flag])))));
-    (node(), of(sync()), hosts, kernel).prop_map(|(node, sync, (hosts, nat), kernel)| {
+    (node(), of(sync()), hosts, kernel).prop_map(|(node, sync, (hosts, nat, routes), kernel)| {
         let hosts = (1_u8..).zip(hosts).map(|(vhid, (mut host, count))| {
             host.insert("vhid".into(), Value::Integer(vhid.into()));
             let all = [format!("10.0.{vhid}.1/24"), format!("10.0.{vhid}.2"), format!("fd00::{vhid}/64")];
@@ -182,7 +205,9 @@ fn config() -> impl Strategy<Value = String> {
             ("firewall", Value::Table(table(vec![Some(("enabled", Value::Boolean(*enabled)))])))
         });
         let nat = nat.map(|(nat, _)| ("nat", Value::Table(nat)));
-        table(vec![Some(("node", Value::Table(node))), sync, hosts, nat, firewall, kernel]).to_string()
+        let routes = Some(("route", Value::Array(routes)));
+        table(vec![Some(("node", Value::Table(node))), sync, hosts, routes, nat, firewall, kernel])
+            .to_string()
     })
 }
 
@@ -220,12 +245,14 @@ fn the_effective_form_has_every_key_of_the_reference() {
     let keys = |table: &Value| table.as_table().expect("a table").keys().cloned().collect::<Vec<_>>();
     let last = whole["virtual_host"].as_array().and_then(|hosts| hosts.last()).expect("a host");
     let rule = &whole["sync"]["include"].as_array().expect("rules")[0];
+    let route = &whole["route"].as_array().expect("routes")[0];
     let forward = &whole["nat"]["forward"].as_array().expect("rules")[0];
     for (written, reference) in [
         (&whole["node"], NODE),
         (&whole["sync"], SYNC),
         (last, VIRTUAL_HOST),
         (rule, RULE),
+        (route, ROUTE),
         (forward, FORWARD),
     ] {
         let mut names: Vec<&str> = reference.iter().map(|key| key.name).collect();

@@ -29,7 +29,7 @@ pub struct Rule {
 }
 
 /// Addresses that begin alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prefix {
     address: IpAddr,
     len: u8,
