@@ -198,7 +198,7 @@ fn live_on(
 fn change_key(duo: &mut Duo, on_master: bool, config: &Config, keys: &[&'static str]) -> Result<()> {
     let config = config.clone().with_sync_keys(keys);
     let (carpd, config) = if on_master { (&mut duo.gw1, config) } else { (&mut duo.gw2, config.of_backup()) };
-    carpd.reread(&config, "the keys of the sync link are those of the configuration now").map(drop)
+    carpd.reread(&config, "reloaded: keys of the sync link").map(drop)
 }
 
 /// Whether the session that both have began after this moment, as it should or should not.
