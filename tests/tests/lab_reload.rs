@@ -246,6 +246,8 @@ fn what_is_applied_counts_from_then_on_and_what_is_not_confirmed_is_taken_back()
     carpctl(gw1, &["apply", candidate, "--confirm", "3s"])?;
     assert_eq!((skew(), std::fs::read_to_string(file)?), (Some(7), old.clone()), "not in its file yet");
     assert!(carpctl(gw1, &["status"])?.contains("is taken back in"));
+    let second = gw1.carpctl(&["apply", candidate])?;
+    assert!(String::from_utf8_lossy(&second.stderr).contains("waits to be confirmed"), "{second:?}");
     clock::wait_for("the old one to be back", PATIENCE, || (skew() == Some(0)).then_some(()))?;
     assert!(!gw1.carpctl(&["confirm"])?.status.success(), "there is nothing to confirm any more");
     carpctl(gw1, &["apply", candidate, "--confirm", "60s"])?;

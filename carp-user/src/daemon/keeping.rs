@@ -7,7 +7,9 @@ use crate::api::Response;
 use crate::config::Files;
 use crate::io::clock;
 use crate::io::disk::Staged;
+use crate::io::error::chain;
 use crate::io::revisions::Revisions;
+use anyhow::{Context, Result};
 use carp_common::time::{Instant, Span};
 
 /// What is not confirmed in time waits for so long while another configuration is just being read.
@@ -43,16 +45,19 @@ pub(super) async fn expired(unconfirmed: Option<&Unconfirmed>) {
 
 impl Daemon {
     /// This configuration is used now: keeps it, or waits for somebody to confirm it.
-    pub fn keep(&mut self, pending: Pending) {
+    ///
+    /// # Errors
+    /// It is used, but cannot be put into its file.
+    pub fn keep(&mut self, pending: Pending) -> Result<()> {
         self.unconfirmed = None;
         if let Some(within) = pending.confirm {
             self.unconfirmed = Some(Unconfirmed { pending, until: clock::now() + within });
-            return;
+            return Ok(());
         }
         let Pending { staged, text, origin, confirm: _ } = pending;
-        if let Some(Err(error)) = staged.map(Staged::settle) {
-            tracing::error!(%error, "the configuration is used but not in its file: a start goes back to the one before");
-        }
+        staged
+            .map_or(Ok(()), Staged::settle)
+            .context("the configuration is used but not in its file: a start goes back to the one before")?;
         let revisions = Revisions::of(&self.config.node.name);
         // Nothing waits for that.
         tokio::task::spawn_blocking(move || {
@@ -60,6 +65,7 @@ impl Daemon {
                 tracing::warn!(%error, "the configuration is not in the list of revisions (carpctl config log)");
             }
         });
+        Ok(())
     }
 
     /// Nobody has confirmed it in time.
@@ -77,7 +83,9 @@ impl Daemon {
     pub(super) fn confirm(&mut self) -> Response {
         match self.unconfirmed.take() {
             Some(Unconfirmed { pending, .. }) => {
-                self.keep(Pending { confirm: None, ..pending });
+                if let Err(error) = self.keep(Pending { confirm: None, ..pending }) {
+                    return Response::Error { message: chain(error.as_ref()) };
+                }
                 tracing::info!("the configuration is confirmed");
                 Response::Done
             }

@@ -103,13 +103,19 @@ pub(super) async fn finished(reading: &mut Option<Reading>) -> Result<Ready> {
 impl Daemon {
     /// Begins to read the files.
     pub(super) fn read(&mut self, files: &Files, wish: Wish, answer: Option<oneshot::Sender<Response>>) {
-        if self.reading.is_some() {
+        // Two that are to be confirmed would wait for one place.
+        let waits = wish.file.is_some() && !wish.dry_run && self.unconfirmed.is_some();
+        if self.reading.is_some() || waits {
             let Some(answer) = answer else {
                 // A signal must not get lost: what it is about may have been read already.
                 self.missed = true;
                 return;
             };
-            let message = "another configuration is just being read: try again";
+            let message = if waits {
+                "another configuration waits to be confirmed: confirm it, or take it back (carpctl reload), first"
+            } else {
+                "another configuration is just being read: try again"
+            };
             let _ = answer.send(Response::Error { message: message.to_owned() });
             return;
         }
@@ -154,7 +160,7 @@ impl Daemon {
             }
         };
         if let (Response::Error { message }, false) = (&response, wish.dry_run) {
-            tracing::error!("the old configuration stays:\n{message}");
+            tracing::error!("reload: {message}");
         }
         answer.map(|answer| answer.send(response));
         outcome
@@ -167,8 +173,7 @@ impl Daemon {
         match self.apply(config, changes) {
             Ok(()) => {
                 tell(&done);
-                self.keep(pending);
-                done
+                self.keep(pending).map_or_else(|error| failed(&error), |()| done)
             }
             Err(error) => {
                 if are_rules_loaded {

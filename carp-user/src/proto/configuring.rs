@@ -63,7 +63,7 @@ impl Host {
         let Some(ahead) = self.keys.ahead_by(heard) else { return };
         let is_newest = ahead + 1 == self.setup.newer_vips().count();
         if is_newest {
-            self.peers.is_ahead(heard.source);
+            self.peers.went_ahead(heard.source);
         }
         let all_know = match addressee {
             Addressee::Group | Addressee::Ours => true,

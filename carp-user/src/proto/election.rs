@@ -254,9 +254,9 @@ impl Election {
             }
             (State::Backup { .. }, Input::Terms(terms)) => self.relisten(terms, now),
             (State::Master { .. }, Input::Terms(terms)) => {
-                let before = (self.told(), self.terms.families);
+                let before = self.told();
                 self.terms = terms;
-                if (self.told(), terms.families) == before { Output::default() } else { self.advertise(now) }
+                self.tell_if_not(before, now)
             }
             (State::Backup { v4_dead_at, v6_dead_at }, Input::Tick) => {
                 let dead_at = earlier(*v4_dead_at, *v6_dead_at);

@@ -193,7 +193,7 @@ impl Peers {
     }
 
     /// It has signed for addresses that this node does not sign for yet.
-    pub fn is_ahead(&mut self, address: IpAddr) {
+    pub fn went_ahead(&mut self, address: IpAddr) {
         self.known.iter_mut().filter(|peer| peer.address == address).for_each(|peer| peer.is_ahead = true);
     }
 
