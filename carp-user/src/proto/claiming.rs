@@ -91,15 +91,16 @@ impl Host {
         self.intent.told_at().filter(may).map(|at| at + SETTLE)
     }
 
+    /// In every family: a kernel that is armed for a master by its address of one family minds no advert of the other.
     pub(super) fn announce_claim(&mut self, actions: &mut Vec<Action>) {
-        let Some(family) = self.families.list().next() else { return };
         let rank = self.rank(0);
         let Some(link) = &self.link else { return };
-        let frame = outgoing::to_ours(&self.setup, link, &mut self.keys, family, rank);
-        if let Some(frame) = frame {
-            self.intent = Intent::Asked;
-            let (link, errand) = (self.setup.link, Errand::Advert(family));
-            actions.push(Action::Advertise { host: self.id, link, errand, frame });
+        for family in self.families.list() {
+            if let Some(frame) = outgoing::to_ours(&self.setup, link, &mut self.keys, family, rank) {
+                self.intent = Intent::Asked;
+                let (link, errand) = (self.setup.link, Errand::Advert(family));
+                actions.push(Action::Advertise { host: self.id, link, errand, frame });
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! new ones: a backup greets its master in the new way, and a master whom all have greeted so begins.
 
 use super::election::{Families, Input, Terms};
-use super::event::{Action, HostSetup, News, Role};
+use super::event::{Action, Family, HostSetup, News, Role};
 use super::host::Host;
 use super::keyring::Word;
 use carp_common::admission::Addressee;
@@ -41,7 +41,7 @@ impl Host {
     pub fn configure(&mut self, setup: HostSetup, now: Instant, actions: &mut Vec<Action>) {
         let before: BTreeSet<IpAddr> = self.setup.vips.iter().copied().collect();
         self.setup = setup;
-        self.asked_ahead_at = Instant::ZERO;
+        self.asked_ahead_at.clear();
         self.peers.forget_ahead();
         self.settle_setup(now, actions);
         if self.tenure.is_serving() {
@@ -86,21 +86,22 @@ impl Host {
     }
 
     /// Whether this is a master to whom all its backups, as far as they have made themselves known, have said that they know
-    /// the new addresses. A node is one node in one family.
+    /// the new addresses, by each of their addresses of a family in use: of a node that sleeps while a family is added, no
+    /// other address is known than that of the family before.
     fn are_all_ahead(&self, now: Instant) -> bool {
-        let family = self.families.list().next();
         self.election.role() == Role::Master
             && now.since(self.since) >= ACQUAINTED
-            && family.is_some_and(|family| self.peers.are_all_ahead(family))
+            && self.families.list().all(|family| self.peers.are_all_ahead(family))
     }
 
-    /// Asks this master whether it knows the new addresses, if it is time to.
+    /// Asks this master whether it knows the new addresses, if it is time to: in each family that it is heard in.
     pub(super) fn ask_ahead(&mut self, master: IpAddr, now: Instant, actions: &mut Vec<Action>) {
-        let is_due = now.since(self.asked_ahead_at) >= ASK_AGAIN;
-        if !(self.keys.is_behind() && is_due && self.is_courted(master)) {
+        let asked_at = self.asked_ahead_at.get(&Family::of(master));
+        let is_due = asked_at.is_none_or(|at| now.since(*at) >= ASK_AGAIN);
+        if !(self.keys.is_behind() && is_due) {
             return;
         }
-        self.asked_ahead_at = now;
+        self.asked_ahead_at.insert(Family::of(master), now);
         let word = Word { pace: Pace::GREETING, demote: u8::MAX, echo: 0 };
         let Self { keys, setup, link, .. } = self;
         let Some(link) = link else { return };

@@ -17,6 +17,7 @@ use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
 use carp_common::wire::Frame;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Send errors in a row that demote the node, and successes that lift it again (item 94).
@@ -47,8 +48,8 @@ pub struct Host {
     pub(super) confirms_until: Instant,
     /// When it answered a greeting with an old counter last.
     pub(super) answered_at: Instant,
-    /// When it asked its master last whether it knows this node's new addresses.
-    pub(super) asked_ahead_at: Instant,
+    /// When it asked its master last, in each family, whether it knows this node's new addresses.
+    pub(super) asked_ahead_at: BTreeMap<Family, Instant>,
     pub(super) tally: Tally,
     pub(super) warned: Warned,
     pub(super) watch: Watch,
@@ -78,7 +79,7 @@ impl Host {
             reason: Reason::Initialized,
             confirms_until: Instant::ZERO,
             answered_at: Instant::ZERO,
-            asked_ahead_at: Instant::ZERO,
+            asked_ahead_at: BTreeMap::new(),
             tally: Tally::default(),
             warned: Warned::default(),
             watch: Watch::default(),

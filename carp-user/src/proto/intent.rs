@@ -32,10 +32,11 @@ impl Intent {
         }
     }
 
-    /// The kernel took the announcement, or did not.
+    /// The kernel took the announcement in one family, or did not: then it counts in none.
     pub fn sent(&mut self, ok: bool, now: Instant) {
-        if let Self::Asked = self {
-            *self = if ok { Self::Told(now) } else { Self::Void(now) };
+        match self {
+            Self::Asked | Self::Told(_) => *self = if ok { Self::Told(now) } else { Self::Void(now) },
+            Self::None | Self::Planned | Self::Void(_) => {}
         }
     }
 

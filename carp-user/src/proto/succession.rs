@@ -132,7 +132,11 @@ impl Expectation {
     /// the longest that the announcement stands.
     pub fn contest(&mut self, backup: IpAddr, until: Instant, now: Instant) {
         let earlier = self.contest.filter(|contest| now < contest.until);
-        let by = Some(backup).filter(|backup| earlier.is_none_or(|contest| contest.by == Some(*backup)));
+        let by = match earlier.map(|contest| contest.by) {
+            None => Some(backup),
+            // Everybody announces in both families: another one would be heard in this one, too.
+            Some(by) => by.filter(|by| *by == backup || Family::of(*by) != Family::of(backup)),
+        };
         self.contest = Some(Contest { by, until });
         self.kept_until = Instant::ZERO;
     }
