@@ -3,6 +3,7 @@
 
 pub mod changes;
 mod claiming;
+pub mod config_sync;
 mod configuring;
 pub mod demote;
 pub mod election;
