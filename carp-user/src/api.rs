@@ -1,8 +1,10 @@
 //! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
 
+pub mod remote;
 mod request;
 mod states;
 mod sync;
+pub mod xmlrpc;
 
 pub use request::{Request, Response};
 pub use states::{AT_ONCE, FlowQuery, FlowStanding, Place};

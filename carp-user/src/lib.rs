@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod io;
 pub mod proto;
+pub mod remote;
 pub mod replication;
 pub mod ruleset;
 pub mod shells;

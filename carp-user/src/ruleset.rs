@@ -12,7 +12,7 @@ mod others;
 mod tests;
 
 pub use foreign::foreign;
-pub use others::droppers;
+pub use others::{Service, droppers};
 
 use crate::config::nat::{Forward, Nat, OneToOne, Outbound, PrefixPair};
 use crate::config::{Config, Sync};
@@ -163,19 +163,25 @@ fn sources(text: &mut String, nat: &Nat) {
 /// What is for this machine itself. Before filters of the usual priority.
 fn input(text: &mut String, sync: Option<&Sync>, carp: &BTreeSet<&str>) {
     let mut rules = vec!["type filter hook input priority filter - 10; policy accept;".to_owned()];
-    if let Some(Sync { device, address, peer, port, .. }) = sync {
+    if let Some(sync) = sync {
+        let (Sync { device, address, peer, .. }, ports) = (sync, sync_ports(sync));
         let ip = ip(*peer);
         rules.push(format!(
-            "iifname \"{device}\" {ip} saddr {peer} {ip} daddr {address} tcp dport {port} counter accept \
+            "iifname \"{device}\" {ip} saddr {peer} {ip} daddr {address} tcp dport {ports} counter accept \
              comment \"sync: from the peer\""
         ));
-        rules.push(format!("tcp dport {port} counter drop comment \"sync-strangers: from anybody else\""));
+        rules.push(format!("tcp dport {ports} counter drop comment \"sync-strangers: from anybody else\""));
     }
     rules.push(format!(
         "meta l4proto {CARP} iifname != {} counter drop comment \"carp-strangers: CARP where no virtual host is\"",
         names(carp)
     ));
     chain(text, "input", &rules);
+}
+
+/// Those at which the peer is listened to: for connections, and for the configuration.
+fn sync_ports(sync: &Sync) -> String {
+    format!("{{ {}, {} }}", sync.port, sync.config_port)
 }
 
 fn forward_rule(number: usize, forward: &Forward) -> String {

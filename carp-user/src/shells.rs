@@ -22,6 +22,7 @@ use crate::io::privilege;
 use crate::io::route::{Route, Routes};
 use crate::io::shield::{self, Shield};
 use crate::proto::event::{HostSetup, Setup};
+use crate::remote::{self, Remote};
 use crate::replication::{Replication, Start};
 use crate::ruleset::Ruleset;
 use anyhow::{Context, Result};
@@ -52,6 +53,8 @@ pub struct Shells {
     pub applier: Applier,
     /// Tells the peer of connections, and the kernel of the peer's.
     pub replication: Option<Replication>,
+    /// Answers XML-RPC.
+    remote: Option<Remote>,
     /// The rules of nftables.
     pub table: Arc<Table>,
     /// Has the kernel forward.
@@ -85,7 +88,8 @@ impl Shells {
         let left = marks.left(&instance);
         let sender = Sender::open()?;
         let memberships = join(&links, setup.hosts.iter())?;
-        let calls = control::listen(&instance.socket())
+        let (door, calls) = control::door();
+        control::listen(&instance.socket(), door.clone())
             .with_context(|| format!("opening the control socket {}", instance.socket().display()))?;
         let (shield, rings) = raise(config, &links, &setup)?;
         if let Some(shield) = &shield {
@@ -101,13 +105,13 @@ impl Shells {
         let opened = listen().and_then(|ears| {
             Ok((
                 ears,
-                replicate(config, setup.epoch)?,
+                (replicate(config, setup.epoch)?, answer_remotely(config, door)?),
                 forward(config, &instance)?,
                 start_applier(config, &setup, &left)?,
             ))
         });
         match opened {
-            Ok(((ear, refused), replication, (table, forwarding), (wanted, applier))) => {
+            Ok(((ear, refused), (replication, remote), (table, forwarding), (wanted, applier))) => {
                 remove_left(&config.node.name, &left, &setup, shield.is_some());
                 if let Err(error) = marks.settle() {
                     tracing::warn!(%error, "writing down what this daemon has");
@@ -122,6 +126,7 @@ impl Shells {
                     wanted,
                     applier,
                     replication,
+                    remote,
                     table: Arc::new(table),
                     forwarding,
                     memberships,
@@ -149,11 +154,12 @@ impl Shells {
             marks,
             instance,
             replication,
+            remote,
             table,
             forwarding,
             ..
         } = self;
-        drop(replication);
+        drop((replication, remote));
         drop(wanted);
         for failure in applier.finish() {
             tracing::warn!(what = failure.what, error = %failure.error, "left behind");
@@ -170,6 +176,11 @@ impl Shells {
 fn replicate(config: &Config, epoch: u32) -> Result<Option<Replication>> {
     let start = |sync: &Sync| Start { sync: sync.clone(), node: config.node.name.clone(), epoch };
     config.sync.as_ref().map(|sync| Replication::start(start(sync))).transpose()
+}
+
+fn answer_remotely(config: &Config, calls: mpsc::Sender<Call>) -> Result<Option<Remote>> {
+    let node = config.node.name.clone();
+    config.sync.clone().map(|sync| Remote::start(remote::Start { sync, node, calls })).transpose()
 }
 
 /// The rules first: what is forwarded has to be translated.

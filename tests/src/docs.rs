@@ -13,6 +13,7 @@ pub fn pages() -> std::io::Result<Vec<(&'static str, String)>> {
     Ok(vec![
         ("docs/config.md", carp_user::config::reference()),
         ("docs/config.schema.json", carp_user::config::schema()),
+        ("docs/xmlrpc.md", carp_user::api::remote::reference()),
         ("docs/man/carpd.8", man(daemon, "8")?),
         ("docs/man/carpctl.8", man(control, "8")?),
     ])

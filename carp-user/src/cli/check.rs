@@ -4,6 +4,7 @@ use super::files::{Files, INVALID};
 use super::instance;
 use crate::api::{Request, Response};
 use crate::config::{self, Config, HostConfig, Mistakes};
+use crate::io::accounts::Accounts;
 use crate::io::address::{self, Held};
 use crate::io::error::Error;
 use crate::io::forwarding::{is_off, setting};
@@ -12,7 +13,7 @@ use crate::io::nft;
 use crate::io::sysctl;
 use crate::proto::family::Family;
 use crate::proto::sync::rule::Prefix;
-use crate::ruleset::{Ruleset, droppers};
+use crate::ruleset::{Ruleset, Service, droppers};
 use anyhow::{Context, Result};
 use carp_common::id::IfIndex;
 use serde::Serialize;
@@ -170,10 +171,16 @@ fn rules_doubt(config: &Config) -> Vec<String> {
     }
     // Without nft there are no rules of it.
     if let (Some(sync), Ok(listed)) = (&config.sync, nft::everything()) {
-        let session = format!("the session with {}, TCP port {}", sync.peer, sync.port);
-        let let_through = "let it through (carpctl firewall print)";
-        let droppers = droppers(&listed, sync).into_iter();
-        warnings.extend(droppers.map(|chain| format!("{chain} of nftables drops {session}: {let_through}")));
+        let session = (Service::Session, format!("the session with {}, TCP port {}", sync.peer, sync.port));
+        let calls = (Service::Config, format!("XML-RPC with {}, TCP port {}", sync.peer, sync.config_port));
+        // Without an account nobody calls.
+        let is_called = Accounts::of(&config.node.name).list().is_ok_and(|accounts| !accounts.is_empty());
+        for (service, what) in [session].into_iter().chain(is_called.then_some(calls)) {
+            let chains = droppers(&listed, sync, service).into_iter();
+            warnings.extend(chains.map(|chain| {
+                format!("{chain} of nftables drops {what}: let it through (carpctl firewall print)")
+            }));
+        }
     }
     warnings
 }

@@ -18,13 +18,22 @@ pub struct Files {
 }
 
 impl Files {
+    /// Those that are named so.
+    pub(super) const fn at(file: PathBuf, node: Option<PathBuf>) -> Self {
+        Self { file, node }
+    }
+
     /// What they say.
     ///
     /// # Errors
     /// Every mistake in them.
     pub fn load(&self) -> Result<Config, Mistakes> {
+        config::load(&self.file, self.node().as_deref())
+    }
+
+    /// The file of this node alone, if there is one.
+    pub(super) fn node(&self) -> Option<PathBuf> {
         let beside = self.file.with_file_name("node.toml");
-        let node = self.node.clone().or_else(|| beside.is_file().then_some(beside));
-        config::load(&self.file, node.as_deref())
+        self.node.clone().or_else(|| beside.is_file().then_some(beside))
     }
 }

@@ -1,10 +1,10 @@
 //! `carpctl init`: the first configuration of a node, as a person would write it.
 
 mod listening;
-mod machine;
-mod plan;
+pub(super) mod machine;
+pub(super) mod plan;
 mod questions;
-mod writing;
+pub(super) mod writing;
 
 use super::check;
 use super::files::INVALID;
@@ -130,8 +130,8 @@ fn refuse_to_overwrite(args: &Args, plan: &Plan) -> Result<()> {
 }
 
 /// What the files say together with those that are there, before they are written.
-fn judge(folder: &Path, files: &[NewFile]) -> Result<Config, Mistakes> {
-    let new = |name: &Path| files.iter().find(|file| Path::new(file.name) == name);
+pub(super) fn judge(folder: &Path, files: &[NewFile]) -> Result<Config, Mistakes> {
+    let new = |name: &Path| files.iter().find(|file| Path::new(&file.name) == name);
     let source = |name: &str| {
         let path = folder.join(name);
         let text = new(Path::new(name)).map(|file| file.text.to_string());

@@ -1,5 +1,6 @@
 //! Which daemon a `carpctl` talks to.
 
+use super::files::Files;
 use crate::api::{Request, Response};
 use crate::io::bpf;
 use crate::io::control;
@@ -54,6 +55,18 @@ pub fn call(name: &str, request: &Request) -> Result<Result<Response, Silence>> 
         }
         Err(source) => Ok(Err(Silence { socket, source })),
     }
+}
+
+/// The name of the instance that is meant, whether it runs or not: this one, or the only one that left a trace, or that of the
+/// configuration in its usual place.
+///
+/// # Errors
+/// As [`resolve`], when there is no configuration there either.
+pub fn configured(instance: Option<&str>) -> Result<String> {
+    resolve(instance).or_else(|error| {
+        let files = Files::at(PathBuf::from("/etc/carp/carp.toml"), None);
+        files.load().map(|config| config.node.name).map_err(|_| error)
+    })
 }
 
 /// The name of the instance that is meant: this one, or the only one that left a trace.

@@ -1,5 +1,6 @@
 //! `carpctl`: one file per verb family.
 
+pub mod account;
 pub mod check;
 pub mod cleanup;
 pub mod config;
@@ -13,7 +14,10 @@ pub mod genkey;
 pub mod health;
 pub mod init;
 pub mod instance;
+pub mod join;
 pub mod nat;
+pub mod pair;
+pub mod peer;
 pub mod reload;
 pub mod states;
 pub mod status;
@@ -89,6 +93,14 @@ enum Verb {
     Config(config::Args),
     /// Make the key that the two nodes of a pair share.
     Genkey(genkey::Args),
+    /// Have another node join this one.
+    Pair(pair::Args),
+    /// Join the node that says `carpctl pair`.
+    Join(join::Args),
+    /// Say who may call this node by XML-RPC.
+    Account(account::Args),
+    /// Show this node's certificate, pin the peer's, call the peer.
+    Peer(peer::Args),
     /// Remove what a killed carpd left on this machine.
     Cleanup(cleanup::Args),
     /// Take an advertisement apart: does it verify, and why would it be refused?
@@ -117,6 +129,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Config(args) => config::run(&args, name),
         Verb::Genkey(args) => genkey::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Pair(args) => pair::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Join(args) => join::run(args),
+        Verb::Account(args) => account::run(&args, name).map(|()| ExitCode::SUCCESS),
+        Verb::Peer(args) => peer::run(&args, name).map(|()| ExitCode::SUCCESS),
         Verb::Cleanup(args) => cleanup::run(args, name),
         Verb::Decode(args) => return decode::run(args),
     };

@@ -28,7 +28,7 @@ pub use password::Secret;
 pub use reference::reference;
 pub use route::Route;
 pub use schema::schema;
-pub use sync::{DEFAULT_PORT, Sync};
+pub use sync::{DEFAULT_CONFIG_PORT, DEFAULT_PORT, Sync};
 pub use sync_key::{SYNC_KEY_LEN, SyncKey, SyncKeys};
 
 use crate::proto::event::{Flavour, Former, HostSetup, Setup};

@@ -29,6 +29,14 @@ pub enum Problem {
 /// # Errors
 /// See [`Problem`].
 pub fn read(path: &Path) -> Result<Content, Problem> {
+    read_up_to(path, READ_LIMIT)
+}
+
+/// The same, of which more may be of interest.
+///
+/// # Errors
+/// See [`Problem`].
+pub fn read_up_to(path: &Path, limit: usize) -> Result<Content, Problem> {
     let unreadable = |error| Problem::Unreadable(path.into(), error);
     // Without NONBLOCK a named pipe would hang here.
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or(0);
@@ -41,8 +49,8 @@ pub fn read(path: &Path) -> Result<Content, Problem> {
         return Err(Problem::TooOpen(path.into(), about.mode() & 0o777));
     }
     // One allocation, so that no copy is left behind unwiped.
-    let mut content = Zeroizing::new(Vec::with_capacity(READ_LIMIT));
-    let limit = u64::try_from(READ_LIMIT).unwrap_or(0);
+    let mut content = Zeroizing::new(Vec::with_capacity(limit));
+    let limit = u64::try_from(limit).unwrap_or(0);
     file.take(limit).read_to_end(&mut content).map_err(unreadable)?;
     Ok(content)
 }

@@ -101,7 +101,7 @@ fn node(text: &mut String, form: Form, node: &Node) {
 }
 
 fn sync(text: &mut String, form: Form, sync: &Sync, node: &Node) {
-    let Sync { device, address, peer, port, key_file, next_key_file, keys, rules } = sync;
+    let Sync { device, address, peer, port, config_port, key_file, next_key_file, keys, rules } = sync;
     // They are in the files.
     let SyncKeys { .. } = keys;
     let Rules { include, exclude } = rules;
@@ -110,6 +110,7 @@ fn sync(text: &mut String, form: Form, sync: &Sync, node: &Node) {
     section.put("address", quoted(&address.to_string()));
     section.put("peer", quoted(&peer.to_string()));
     section.put("port", port);
+    section.put("config_port", config_port);
     section.put_file("key_file", Some(key_file));
     section.put_file("next_key_file", next_key_file.as_deref());
     section.put_rules("exclude", exclude);

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// TCP port of the session where none is configured.
 pub const DEFAULT_PORT: u16 = 7112;
+/// TCP port of XML-RPC where none is configured.
+pub const DEFAULT_CONFIG_PORT: u16 = 7113;
 
 /// The sync link, and the node at its other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Sync {
     pub peer: IpAddr,
     /// TCP port, on both.
     pub port: u16,
+    /// TCP port of XML-RPC over HTTPS, on both.
+    pub config_port: u16,
     /// The file that the key came from.
     pub key_file: PathBuf,
     /// The file of the next key, if there is one.
@@ -70,6 +74,16 @@ pub const SYNC: &[Key] = &[
         default: "7112",
         example: "7112",
         meaning: "TCP port of the session.",
+    },
+    Key {
+        name: "config_port",
+        kind: Kind::Number(1, 65535, Some(DEFAULT_CONFIG_PORT)),
+        range: "the same on both nodes, and not `port`",
+        unit: "",
+        default: "7113",
+        example: "7113",
+        meaning: "TCP port of XML-RPC over HTTPS, by which the nodes replicate their configuration; carpd answers there once \
+                  there is an account. See [XML-RPC](xmlrpc.md).",
     },
     Key {
         name: "key_file",
@@ -144,7 +158,13 @@ pub(super) fn read(
     if let (Some(address), Some(peer)) = (&address, &peer) {
         check(address, peer, mistakes);
     }
-    let port = fields.number("port", mistakes);
+    let [port, config_port] = ["port", "config_port"].map(|key| fields.number(key, mistakes));
+    if let (Some(port), Some(config_port)) = (&port, &config_port)
+        && port.value == config_port.value
+    {
+        let place = config_port.place.clone();
+        mistakes.push(Mistake::at(place, "`config_port` is the session's `port`", "expected another port"));
+    }
     let file = fields.text("key_file", mistakes);
     let first = file.as_ref().and_then(|file| key(file, &read, mistakes));
     let next_file = fields.optional("next_key_file", mistakes);
@@ -155,6 +175,7 @@ pub(super) fn read(
         address: address?.value,
         peer: peer?.value,
         port: port?.value,
+        config_port: config_port?.value,
         key_file: file?.value.into(),
         next_key_file: next_file.map(|file| file.value.into()),
         keys: SyncKeys { key: first?, next },

@@ -29,12 +29,17 @@ const RELOAD: Duration = Duration::from_secs(10);
 /// A request, and where its answer goes.
 pub type Call = (Request, oneshot::Sender<Response>);
 
+/// The way into a daemon, and the way out for what comes in by it.
+pub fn door() -> (mpsc::Sender<Call>, mpsc::Receiver<Call>) {
+    mpsc::channel(WAITING)
+}
+
 /// Starts to listen at `path`, in place of a dead daemon's socket, for root and [`GROUP`].
-/// Requests come out of the receiver; dropping it ends the service.
+/// Requests go to the daemon's [`door`]; it ends the service by dropping the receiver.
 ///
 /// # Errors
 /// What the file system says.
-pub fn listen(path: &Path) -> std::io::Result<mpsc::Receiver<Call>> {
+pub fn listen(path: &Path, calls: mpsc::Sender<Call>) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -44,9 +49,8 @@ pub fn listen(path: &Path) -> std::io::Result<mpsc::Receiver<Call>> {
     if let Err(error) = readers::give(path, 0o660) {
         tracing::warn!(%error, "the control socket cannot be given to group {GROUP}: only root may read the status");
     }
-    let (calls, receiver) = mpsc::channel(WAITING);
     tokio::spawn(serve(listener, calls));
-    Ok(receiver)
+    Ok(())
 }
 
 /// Asks the daemon behind the socket at `path`. Blocks, for a second as a rule when it is silent; longer when it has work

@@ -1,6 +1,7 @@
 //! The shells: each turns one interface of the kernel or the network into events and actions, and
 //! decides nothing.
 
+pub mod accounts;
 pub mod address;
 pub mod advert;
 pub mod applier;
@@ -15,12 +16,14 @@ pub mod error;
 pub mod fdb;
 pub mod forwarding;
 pub mod group;
+pub mod https;
 pub mod instance;
 pub mod leftovers;
 pub mod link;
 pub mod marks;
 mod netlink;
 pub mod nft;
+pub mod pairing;
 pub mod peer;
 pub mod privilege;
 pub mod raw;

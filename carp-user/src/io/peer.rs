@@ -2,8 +2,8 @@
 //! is one; it is made anew whenever it ends. Who has not a key gets no answer, and costs next to nothing.
 
 mod channel;
-mod handshake;
-mod socket;
+pub(crate) mod handshake;
+pub(crate) mod socket;
 
 pub use handshake::{Failure, Role};
 

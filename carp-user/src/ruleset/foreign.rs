@@ -1,6 +1,6 @@
 //! The rules that a firewall beside ours must hold.
 
-use super::{ip, names};
+use super::{ip, names, sync_ports};
 use crate::config::{Config, Sync};
 use crate::proto::protocol::CARP;
 use std::collections::BTreeSet;
@@ -16,16 +16,19 @@ pub fn foreign(config: &Config) -> String {
     let carp = names(&carp);
     // Writing into a string cannot fail.
     let _ = write!(text, "\n# input\niifname {carp} meta l4proto {CARP} accept\n");
-    if let Some(Sync { device, address, peer, port, .. }) = &config.sync {
+    if let Some(sync) = &config.sync {
+        let (Sync { device, address, peer, .. }, ports) = (sync, sync_ports(sync));
         let ip = ip(*peer);
         let from = format!("iifname \"{device}\" {ip} saddr {peer} {ip} daddr {address} tcp");
-        let _ = write!(text, "{from} dport {port} accept\n{from} sport {port} ct state established accept\n");
+        let _ =
+            write!(text, "{from} dport {ports} accept\n{from} sport {ports} ct state established accept\n");
     }
     let _ = write!(text, "\n# output\noifname {carp} meta l4proto {CARP} accept\n");
-    if let Some(Sync { device, address, peer, port, .. }) = &config.sync {
+    if let Some(sync) = &config.sync {
+        let (Sync { device, address, peer, .. }, ports) = (sync, sync_ports(sync));
         let ip = ip(*peer);
         let to = format!("oifname \"{device}\" {ip} saddr {address} {ip} daddr {peer} tcp");
-        let _ = write!(text, "{to} dport {port} accept\n{to} sport {port} ct state established accept\n");
+        let _ = write!(text, "{to} dport {ports} accept\n{to} sport {ports} ct state established accept\n");
     }
     forwarded(&mut text, config);
     text

@@ -11,13 +11,22 @@ use std::net::IpAddr;
 /// Most chains that jump into each other, as in the kernel. Policy: a deeper one decides nothing.
 const MOST_DEEP: usize = 16;
 
-/// The chains that drop the session for certain, whatever the rest does: `chain input of table inet filter`.
-pub fn droppers(listed: &Value, sync: &Sync) -> Vec<String> {
+/// What the nodes have to say to each other on the sync link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The session that replicates connections.
+    Session,
+    /// XML-RPC over HTTPS.
+    Config,
+}
+
+/// The chains that drop that for certain, whatever the rest does: `chain input of table inet filter`.
+pub fn droppers(listed: &Value, sync: &Sync, service: Service) -> Vec<String> {
     let items = || listed["nftables"].as_array().into_iter().flatten();
     let mut found = Vec::new();
     for chain in items().map(|item| &item["chain"]) {
         let [family, table, name, hook] = ["family", "table", "name", "hook"].map(|key| text(chain, key));
-        let Some(packet) = Packet::of(sync, hook) else { continue };
+        let Some(packet) = Packet::of(sync, hook, service) else { continue };
         let is_filter = text(chain, "type") == "filter";
         if !is_filter || !packet.is_of(family) || [family, table] == TABLE {
             continue;
@@ -66,9 +75,9 @@ struct Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
-    /// The node with the lower address calls (`io/peer.rs`).
-    fn of(sync: &'a Sync, hook: &str) -> Option<Self> {
-        let Sync { device, address, peer, port, .. } = sync;
+    /// For the session the node with the lower address calls (`io/peer.rs`); for XML-RPC either may.
+    fn of(sync: &'a Sync, hook: &str, service: Service) -> Option<Self> {
+        let Sync { device, address, peer, .. } = sync;
         let comes_in = match hook {
             "input" => true,
             "output" => false,
@@ -79,9 +88,12 @@ impl<'a> Packet<'a> {
         } else {
             ((*address, *peer), ("", device.as_str()))
         };
-        let calls = source < destination;
+        let (port, calls) = match service {
+            Service::Session => (sync.port, source < destination),
+            Service::Config => (sync.config_port, true),
+        };
         let (source_port, destination_port, state) =
-            if calls { (None, Some(*port), "new") } else { (Some(*port), None, "established") };
+            if calls { (None, Some(port), "new") } else { (Some(port), None, "established") };
         Some(Self { iifname, oifname, source, destination, source_port, destination_port, state })
     }
 
@@ -310,7 +322,7 @@ mod tests {
 
     fn drops(hook: &str, policy: &str, rules: &[Value]) -> bool {
         let sub = json!([matching("tcp", "dport", json!({"range": [7000, 7200]})), {"accept": null}]);
-        let found = droppers(&listed(hook, policy, rules, &sub), &sync());
+        let found = droppers(&listed(hook, policy, rules, &sub), &sync(), Service::Session);
         assert!(found.is_empty() || found == ["chain it of table inet filter"], "{found:?}");
         !found.is_empty()
     }
@@ -344,6 +356,9 @@ mod tests {
                 && drops("output", "accept", &[json!([{"drop": null}])])
         );
         assert!(!drops("input", "drop", &[jump]), "the caller's port may be one of these");
+        let rules = [port(7112), port(7113)].map(|rule| listed("input", "drop", &[rule], &json!([])));
+        let dropped = rules.map(|rules| droppers(&rules, &sync(), Service::Config).len());
+        assert_eq!(dropped, [1, 0], "the other node calls by XML-RPC, on a port of its own");
     }
 
     #[test]

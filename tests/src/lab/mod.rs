@@ -21,6 +21,7 @@ pub mod pair;
 pub mod ping;
 pub mod process;
 pub mod relay;
+pub mod remote;
 pub mod replicating;
 pub mod roles;
 pub mod stream;

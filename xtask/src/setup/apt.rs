@@ -21,7 +21,7 @@ enum Sign {
     File(&'static str),
 }
 
-const PACKAGES: [Package; 23] = [
+const PACKAGES: [Package; 24] = [
     Package { name: "git", sign: Sign::Program("git"), scope: Scope::Build },
     Package { name: "gcc", sign: Sign::Program("cc"), scope: Scope::Build },
     Package { name: "libc6-dev", sign: Sign::File("/usr/include/stdio.h"), scope: Scope::Build },
@@ -34,6 +34,7 @@ const PACKAGES: [Package; 23] = [
     Package { name: "keepalived", sign: Sign::Program("keepalived"), scope: Scope::Test },
     Package { name: "ucarp", sign: Sign::Program("ucarp"), scope: Scope::Test },
     Package { name: "conntrackd", sign: Sign::Program("conntrackd"), scope: Scope::Test },
+    Package { name: "python3", sign: Sign::Program("python3"), scope: Scope::Test },
     Package { name: "qemu-system-x86", sign: Sign::Program("qemu-system-x86_64"), scope: Scope::Vm },
     Package { name: "busybox-static", sign: Sign::Program("busybox"), scope: Scope::Vm },
     Package { name: "dash", sign: Sign::File("/bin/dash"), scope: Scope::Vm },

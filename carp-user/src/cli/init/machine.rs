@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Its interfaces, and their own addresses with their networks.
-pub(super) struct Machine {
+pub(in crate::cli) struct Machine {
     interfaces: Vec<String>,
     addresses: Vec<(String, IpAddr, Prefix)>,
 }
@@ -20,7 +20,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn look() -> Result<Self> {
+    pub(in crate::cli) fn look() -> Result<Self> {
         let interfaces = link::ethernets()?;
         let links = Links::open(&interfaces, BTreeSet::new())?;
         let name = |link: IfIndex| links.name(link).map(str::to_owned);
@@ -33,7 +33,7 @@ impl Machine {
     }
 
     /// Those that CARP can run on, by name.
-    pub(super) fn interfaces(&self) -> &[String] {
+    pub(in crate::cli) fn interfaces(&self) -> &[String] {
         &self.interfaces
     }
 
@@ -41,7 +41,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`Error::NoSuchLink`], with those that there are.
-    pub(super) fn has(&self, names: &[String]) -> Result<(), Error> {
+    pub(in crate::cli) fn has(&self, names: &[String]) -> Result<(), Error> {
         let missing: Vec<&str> = names
             .iter()
             .map(String::as_str)
@@ -54,12 +54,12 @@ impl Machine {
     }
 
     /// Whether the address is of a network of this interface.
-    pub(super) fn reaches(&self, interface: &str, address: IpAddr) -> bool {
+    pub(in crate::cli) fn reaches(&self, interface: &str, address: IpAddr) -> bool {
         self.addresses.iter().any(|(name, _, network)| name == interface && network.contains(address))
     }
 
     /// Its own address on this interface to speak to the other from: of the same network, else of the same family.
-    pub(super) fn address_towards(&self, interface: &str, peer: IpAddr) -> Option<IpAddr> {
+    pub(in crate::cli) fn address_towards(&self, interface: &str, peer: IpAddr) -> Option<IpAddr> {
         let fits =
             |(name, own, _): &&(String, IpAddr, Prefix)| name == interface && own.is_ipv4() == peer.is_ipv4();
         let ours = self.addresses.iter().filter(fits);
@@ -67,7 +67,7 @@ impl Machine {
     }
 
     #[cfg(test)]
-    pub(super) fn with(addresses: &[(&str, &str, u8)]) -> Self {
+    pub(in crate::cli) fn with(addresses: &[(&str, &str, u8)]) -> Self {
         let interfaces: BTreeSet<String> = addresses.iter().map(|(name, ..)| (*name).to_owned()).collect();
         let addresses = addresses.iter().map(|(name, ip, length)| {
             let ip: IpAddr = ip.parse().expect("an address");

@@ -14,10 +14,11 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// The file that both nodes share.
-pub(super) const SHARED: &str = "carp.toml";
+pub(in crate::cli) const SHARED: &str = "carp.toml";
 /// The file of one node.
-pub(super) const OWN: &str = "node.toml";
-const SYNC_KEY: &str = "sync.key";
+pub(in crate::cli) const OWN: &str = "node.toml";
+/// The file with the key of the session.
+pub(in crate::cli) const SYNC_KEY: &str = "sync.key";
 /// What pfSense gives its secondary, too.
 const SECONDARY_SKEW: u8 = 100;
 
@@ -39,21 +40,21 @@ struct Role {
 }
 
 /// To the other node.
-struct Link {
-    device: String,
-    own: IpAddr,
-    peer: IpAddr,
+pub(in crate::cli) struct Link {
+    pub(in crate::cli) device: String,
+    pub(in crate::cli) own: IpAddr,
+    pub(in crate::cli) peer: IpAddr,
 }
 
 /// A file that is not written yet.
-pub(super) struct NewFile {
-    pub(super) name: &'static str,
-    pub(super) text: Zeroizing<String>,
+pub(in crate::cli) struct NewFile {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) text: Zeroizing<String>,
 }
 
 impl NewFile {
     /// Whether nobody but its owner may see it.
-    pub(super) fn is_secret(&self) -> bool {
+    pub(in crate::cli) fn is_secret(&self) -> bool {
         self.name != SHARED && self.name != OWN
     }
 }
@@ -121,7 +122,7 @@ impl Plan {
                 SYNC_KEY => genkey::key()?,
                 _password => password()?,
             };
-            Ok(NewFile { name, text })
+            Ok(NewFile { name: name.to_owned(), text })
         };
         self.names().into_iter().map(file).collect()
     }
@@ -129,7 +130,7 @@ impl Plan {
     /// What is to be done with them.
     pub(super) fn next_steps(&self, folder: &Path, files: &[NewFile]) -> String {
         let folder = folder.display();
-        let wrote: Vec<&str> = files.iter().map(|file| file.name).collect();
+        let wrote: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
         let mut text = format!("{folder}: wrote {}\n\nNext:\n", wrote.join(", "));
         let mut step = |what: &str| {
             // Writing to a String cannot fail.
@@ -181,20 +182,31 @@ impl Plan {
 
     fn own(&self) -> String {
         let skew = if self.is_secondary { SECONDARY_SKEW } else { 0 };
-        let mut text =
-            format!("{OWN_HEAD}name = {}\n{SKEW_COMMENT}skew = {skew}\n{ROLES_HEAD}", quoted(&self.name));
-        let sync = self.sync.as_ref().map(|link| ("sync", &link.device));
-        for (role, device) in self.roles.iter().map(|role| (role.name, &role.device)).chain(sync) {
-            let _ = writeln!(text, "{role} = {}", quoted(device));
-        }
-        if let Some(Link { own, peer, .. }) = &self.sync {
-            let _ = write!(
-                text,
-                "{SYNC_HEAD}interface = \"sync\"\naddress = \"{own}\"\npeer = \"{peer}\"\nkey_file = \"{SYNC_KEY}\"\n"
-            );
-        }
-        text
+        let sync = self.sync.as_ref().map(|link| ("sync", link.device.as_str()));
+        let roles = self.roles.iter().map(|role| (role.name, role.device.as_str())).chain(sync);
+        node_file(&self.name, skew, roles, self.sync.as_ref())
     }
+}
+
+/// The file of one node. With a link to the other one `sync` has to be among the roles.
+pub(in crate::cli) fn node_file<'a>(
+    name: &str,
+    skew: u8,
+    roles: impl Iterator<Item = (&'a str, &'a str)>,
+    sync: Option<&Link>,
+) -> String {
+    let mut text = format!("{OWN_HEAD}name = {}\n{SKEW_COMMENT}skew = {skew}\n{ROLES_HEAD}", quoted(name));
+    for (role, device) in roles {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{role} = {}", quoted(device));
+    }
+    if let Some(Link { own, peer, .. }) = sync {
+        let _ = write!(
+            text,
+            "{SYNC_HEAD}interface = \"sync\"\naddress = \"{own}\"\npeer = \"{peer}\"\nkey_file = \"{SYNC_KEY}\"\n"
+        );
+    }
+    text
 }
 
 /// Where a VIP goes, and the VIP without the role in front of it.

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// What the file system says.
-pub(super) fn write(folder: &Path, files: &[NewFile], force: bool) -> Result<()> {
+pub(in crate::cli) fn write(folder: &Path, files: &[NewFile], force: bool) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let mut made: Vec<PathBuf> = Vec::new();
     for file in files {
-        let path = folder.join(file.name);
+        let path = folder.join(&file.name);
         if let Err(error) = place(folder, &path, file, force) {
             // With `force` what they replaced is gone already: then they are all there is.
             for path in made.iter().filter(|_| !force) {
