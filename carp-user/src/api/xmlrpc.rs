@@ -72,7 +72,10 @@ fn unwritable() -> Fault {
     Fault::new(Code::Internal, "this answer cannot be written as XML-RPC")
 }
 
+/// What XML has no way to write, as a mistake that quotes somebody may contain it, becomes U+FFFD.
 fn with_head(document: String) -> String {
+    let is_forbidden = |c: char| (c < ' ' && !"\t\n\r".contains(c)) || ['\u{fffe}', '\u{ffff}'].contains(&c);
+    let document = document.replace(is_forbidden, "\u{fffd}");
     format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{document}")
 }
 
@@ -150,7 +153,55 @@ mod tests {
         assert_eq!(read_answer(write_answer(Ok(value.clone())).as_bytes()), Ok(value));
         let fault = Fault::new(Code::Refused, "no <such> thing");
         assert_eq!(read_answer(write_answer(Err(fault.clone())).as_bytes()), Err(fault));
+        let odd = Err(Fault::new(Code::Refused, "no \u{1}\u{1b}[2J"));
+        assert!(write_answer(odd).contains("no \u{fffd}\u{fffd}[2J"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused_by_a_code_of_ours(
+            parts in proptest::collection::vec((0..PARTS.len(), proptest::prelude::any::<[u8; 3]>()), 0..60)
+        ) {
+            let pieces = parts.iter().flat_map(|(part, odd)| {
+                // Now and then a few bytes of anything between words that fit.
+                let odd = if odd[0] < 16 { &odd[1..] } else { &[] };
+                [PARTS[*part].as_bytes(), odd].concat()
+            });
+            let document: Vec<u8> = pieces.collect();
+            match read_call(&document) {
+                Ok(call) => proptest::prop_assert!(write_call(&call.method, call.params).is_ok()),
+                Err(fault) => proptest::prop_assert!(Code::ALL.iter().any(|code| fault.is(*code))),
+            }
+            let _ = read_answer(&document);
+        }
+    }
+
+    const PARTS: [&str; 24] = [
+        "<methodCall>",
+        "</methodCall>",
+        "<methodName>carp.version</methodName>",
+        "<params>",
+        "</params>",
+        "<param>",
+        "</param>",
+        "<value>",
+        "</value>",
+        "<array><data>",
+        "</data></array>",
+        "<struct>",
+        "</struct>",
+        "<member>",
+        "</member>",
+        "<name>a</name>",
+        "<i4>7</i4>",
+        "<string>",
+        "</string>",
+        "<base64>AAEC</base64>",
+        "&amp;",
+        "&#0;",
+        "<![CDATA[<]]>",
+        "<!-- -->",
+    ];
 
     #[test]
     fn bombs_of_every_kind_are_refused_without_a_word_of_what_they_said() {
