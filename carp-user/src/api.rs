@@ -1,12 +1,16 @@
 //! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
 
+mod events;
 pub mod remote;
 mod request;
+mod standing;
 mod states;
 mod sync;
 pub mod xmlrpc;
 
-pub use request::{Request, Response};
+pub use events::{EVENTS_AT_ONCE, Event, Step, What, rank};
+pub use request::{Request, Response, VirtualHost, has_control};
+pub use standing::{Heir, Held, Standing, Waits};
 pub use states::{AT_ONCE, FlowQuery, FlowStanding, Place};
 pub use sync::Sync;
 
@@ -123,6 +127,9 @@ pub struct Host {
     /// What the pinned map says of its window, where the asker may read that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<MapWindow>,
+    /// What it waits for, who could take over, what holds it back.
+    #[serde(default)]
+    pub standing: Standing,
 }
 
 /// The datapath's window of a virtual host, as its map has it.
@@ -165,6 +172,9 @@ pub struct Demotion {
     pub reason: String,
     /// Milliseconds since it was put in place.
     pub since_ms: u64,
+    /// Milliseconds until it ends by itself, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
 }
 
 impl Status {
@@ -181,6 +191,7 @@ impl Status {
             amount: demotion.amount,
             reason: demotion.reason.clone(),
             since_ms: now.since(demotion.since).as_millis(),
+            expires_ms: demotion.until.map(|until| until.since(now).as_millis()),
         });
         Self {
             schema: SCHEMA,
@@ -237,6 +248,7 @@ impl Host {
             datapath: BTreeMap::new(),
             digest: host.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             window: None,
+            standing: Standing::of(&host.standing, now),
         }
     }
 

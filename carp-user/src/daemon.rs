@@ -1,27 +1,35 @@
 //! The loop: next event, `node.handle`, dispatch; nothing else.
 
 mod answering;
+mod journal;
 mod keeping;
+mod movable;
+mod moving;
 mod reload;
+mod takeover;
 
+pub use journal::Journal;
 pub use keeping::Pending;
 pub use reload::Next;
 
+use crate::api::What;
 use crate::config::{Config, Files};
 use crate::io::clock::{self, Alarm};
 use crate::io::ear::{HeardFrame, RefusedFrame};
 use crate::io::link::LinkFacts;
 use crate::proto::demote;
-use crate::proto::event::{Action, Command, Event, HostId, HostSetup, Transition};
+use crate::proto::event::{Action, Command, Event, HostId, HostSetup};
 use crate::proto::node::Node;
-use crate::proto::sync::session::DEMOTION;
+use crate::proto::sync::session::{DEMOTION, SessionStage};
 use crate::replication::Replication;
 use crate::shells::{Shells, wanted};
 use anyhow::Result;
 use carp_common::id::IfIndex;
 use keeping::Unconfirmed;
+use moving::{Done, Moving};
 use reload::{Outcome, Reading, Ready, Wish};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use takeover::{Step, TakeOvers};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::error::RecvError;
 
@@ -47,6 +55,13 @@ pub struct Daemon {
     unconfirmed: Option<Unconfirmed>,
     /// Names of virtual hosts that are just leaving.
     leaving: BTreeMap<HostId, String>,
+    /// What happened.
+    journal: Journal,
+    take_overs: TakeOvers,
+    /// How it stood with replication when that was looked at last.
+    sync_stage: SessionStage,
+    /// A move that somebody asked for.
+    moving: Option<Moving>,
 }
 
 /// The signals that a daemon obeys. One that comes while nobody waits is kept for who does next.
@@ -64,9 +79,11 @@ enum Woken {
     Refused(RefusedFrame),
     Call(crate::io::control::Call),
     Failures,
+    Applied,
     Replication,
     Read(Box<Result<Ready>>),
     Expired,
+    Moved(Done),
     Alarm,
     Terminate,
     Hangup,
@@ -91,7 +108,7 @@ impl Daemon {
     ///
     /// # Errors
     /// What keeps it from starting; the machine is then as it was.
-    pub fn start(config: Config) -> Result<Self> {
+    pub fn start(config: Config, journal: Journal) -> Result<Self> {
         let alarm = Alarm::new()?;
         let (shells, setup) = Shells::open(&config, clock::seed()?)?;
         let node = Node::new(setup, clock::now());
@@ -106,11 +123,17 @@ impl Daemon {
             missed: false,
             unconfirmed: None,
             leaving: BTreeMap::new(),
+            journal,
+            take_overs: TakeOvers::default(),
+            sync_stage: SessionStage::default(),
+            moving: None,
         };
+        daemon.note(What::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
         // Who resumes a lease has lost no connection: its kernel has gone on.
         if daemon.node.setups().all(|(_, host)| host.resume_until.is_none()) {
             daemon.demote_for_replication();
         }
+        daemon.resume_maintenance();
         let links: Vec<_> = daemon.shells.links.snapshot().collect();
         let events: Vec<_> = links.into_iter().map(|(link, facts)| daemon.describe(link, facts)).collect();
         // All at one moment, so that virtual hosts that are alike are due together ever after.
@@ -130,6 +153,7 @@ impl Daemon {
     /// What the kernel says where that is not worth a new try.
     pub async fn run(mut self, signals: &mut Signals, files: &Files) -> Result<Option<Next>> {
         let outcome = self.serve(signals, files).await;
+        self.note(What::Stopping);
         self.tell(Event::Stop);
         self.shells.close();
         outcome
@@ -146,9 +170,22 @@ impl Daemon {
                 }
                 Woken::Call((request, answer)) => self.call(request, answer, files),
                 Woken::Failures => self.report_failures(),
-                Woken::Replication => self.demote_for_replication(),
+                Woken::Applied => self.note_addresses(),
+                Woken::Replication => {
+                    self.note_sync();
+                    self.demote_for_replication();
+                }
                 Woken::Alarm => {}
-                Woken::Terminate => return Ok(None),
+                Woken::Terminate => {
+                    if self.begin_stop() {
+                        return Ok(None);
+                    }
+                }
+                Woken::Moved(done) => {
+                    if self.go_on(done) {
+                        return Ok(None);
+                    }
+                }
                 Woken::Hangup => self.read(files, Wish::reload(false, "SIGHUP"), None),
                 Woken::Read(read) => {
                     if let Outcome::StartAnew(next) = self.reload(*read) {
@@ -168,6 +205,7 @@ impl Daemon {
             if self.node.deadline().is_some_and(|deadline| deadline <= clock::now()) {
                 self.tell(Event::Tick);
             }
+            self.check_move();
         }
     }
 
@@ -183,9 +221,11 @@ impl Daemon {
             heard = shells.ear.heard() => heard.map(Woken::Heard).map_err(Into::into),
             Some(call) = shells.calls.recv() => Ok(Woken::Call(call)),
             Ok(()) = shells.applier.failures.changed() => Ok(Woken::Failures),
+            Ok(()) = shells.applier.applied.changed() => Ok(Woken::Applied),
             () = keeping::expired(self.unconfirmed.as_ref()) => Ok(Woken::Expired),
+            done = moving::due(&mut self.moving) => Ok(Woken::Moved(done)),
             read = reload::finished(&mut self.reading) => Ok(Woken::Read(Box::new(read))),
-            Ok(()) = demotion_changed(shells.replication.as_mut()) => Ok(Woken::Replication),
+            Ok(()) = replication_changed(shells.replication.as_mut()) => Ok(Woken::Replication),
             refused = shells.refused.refused() => refused.map(Woken::Refused).map_err(Into::into),
         }
     }
@@ -222,7 +262,7 @@ impl Daemon {
         let Some(replication) = &mut self.shells.replication else { return };
         let (name, amount) = (DEMOTION.to_owned(), demote::FACTOR);
         let command = match replication.demotion.borrow_and_update().clone() {
-            Some(reason) => Command::Demote { name, amount, reason },
+            Some(reason) => Command::Demote { name, amount, reason, until: None },
             None => Command::Undemote { name },
         };
         self.tell(Event::Command(command));
@@ -266,6 +306,10 @@ impl Daemon {
         {
             tracing::warn!(%error, "the datapath does not take a window");
         }
+        let now = clock::now();
+        for (host, _) in changes.iter().filter(|(_, window)| window.is_leased(now)) {
+            self.take_overs.done(*host, Step::Datapath, now);
+        }
     }
 
     /// Does one thing, and returns what is to be told of it.
@@ -277,8 +321,9 @@ impl Daemon {
             Action::Advertise { host, link, errand, frame } => {
                 let at = clock::now();
                 let sent = self.shells.sender.send(link, &frame);
-                if let Err(error) = &sent {
-                    tracing::debug!(%error, "an advert was not sent");
+                match &sent {
+                    Ok(()) => self.take_overs.done(host, Step::Advert, clock::now()),
+                    Err(error) => tracing::debug!(%error, "an advert was not sent"),
                 }
                 return Some(Event::Sent { host, errand, at, ok: sent.is_ok() });
             }
@@ -294,12 +339,12 @@ impl Daemon {
                     tracing::warn!(%error, "the datapath does not take a challenge");
                 }
             }
-            Action::Changed(transition) => self.log(&transition),
-            Action::Tell { host, news } => tracing::info!(virtual_host = self.label(host), "{news}"),
+            Action::Changed(transition) => self.changed(transition),
+            Action::Tell { host, news } => self.tell_news(host, news),
+            Action::Demoted(demoted) => self.demoted(demoted),
+            Action::Peer { host, address, heard } => self.peer(host, address, heard),
             Action::Serving { host, serving } => self.set_serving(host, serving),
-            Action::Warn { host, warning } => {
-                tracing::warn!(virtual_host = self.label(host), "{warning}");
-            }
+            Action::Warn { host, warning } => self.warn(host, warning),
         }
         None
     }
@@ -312,20 +357,17 @@ impl Daemon {
         }
         self.unpublished = true;
         tracing::info!(virtual_host = self.label(host), serving, "serving");
+        self.note_serving(host, serving);
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         if let Some(replication) = &self.shells.replication {
             replication.set_serving(!self.serving.is_empty());
         }
         let serving = self.node.setups().filter(|(id, _)| self.serving.contains(id));
         let wanted = wanted(serving.map(|(_, host)| host), &self.config.routes);
         self.shells.wanted.send_replace(wanted);
-    }
-
-    /// FreeBSD's form of the line, for those who search for it.
-    fn log(&self, Transition { host, from, to, reason }: &Transition) {
-        tracing::info!("carp: {}: {from} -> {to} ({reason})", self.label(*host));
+        self.note_addresses();
     }
 
     fn label(&self, host: HostId) -> String {
@@ -335,9 +377,12 @@ impl Daemon {
 }
 
 /// Never, where nothing is replicated.
-async fn demotion_changed(replication: Option<&mut Replication>) -> Result<(), RecvError> {
+async fn replication_changed(replication: Option<&mut Replication>) -> Result<(), RecvError> {
     match replication {
-        Some(replication) => replication.demotion.changed().await,
+        Some(Replication { demotion, stage, .. }) => tokio::select! {
+            changed = demotion.changed() => changed,
+            changed = stage.changed() => changed,
+        },
         None => std::future::pending().await,
     }
 }

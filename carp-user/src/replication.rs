@@ -12,12 +12,12 @@ use crate::config::{Sync, SyncKeys};
 use crate::io::conntrack::{self, Events, Injector, Listening};
 use crate::io::peer::{Peer, Place};
 use crate::proto::sync::filter::Filter;
-use crate::proto::sync::session::Status;
+use crate::proto::sync::session::{SessionStage, Status};
 use anyhow::{Context, Result, anyhow};
 use engine::Engine;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What replication is told; levels, not orders.
 #[derive(Clone, Debug)]
@@ -33,10 +33,12 @@ struct Wanted {
 /// Questions about flows that wait for an answer: as many as the control socket has connections, so there is always room.
 const QUESTIONS: usize = 32;
 
-/// How it stands with flows, and who wants to know.
-struct Question {
-    flows: Vec<FlowQuery>,
-    answer: Box<dyn FnOnce(Vec<FlowStanding>) + Send>,
+/// What somebody wants to know.
+enum Question {
+    /// How it stands with flows.
+    Flows { flows: Vec<FlowQuery>, answer: Box<dyn FnOnce(Vec<FlowStanding>) + Send> },
+    /// When the peer has all that has changed here by now.
+    Told(oneshot::Sender<()>),
 }
 
 /// What it tells of itself.
@@ -54,6 +56,8 @@ pub struct Replication {
     wanted: watch::Sender<Wanted>,
     /// Why this node is to rank lower, while it is.
     pub demotion: watch::Receiver<Option<String>>,
+    /// How far the session with the peer is.
+    pub stage: watch::Receiver<SessionStage>,
     state: watch::Receiver<State>,
     questions: mpsc::Sender<Question>,
     thread: Option<JoinHandle<()>>,
@@ -97,9 +101,9 @@ impl Replication {
             });
         };
         let thread = std::thread::Builder::new().name("replication".to_owned()).spawn(run)?;
-        let (demotion, state) =
+        let (demotion, stage, state) =
             outcome.recv().map_err(|_| anyhow!("the thread of replication ended at its start"))??;
-        Ok(Self { wanted, demotion, state, questions, thread: Some(thread) })
+        Ok(Self { wanted, demotion, stage, state, questions, thread: Some(thread) })
     }
 
     /// The node serves virtual hosts, or no longer does.
@@ -119,7 +123,14 @@ impl Replication {
 
     /// Has `answer` called with how it stands with these flows, in their order; never, when replication has ended.
     pub fn ask(&self, flows: Vec<FlowQuery>, answer: impl FnOnce(Vec<FlowStanding>) + Send + 'static) {
-        let _ended = self.questions.try_send(Question { flows, answer: Box::new(answer) });
+        let _ended = self.questions.try_send(Question::Flows { flows, answer: Box::new(answer) });
+    }
+
+    /// Is told once the peer has confirmed all that has changed here by now; never, when replication has ended.
+    pub fn drain(&self) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        let _ended = self.questions.try_send(Question::Told(tell));
+        told
     }
 
     /// How it is, a second old at most.

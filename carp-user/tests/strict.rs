@@ -6,6 +6,7 @@ use carp_common::admission::Mode;
 use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Vhid, virtual_mac};
 use carp_common::pace::Pace;
+use carp_common::time::Span;
 use carp_common::wire::{Envelope, Frame};
 use carp_user::proto::event::{Flavour, Former, HostSetup};
 use carp_user::proto::keyring::{Keyring, Word};
@@ -22,6 +23,7 @@ fn setup(vector: &Value) -> HostSetup {
         vips: vips.map(|vip| vip.as_str().unwrap().parse().unwrap()).collect(),
         pace: Pace { base: 1, skew: 0 },
         preempt: true,
+        preempt_delay: Span::ZERO,
         flavour: Flavour::Freebsd,
         mode: Mode::from_name(text("mode")).unwrap(),
         key: Key::from_password(text("password").as_bytes()).unwrap(),

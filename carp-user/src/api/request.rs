@@ -1,6 +1,6 @@
 //! What a client of the control socket asks for, and what it is told.
 
-use super::{FlowQuery, FlowStanding, Status};
+use super::{Event, FlowQuery, FlowStanding, Status};
 use crate::proto::event::{Command, HostId};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -55,11 +55,57 @@ pub enum Request {
     Confirm,
     /// Have both nodes tell each other all their flows once more.
     SyncFull,
+    /// Hand the role over to the other node, or take it back.
+    Failover {
+        /// Of this virtual host alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<VirtualHost>,
+        /// To the node of this name or address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// Have this node preempt again where it handed over before.
+        #[serde(default)]
+        back: bool,
+        /// Although the other node does not have all connections.
+        #[serde(default)]
+        force: bool,
+    },
+    /// Hand everything over and rank lower until somebody says otherwise; or end that.
+    Maintenance {
+        /// Begin it, or else end it.
+        on: bool,
+        /// Why, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Seconds after which it ends by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_s: Option<u32>,
+        /// Although the other node cannot take over.
+        #[serde(default)]
+        force: bool,
+    },
+    /// What happened: those behind this number, or the last so many, [`super::EVENTS_AT_ONCE`] at most.
+    Events {
+        /// Number of the last one that is known; 0 for none.
+        after: u64,
+        /// So many of the last ones instead.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u32>,
+    },
     /// How it stands with these flows, [`AT_ONCE`] at most.
     Flows {
         /// Which.
         flows: Vec<FlowQuery>,
     },
+}
+
+/// A virtual host, as people name it: `lan0@1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualHost {
+    /// Interface name.
+    pub interface: String,
+    /// Its vhid.
+    pub vhid: u8,
 }
 
 /// What it is told.
@@ -72,6 +118,23 @@ pub enum Response {
     Flows {
         /// How it stands with each.
         standings: Vec<FlowStanding>,
+    },
+    /// To `Failover` and `Maintenance`: the other node serves.
+    Moved {
+        /// Each virtual host that moved, and the address of the node that serves it.
+        moved: Vec<(String, String)>,
+        /// Whether the other node had confirmed all connections before; none where nothing is replicated.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drained: Option<bool>,
+        /// Microseconds that all of it took.
+        us: u64,
+    },
+    /// To `Events`.
+    Events {
+        /// The oldest first.
+        events: Vec<Event>,
+        /// How many that were asked for are not kept any more.
+        dropped: u64,
     },
     /// To `Reload` and `Apply`.
     Reloaded {
@@ -94,13 +157,15 @@ impl Request {
     /// Whether only root may ask for it.
     pub const fn changes_something(&self) -> bool {
         match self {
-            Self::Status | Self::Flows { .. } => false,
+            Self::Status | Self::Events { .. } | Self::Flows { .. } => false,
             Self::Demote { .. }
             | Self::Undemote { .. }
             | Self::Force { .. }
             | Self::Reload { .. }
             | Self::Apply { .. }
             | Self::Confirm
+            | Self::Failover { .. }
+            | Self::Maintenance { .. }
             | Self::SyncFull => true,
         }
     }
@@ -117,6 +182,9 @@ impl Request {
             | Self::Apply { .. }
             | Self::Confirm
             | Self::SyncFull
+            | Self::Failover { .. }
+            | Self::Maintenance { .. }
+            | Self::Events { .. }
             | Self::Flows { .. } => Ok(None),
             Self::Demote { amount, .. } if !(1..=240).contains(&amount) => {
                 Err(format!("amount {amount} is out of range: give 1 to 240"))
@@ -125,7 +193,7 @@ impl Request {
                 Err("a name or reason with control characters: write it without them, in one line".to_owned())
             }
             Self::Demote { name, amount, reason } => {
-                Ok(Some(Command::Demote { name: user_demotion(&name), amount, reason }))
+                Ok(Some(Command::Demote { name: user_demotion(&name), amount, reason, until: None }))
             }
             Self::Undemote { name } => Ok(Some(Command::Undemote { name: user_demotion(&name) })),
             Self::Force { interface, vhid, master } => match host_of(&interface, vhid) {
@@ -142,7 +210,7 @@ fn user_demotion(name: &str) -> String {
 }
 
 /// They would reach the terminal of whoever looks at the status.
-fn has_control(text: &str) -> bool {
+pub fn has_control(text: &str) -> bool {
     text.chars().any(char::is_control)
 }
 

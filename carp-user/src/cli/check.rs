@@ -136,7 +136,14 @@ fn changes(file: &Path, name: &str) -> Result<Option<Vec<String>>> {
     let request = Request::Apply { file, dry_run: true, confirm_s: None, origin: String::new() };
     Ok(match instance::call(name, &request)? {
         Ok(Response::Reloaded { changes, .. }) => Some(changes),
-        Ok(Response::Status(_) | Response::Flows { .. } | Response::Done | Response::Error { .. })
+        Ok(
+            Response::Status(_)
+            | Response::Flows { .. }
+            | Response::Events { .. }
+            | Response::Moved { .. }
+            | Response::Done
+            | Response::Error { .. },
+        )
         | Err(_) => None,
     })
 }

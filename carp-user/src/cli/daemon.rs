@@ -1,7 +1,7 @@
 //! The command line of `carpd`.
 
 use crate::config::{Files, Loaded};
-use crate::daemon::{Daemon, Next, Pending, Signals};
+use crate::daemon::{Daemon, Journal, Next, Pending, Signals};
 use crate::io::error::chain;
 use anyhow::Result;
 use std::io::IsTerminal;
@@ -71,10 +71,10 @@ fn serve(files: &Files, Loaded { config, text }: Loaded) -> Result<()> {
     runtime.block_on(async {
         // Before anything is begun, so that a signal that comes during a start or a reload counts.
         let mut signals = Signals::open()?;
-        let mut daemon = Daemon::start(config)?;
+        let mut daemon = Daemon::start(config, Journal::default())?;
         daemon.keep(Pending { staged: None, text, origin: "start".to_owned(), confirm: None })?;
-        while let Some(Next { config, running, pending }) = daemon.run(&mut signals, files).await? {
-            daemon = match Daemon::start(config) {
+        while let Some(Next { config, running, pending, journal }) = daemon.run(&mut signals, files).await? {
+            daemon = match Daemon::start(config, journal.clone()) {
                 Ok(mut daemon) => {
                     if let Err(error) = daemon.keep(pending) {
                         tracing::error!("{}", chain(error.as_ref()));
@@ -84,7 +84,7 @@ fn serve(files: &Files, Loaded { config, text }: Loaded) -> Result<()> {
                 Err(error) => {
                     let error = chain(error.as_ref());
                     tracing::error!("the new configuration cannot be used, the old one stays: {error}");
-                    Daemon::start(running)?
+                    Daemon::start(running, journal)?
                 }
             };
         }

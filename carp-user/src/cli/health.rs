@@ -2,6 +2,7 @@
 
 use super::view::Source;
 use crate::api::{Host, Status};
+use crate::proto::demote;
 use carp_common::pace::Pace;
 use carp_common::time::Span;
 use serde::Serialize;
@@ -17,14 +18,14 @@ pub const EXIT_CODES: &str = "Exit codes:
       and does not serve yet, or an alarm of replication
   11  two masters: while this node is MASTER and serves, another master is heard too
   12  fenced: the lease is lost; MASTER for more than 3 x base seconds without serving
-  13  maintenance: demoted by `carpctl demote maintenance`
+  13  maintenance: `carpctl maintenance on`, or demoted by `carpctl demote maintenance`
   14  silent: carpd does not answer within a second, dead or stopped; what is shown is from the pinned maps
       alone, and says whether the datapath still serves
 When several apply, the exit code is the first of 11, 12, 13, 10. `watch` also calls it degraded when send
 errors or badauth have grown since the look before.";
 
-/// The name that `carpctl demote maintenance` puts in place.
-const MAINTENANCE: &str = "user maintenance";
+/// The names that `carpctl maintenance on` and `carpctl demote maintenance` put in place.
+const MAINTENANCE: [&str; 2] = [demote::MAINTENANCE, "user maintenance"];
 
 /// How well a node is. In the order of what is told first, but for `Healthy`, which is told last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -103,10 +104,11 @@ impl Judgement {
 type Finding = (Health, String);
 
 fn of_daemon(status: &Status) -> Vec<Finding> {
-    let demotions = status.demotions.iter().map(|demotion| match demotion.name == MAINTENANCE {
-        true => (Health::Maintenance, format!("in maintenance: {}", demotion.reason)),
-        false => (Health::Degraded, format!("demoted by {}: {}", demotion.name, demotion.reason)),
-    });
+    let demotions =
+        status.demotions.iter().map(|demotion| match MAINTENANCE.contains(&demotion.name.as_str()) {
+            true => (Health::Maintenance, format!("in maintenance: {}", demotion.reason)),
+            false => (Health::Degraded, format!("demoted by {}: {}", demotion.name, demotion.reason)),
+        });
     let hosts = status.hosts.iter().flat_map(|host| [init(host), not_serving(host), second_master(host)]);
     let alarm = status.sync.iter().flat_map(|sync| &sync.alarm);
     let alarm = alarm.map(|alarm| (Health::Degraded, format!("alarm {alarm}")));
@@ -197,6 +199,7 @@ mod tests {
         assert_eq!(health(&[backup()], &["link lan0"]).0, Health::Degraded);
         assert_eq!(health(&[backup()], &["user test"]).0, Health::Degraded);
         assert_eq!(health(&[backup()], &["user maintenance"]).0, Health::Maintenance);
+        assert_eq!(health(&[backup()], &["maintenance"]).0, Health::Maintenance);
     }
 
     #[test]
@@ -293,7 +296,7 @@ mod tests {
     fn health(hosts: &[Host], demotions: &[&str]) -> (Health, Vec<String>) {
         let demotion = |name: &&str| {
             let (name, reason) = ((*name).to_owned(), "why".to_owned());
-            Demotion { name, amount: 1, reason, since_ms: 0 }
+            Demotion { name, amount: 1, reason, since_ms: 0, expires_ms: None }
         };
         let demotions = demotions.iter().map(demotion).collect();
         let status = Status { hosts: hosts.to_vec(), demotions, ..Status::default() };

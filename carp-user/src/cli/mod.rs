@@ -8,6 +8,9 @@ pub mod counters;
 pub mod daemon;
 pub mod decode;
 pub mod demote;
+pub mod events;
+pub mod explain;
+pub mod failover;
 pub mod files;
 pub mod firewall;
 pub mod genkey;
@@ -45,7 +48,7 @@ static VERSION: LazyLock<String> =
 #[command(
     name = "carpctl",
     version = VERSION.as_str(),
-    after_help = format!("{}\n\nExamples:\n  carpctl status\n  carpctl decode --password-file lan.password --vip 10.0.0.1 capture.pcap\n  carpctl demote maintenance --reason 'new memory'\n\nRoot may do all of this; members of group carp may see status, counters and watch, of a carpd that does not answer too (from Linux 5.19 on).", health::EXIT_CODES)
+    after_help = format!("{}\n\nExamples:\n  carpctl status\n  carpctl decode --password-file lan.password --vip 10.0.0.1 capture.pcap\n  carpctl maintenance on --for 2h --reason 'new memory'\n\nRoot may do all of this; members of group carp may see status, counters, events and watch, of a carpd that does not answer too (from Linux 5.19 on).", health::EXIT_CODES)
 )]
 pub struct Cli {
     /// Name of the daemon's node, when several run on this machine.
@@ -65,6 +68,14 @@ enum Verb {
     Watch(watch::Args),
     /// Show what the datapath answers and drops, and why, for a time.
     Trace(trace::Args),
+    /// Show what happened, and why; `-f` goes on with what happens.
+    Events(events::Args),
+    /// Say why each virtual host has its role, and what would change that.
+    Explain(explain::Args),
+    /// Hand the role over to the other node, without a gap.
+    Failover(failover::FailoverArgs),
+    /// Hand everything over and stay out of the way, over restarts and reboots.
+    Maintenance(failover::MaintenanceArgs),
     /// Rank this node lower, by a name, until `undemote`.
     Demote(demote::Args),
     /// Lift a demotion of that name.
@@ -115,6 +126,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Counters(args) => counters::run(&args, name),
         Verb::Watch(args) => watch::run(&args, name),
         Verb::Trace(args) => trace::run(&args, name),
+        Verb::Events(args) => events::run(&args, name),
+        Verb::Explain(args) => explain::run(&args, name),
+        Verb::Failover(args) => failover::fail_over(args, name),
+        Verb::Maintenance(args) => failover::maintain(args, name),
         Verb::Demote(args) => demote::run(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Undemote(args) => demote::undo(args, name).map(|()| ExitCode::SUCCESS),
         Verb::Sync(args) => sync::run(&args, name),

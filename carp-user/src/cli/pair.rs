@@ -159,7 +159,12 @@ impl First {
         match answer {
             Ok(Ok(Response::Reloaded { .. })) => super::print("carpd goes on with the new key\n"),
             Ok(Ok(
-                Response::Status(_) | Response::Flows { .. } | Response::Done | Response::Error { .. },
+                Response::Status(_)
+                | Response::Flows { .. }
+                | Response::Events { .. }
+                | Response::Moved { .. }
+                | Response::Done
+                | Response::Error { .. },
             ))
             | Ok(Err(_)) => {}
             Err(error) => eprintln!("carpd does not go on with the new key: {error:#}; say `carpctl reload`"),

@@ -157,6 +157,8 @@ fn ask(name: &str, flows: &[Flow]) -> Result<Vec<FlowStanding>> {
         Response::Flows { standings } if standings.len() == flows.len() => Ok(standings),
         Response::Flows { .. }
         | Response::Status(_)
+        | Response::Events { .. }
+        | Response::Moved { .. }
         | Response::Reloaded { .. }
         | Response::Done
         | Response::Error { .. } => {

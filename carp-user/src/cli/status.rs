@@ -59,8 +59,12 @@ pub fn render(view: &View) -> String {
     text += &columns(&rows);
     for demotion in &status.demotions {
         let age = span(demotion.since_ms);
-        let _ =
-            writeln!(text, "demoted by {}: {} ({}, {age})", demotion.amount, demotion.name, demotion.reason);
+        let ends = demotion.expires_ms.map(|left| format!(", ends in {}", span(left))).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "demoted by {}: {} ({}, {age}{ends})",
+            demotion.amount, demotion.name, demotion.reason
+        );
     }
     if let Some(left) = status.unconfirmed_ms {
         let left = span(left);
@@ -70,6 +74,9 @@ pub fn render(view: &View) -> String {
         let _ = writeln!(text, "{}", super::sync::line(sync));
     }
     for host in &status.hosts {
+        if let Some(held) = &host.standing.held {
+            let _ = writeln!(text, "{} leaves a worse master alone: {}", host.label(), held.text());
+        }
         if let Some(strict) = host.strict_peers {
             let _ = writeln!(text, "{} migrates: {}", host.label(), migration(strict, &host.other_peers));
         }
@@ -185,8 +192,13 @@ mod tests {
             ..host()
         };
         let maintenance = "user maintenance".to_owned();
-        let demotion =
-            Demotion { name: maintenance, amount: 240, reason: "new memory".to_owned(), since_ms: 3_000 };
+        let demotion = Demotion {
+            name: maintenance,
+            amount: 240,
+            reason: "new memory".to_owned(),
+            since_ms: 3_000,
+            expires_ms: None,
+        };
         let (version, counters) = ("1.2.3".to_owned(), [("arp-answered".to_owned(), 4)].into());
         let status = Status { pid: 7, version, counters, demotions: vec![demotion], ..status(host) };
         assert_eq!(

@@ -71,6 +71,8 @@ fn read_one(
     let base = fields.number("base", mistakes);
     let skew = fields.number("skew", mistakes).and_then(|skew| total_skew(&skew, node, mistakes));
     let preempt = fields.flag("preempt", node.is_none_or(|node| node.preempt), mistakes);
+    let delay = fields.number::<u16>("preempt_delay", mistakes).map(|delay| delay.value);
+    let of_node = node.filter(|_| !fields.has("preempt_delay")).map(|node| node.preempt_delay);
     let flavour = fields.choice("flavour", mistakes).and_then(|name| Flavour::from_name(name.value));
     let digest = digest(fields, addresses.as_ref(), mistakes);
     let answer_ping = fields.flag("answer_ping", false, mistakes);
@@ -91,6 +93,7 @@ fn read_one(
         auth: secrets.auth,
         pace: Pace { base: base?.value, skew: skew? },
         preempt: preempt?,
+        preempt_delay: of_node.or(delay)?,
         flavour: flavour?,
         digest,
         accept,

@@ -77,6 +77,8 @@ pub struct Node {
     pub skew: u8,
     /// Default for virtual hosts; already in [`HostConfig::preempt`].
     pub preempt: bool,
+    /// Default for virtual hosts, seconds; already in [`HostConfig::preempt_delay`].
+    pub preempt_delay: u16,
     /// How XDP is attached.
     pub xdp: XdpMode,
     /// Role to device; already in [`HostConfig::device`].
@@ -124,6 +126,8 @@ pub struct HostConfig {
     pub pace: Pace,
     /// Whether a backup takes over from a worse master.
     pub preempt: bool,
+    /// How many seconds it waits with that after it has come back.
+    pub preempt_delay: u16,
     /// Whose timers and rules the election follows.
     pub flavour: Flavour,
     /// Digest variant that is sent.
@@ -283,6 +287,7 @@ impl HostConfig {
             vips: self.addresses.iter().map(|vip| vip.ip).collect(),
             pace: self.pace,
             preempt: self.preempt,
+            preempt_delay: carp_common::time::Span::secs(self.preempt_delay.into()),
             flavour: self.flavour,
             mode: self.auth,
             key: self.secret.key().clone(),

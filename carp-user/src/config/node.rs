@@ -68,6 +68,7 @@ fn node(
     let name = fields.text("name", mistakes).and_then(|name| instance_name(name, mistakes));
     let skew = fields.number("skew", mistakes);
     let preempt = fields.flag("preempt", true, mistakes);
+    let preempt_delay = fields.number("preempt_delay", mistakes);
     let xdp = fields.choice("xdp", mistakes).and_then(|mode| XdpMode::from_name(mode.value));
     let mut interfaces = BTreeMap::new();
     for (role, device) in fields.names("interfaces", mistakes) {
@@ -77,7 +78,8 @@ fn node(
         }
         interfaces.insert(role.to_owned(), device.value.to_owned());
     }
-    Some(Node { name: name?, skew: skew?.value, preempt: preempt?, xdp: xdp?, interfaces })
+    let (preempt, preempt_delay) = (preempt?, preempt_delay?.value);
+    Some(Node { name: name?, skew: skew?.value, preempt, preempt_delay, xdp: xdp?, interfaces })
 }
 
 fn instance_name(name: At<&str>, mistakes: &mut Vec<Mistake>) -> Option<String> {

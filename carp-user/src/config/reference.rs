@@ -92,6 +92,15 @@ pub const NODE: &[Key] = &[
                   otherwise.",
     },
     Key {
+        name: "preempt_delay",
+        kind: Kind::Number(0, 3600, Some(0)),
+        range: "",
+        unit: "s",
+        default: "0",
+        example: "60",
+        meaning: "How long a node that comes back (start, link up) leaves a worse master alone. One that fails is replaced at once.",
+    },
+    Key {
         name: "xdp",
         kind: Kind::Choice(XDP_MODES),
         range: "",
@@ -200,6 +209,15 @@ pub const VIRTUAL_HOST: &[Key] = &[
         default: "that of the node",
         example: "true",
         meaning: "Whether a backup takes over from a master that is worse than itself.",
+    },
+    Key {
+        name: "preempt_delay",
+        kind: Kind::Number(0, 3600, Some(0)),
+        range: "",
+        unit: "s",
+        default: "that of the node",
+        example: "60",
+        meaning: "How long it waits with that after it has come back.",
     },
     Key {
         name: "flavour",

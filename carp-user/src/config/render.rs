@@ -88,11 +88,12 @@ impl<'a> Section<'a> {
 }
 
 fn node(text: &mut String, form: Form, node: &Node) {
-    let Node { name, skew, preempt, xdp, interfaces } = node;
+    let Node { name, skew, preempt, preempt_delay, xdp, interfaces } = node;
     let mut section = Section::begin(text, form, "[node]", NODE);
     section.put("name", quoted(name));
     section.put("skew", skew);
     section.put("preempt", preempt);
+    section.put("preempt_delay", preempt_delay);
     section.put("xdp", quoted(xdp.name()));
     if !interfaces.is_empty() {
         let roles = interfaces.iter().map(|(role, device)| (role.clone(), Value::String(device.clone())));
@@ -130,6 +131,7 @@ fn host(text: &mut String, form: Form, host: &HostConfig, node: &Node) {
         auth,
         pace: Pace { base, skew },
         preempt,
+        preempt_delay,
         flavour,
         digest,
         // It follows from `digest`.
@@ -148,6 +150,9 @@ fn host(text: &mut String, form: Form, host: &HostConfig, node: &Node) {
     section.put("skew", skew.saturating_sub(node.skew));
     if form == Form::Effective || *preempt != node.preempt {
         section.put("preempt", preempt);
+    }
+    if form == Form::Effective || *preempt_delay != node.preempt_delay {
+        section.put("preempt_delay", preempt_delay);
     }
     section.put("flavour", quoted(flavour.name()));
     section.put("digest", quoted(digest.name()));

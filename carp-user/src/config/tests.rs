@@ -251,7 +251,7 @@ fn each_mistake_in_the_node_has_its_words() {
         ),
         (
             "vhid = 1",
-            "1 unknown key `vhid` in [node] | not a key of this table | it can be `name`, `skew`, `preempt`, `xdp`, `interfaces`",
+            "1 unknown key `vhid` in [node] | not a key of this table | it can be `name`, `skew`, `preempt`, `preempt_delay`, `xdp`, `interfaces`",
         ),
     ];
     for (line, expected) in cases {

@@ -1,6 +1,7 @@
 //! What the daemon says to whoever asks it by the control socket.
 
 use super::Daemon;
+use super::movable::Wish as Wanted;
 use super::reload::Wish;
 use crate::api::{FlowQuery, Request, Response, Status, Sync};
 use crate::config::Files;
@@ -16,6 +17,20 @@ impl Daemon {
     pub(super) fn call(&mut self, request: Request, answer: oneshot::Sender<Response>, files: &Files) {
         match request {
             Request::Flows { flows } => self.find(flows, answer),
+            Request::Failover { host, to, back, force } => {
+                let wish = Wanted { host, to, force };
+                if back {
+                    self.take_back_role(&wish, answer);
+                } else {
+                    self.fail_over(&wish, answer);
+                }
+            }
+            Request::Maintenance { on: true, reason, for_s, force } => {
+                let reason = reason.unwrap_or_else(|| "asked for by carpctl".to_owned());
+                self.begin_maintenance((reason, for_s), force, answer);
+            }
+            Request::Maintenance { on: false, .. } => self.end_maintenance(answer),
+            Request::Events { after, count } => drop(answer.send(self.journal.read(after, count))),
             Request::Reload { dry_run } => {
                 self.read(files, Wish::reload(dry_run, "carpctl reload"), Some(answer));
             }

@@ -3,7 +3,7 @@
 
 use super::Daemon;
 use super::reload::Wish;
-use crate::api::Response;
+use crate::api::{Response, What};
 use crate::config::Files;
 use crate::io::clock;
 use crate::io::disk::Staged;
@@ -75,6 +75,7 @@ impl Daemon {
             return;
         }
         tracing::warn!("nobody has confirmed the configuration in time: back to the one in the file");
+        self.note(What::ConfigurationTakenBack);
         self.unconfirmed = None;
         self.read(files, Wish::reload(false, "not confirmed in time"), None);
     }

@@ -4,8 +4,9 @@
 //! Two steps wait for others and are done on another thread, as the election does not: files are read and rules of
 //! nftables are checked; then, once it is known what is to change, the rules are loaded.
 
+use super::journal::Journal;
 use super::{Daemon, Pending};
-use crate::api::Response;
+use crate::api::{Response, What};
 use crate::config::{Config, Files, Loaded, NoSuchInterface};
 use crate::io::clock;
 use crate::io::disk::Staged;
@@ -74,6 +75,8 @@ pub struct Next {
     pub running: Config,
     /// What becomes of that once it has started.
     pub pending: Pending,
+    /// What happened so far.
+    pub journal: Journal,
 }
 
 /// What a configuration would change.
@@ -147,6 +150,7 @@ impl Daemon {
                                 config,
                                 running: self.config.clone(),
                                 pending,
+                                journal: std::mem::take(&mut self.journal),
                             })),
                         )
                     }
@@ -161,6 +165,7 @@ impl Daemon {
         };
         if let (Response::Error { message }, false) = (&response, wish.dry_run) {
             tracing::error!("reload: {message}");
+            self.note(What::ConfigurationRefused { origin: wish.origin, message: message.clone() });
         }
         answer.map(|answer| answer.send(response));
         outcome
@@ -173,6 +178,9 @@ impl Daemon {
         match self.apply(config, changes) {
             Ok(()) => {
                 tell(&done);
+                if let Response::Reloaded { changes, .. } = &done {
+                    self.note(What::Configured { origin: pending.origin.clone(), changes: changes.clone() });
+                }
                 self.keep(pending).map_or_else(|error| failed(&error), |()| done)
             }
             Err(error) => {
@@ -305,6 +313,11 @@ fn tell(done: &Response) {
         Response::Reloaded { changes, .. } => {
             tracing::info!("reloaded: {}", changes.join("; "));
         }
-        Response::Status(_) | Response::Flows { .. } | Response::Done | Response::Error { .. } => {}
+        Response::Status(_)
+        | Response::Flows { .. }
+        | Response::Events { .. }
+        | Response::Moved { .. }
+        | Response::Done
+        | Response::Error { .. } => {}
     }
 }

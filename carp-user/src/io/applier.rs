@@ -5,6 +5,7 @@
 
 use super::address::{self, Addresses, Held};
 use super::error::Error;
+use super::neighbour;
 use super::netlink::{DATAGRAM, Reply, events, replies};
 use super::raw::Ready;
 use super::route::{self, Route, Routes};
@@ -63,6 +64,8 @@ pub struct Applier {
     thread: JoinHandle<Vec<Failure>>,
     /// What could not be done at the last try; empty when the kernel agrees.
     pub failures: watch::Receiver<Vec<Failure>>,
+    /// The last set that was applied, and may have failed in part.
+    pub applied: watch::Receiver<Wanted>,
     /// How many addresses somebody else has taken away so far. Each was named in the log, and put back.
     pub taken: watch::Receiver<u64>,
 }
@@ -80,6 +83,7 @@ impl Applier {
     pub fn start(kernel: Kernel, wanted: watch::Receiver<Wanted>) -> io::Result<Self> {
         let (told, failures) = watch::channel(Vec::new());
         let (count, taken) = watch::channel(0);
+        let (done, applied) = watch::channel(Wanted::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build()?;
         let events = {
             let _inside = runtime.enter();
@@ -87,8 +91,8 @@ impl Applier {
         };
         let thread = std::thread::Builder::new()
             .name("carp-address".to_owned())
-            .spawn(move || runtime.block_on(follow(kernel, wanted, events, (told, count))))?;
-        Ok(Self { thread, failures, taken })
+            .spawn(move || runtime.block_on(follow(kernel, wanted, events, (told, done, count))))?;
+        Ok(Self { thread, failures, applied, taken })
     }
 
     /// Waits until everything is removed, and returns what could not be. Drop the sender of the
@@ -103,16 +107,22 @@ async fn follow(
     mut kernel: Kernel,
     mut wanted: watch::Receiver<Wanted>,
     events: Ready,
-    (told, count): (watch::Sender<Vec<Failure>>, watch::Sender<u64>),
+    (told, done, count): (watch::Sender<Vec<Failure>>, watch::Sender<Wanted>, watch::Sender<u64>),
 ) -> Vec<Failure> {
     let mut datagram = vec![0; DATAGRAM].into_boxed_slice();
     loop {
         let set = wanted.borrow_and_update().clone();
+        forget_neighbours(&done.borrow(), &set);
         let failures = kernel.apply(&set);
         told.send_if_modified(|last| {
             let worth_telling = !(last.is_empty() && failures.is_empty());
             *last = failures;
             worth_telling
+        });
+        done.send_if_modified(|last| {
+            let changed = *last != set;
+            last.clone_from(&set);
+            changed
         });
         count.send_replace(kernel.addresses.taken());
         let next = async {
@@ -124,6 +134,18 @@ async fn follow(
         if let Ok(Err(_closed)) = tokio::time::timeout(Applier::AGAIN, next).await {
             return kernel.apply(&Wanted::default());
         }
+    }
+}
+
+/// Takes over on some links: what could not be resolved there may be by now.
+fn forget_neighbours(before: &Wanted, after: &Wanted) {
+    let links: BTreeSet<_> = after.addresses.difference(&before.addresses).map(|held| held.link).collect();
+    if links.is_empty() {
+        return;
+    }
+    match neighbour::forget_unresolved(&links) {
+        Ok(count) => tracing::debug!(count, "neighbours that were not resolved are forgotten"),
+        Err(error) => tracing::warn!(%error, "forgetting neighbours that were not resolved"),
     }
 }
 

@@ -27,6 +27,14 @@ pub fn seconds_since_1970() -> u64 {
     u64::try_from(rustix::time::clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)
 }
 
+/// The same in milliseconds.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub fn milliseconds_since_1970() -> u64 {
+    let Timespec { tv_sec, tv_nsec } = rustix::time::clock_gettime(ClockId::Realtime);
+    let (seconds, nanos) = (u64::try_from(tv_sec).unwrap_or(0), u64::try_from(tv_nsec).unwrap_or(0));
+    seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000)
+}
+
 /// Blocks the calling thread: what comes for it meanwhile waits, and wakes nobody. Only for a thread whose work is nothing but a
 /// flood that is better met in portions; whoever waits for something has it wake him.
 #[expect(clippy::disallowed_methods, reason = "a thread that waits for events is woken by each of them")]

@@ -114,13 +114,14 @@ const fn place(setup: &HostSetup) -> (IfIndex, Vhid) {
 fn differences(old: &HostSetup, new: &HostSetup) -> Vec<&'static str> {
     let HostSetup { interface, link: _, vhid: _, vips, pace, preempt, flavour, mode, key, next_key, .. } =
         old;
-    let HostSetup { digest, accept, tos, answer_ping, former: _, resume_until: _, .. } = old;
+    let HostSetup { preempt_delay, digest, accept, tos, answer_ping, former: _, resume_until: _, .. } = old;
     let differences = [
         ("interface", *interface != new.interface),
         ("addresses", *vips != new.vips),
         ("base", pace.base != new.pace.base),
         ("skew", pace.skew != new.pace.skew),
         ("preempt", *preempt != new.preempt),
+        ("preempt_delay", *preempt_delay != new.preempt_delay),
         ("flavour", *flavour != new.flavour),
         ("auth", *mode != new.mode),
         ("password_file", *key != new.key),

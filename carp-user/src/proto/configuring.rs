@@ -22,7 +22,7 @@ const ASK_AGAIN: Span = Span::secs(5);
 const ACQUAINTED: Span = Span::secs(30);
 
 /// What the configuration says of the election of a virtual host that advertises in these families.
-pub(super) fn terms(setup: &HostSetup, families: Families) -> Terms {
+pub(super) const fn terms(setup: &HostSetup, families: Families) -> Terms {
     Terms { configured: setup.pace, preempt: setup.preempt, flavour: setup.flavour, families }
 }
 
@@ -117,7 +117,22 @@ impl Host {
             self.keys.locate(link);
         }
         self.tenure.change_families(before);
-        self.elect(Input::Terms(terms(&self.setup, self.families)), now, actions);
+        self.settle_terms(now, actions);
+    }
+
+    /// What the election goes by is another thing now.
+    pub(super) fn settle_terms(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.elect(Input::Terms(self.terms()), now, actions);
         self.arm(now, actions);
+    }
+
+    /// The same where the role has just changed: nothing follows from it.
+    pub(super) fn refresh_terms(&mut self, now: Instant) {
+        let _nothing = self.election.handle(Input::Terms(self.terms()), now);
+    }
+
+    fn terms(&self) -> Terms {
+        let terms = terms(&self.setup, self.families);
+        Terms { preempt: terms.preempt && !self.restraint.holds(), ..terms }
     }
 }

@@ -77,6 +77,8 @@ pub enum Input {
     },
     /// The daemon before this one was master, and its lease still runs.
     Resume,
+    /// This node gives the role to another one, as somebody asked.
+    Yield,
     /// This node's lease is over, so others may have taken over.
     LeaseLapsed,
     /// Somebody asked for a role.
@@ -121,6 +123,7 @@ impl Input {
             | Self::Down(_)
             | Self::Preempt
             | Self::Resume
+            | Self::Yield
             | Self::LeaseLapsed
             | Self::Force { .. }
             | Self::Demotion(_)
@@ -217,9 +220,10 @@ impl Election {
                 Output { change: Some((Role::Init, reason)), ..Output::default() }
             }
             (State::Init, Input::Heard { .. } | Input::Force { .. } | Input::Tick) => Output::default(),
-            (State::Init, Input::Preempt | Input::HandedOver { .. } | Input::Resume | Input::LeaseLapsed) => {
-                Output::default()
-            }
+            (
+                State::Init,
+                Input::Preempt | Input::HandedOver { .. } | Input::Resume | Input::Yield | Input::LeaseLapsed,
+            ) => Output::default(),
             (State::Backup { .. }, Input::Heard { family, at, pace, demote, may_preempt, .. }) => {
                 let preempts = may_preempt && self.outranks(pace, demote);
                 self.backup_heard(family, at, pace, preempts, now)
@@ -233,6 +237,8 @@ impl Election {
             (State::Master { .. }, Input::Preempt) => Output::default(),
             (State::Backup { .. }, Input::HandedOver { .. }) => self.promote(now, Reason::HandedOver),
             (State::Master { .. }, Input::HandedOver { .. }) => Output::default(),
+            (State::Backup { .. }, Input::Yield) => Output::default(),
+            (State::Master { .. }, Input::Yield) => self.listen(now, Reason::HandingOver),
             (State::Backup { .. }, Input::LeaseLapsed) => Output::default(),
             (State::Master { .. }, Input::LeaseLapsed) => self.listen(now, Reason::LeaseLapsed),
             (State::Backup { .. }, Input::Force { master: true }) => self.promote(now, Reason::Forced),

@@ -1,11 +1,13 @@
 //! What goes in at the node's one door, and what comes out.
 
 pub use super::changes::{Changes, Former};
+pub use super::demote::Demoted;
 pub use super::family::Family;
 pub use super::notice::{News, Warning};
 pub use super::setup::{Flavour, HostSetup, Setup};
 use carp_common::id::{IfIndex, Mac};
 use carp_common::map::Window;
+use carp_common::pace::Pace;
 use carp_common::sender::Challenge;
 use carp_common::time::Instant;
 use carp_common::wire::{Frame, Refusal};
@@ -104,11 +106,25 @@ pub enum Command {
         amount: u8,
         /// Why, in words.
         reason: String,
+        /// When it ends by itself, if it does.
+        until: Option<Instant>,
     },
     /// Lift a named demotion. Unknown names are fine.
     Undemote {
         /// The name it was put in place with.
         name: String,
+    },
+    /// Give the role of these virtual hosts to their heirs, where this node serves.
+    Cede {
+        /// Which.
+        hosts: Vec<HostId>,
+        /// Leave the new master alone although this node ranks higher, see [`super::restraint`].
+        spare: bool,
+    },
+    /// Leave no master alone any more that this node preempts as it is configured.
+    Reclaim {
+        /// Of which virtual hosts.
+        hosts: Vec<HostId>,
     },
     /// Put a virtual host into a role. Not in INIT, and not sticky: the protocol may undo it.
     Force {
@@ -170,6 +186,17 @@ pub enum Action {
         /// Whether it serves.
         serving: bool,
     },
+    /// A demotion came, changed or went: worth knowing.
+    Demoted(Demoted),
+    /// Another node is heard for the first time, or again; or is not heard any more.
+    Peer {
+        /// By which virtual host.
+        host: HostId,
+        /// Its address.
+        address: IpAddr,
+        /// Whether it is heard.
+        heard: bool,
+    },
     /// Worth a person's attention.
     Warn {
         /// Which virtual host.
@@ -201,6 +228,12 @@ pub struct Transition {
     pub to: Role,
     /// Why.
     pub reason: Reason,
+    /// What this node competed with when its role changed last.
+    pub rank_before: Pace,
+    /// What it competes with now.
+    pub rank: Pace,
+    /// The master heard last, and what it competes with.
+    pub master: Option<(IpAddr, Pace)>,
 }
 
 /// Why a role changed. The texts are FreeBSD's where it has one.
@@ -232,6 +265,8 @@ pub enum Reason {
     LeaseLapsed,
     /// Somebody asked for it.
     Forced,
+    /// Somebody asked it to give the role to another node.
+    HandingOver,
     /// The daemon is stopping.
     Stopping,
 }
@@ -264,6 +299,7 @@ impl Reason {
             Self::Resumed => "resuming the lease of the daemon before",
             Self::LeaseLapsed => "own lease lapsed, looking before speaking",
             Self::Forced => "user requested",
+            Self::HandingOver => "handing over, as asked",
             Self::Stopping => "daemon stopping",
         }
     }

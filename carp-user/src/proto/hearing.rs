@@ -53,11 +53,23 @@ impl Host {
                     self.acquaint(heard.source, now, actions);
                     self.ask_ahead(heard.source, now, actions);
                 }
-                self.compete(heard, at, now, actions);
                 self.master = Some((heard.source, pace, heard.advert.demote));
+                self.heed(heard, now, actions);
+                self.compete(heard, at, now, actions);
+                if fresh && self.tenure.is_serving() {
+                    self.warn(Warning::SecondMaster(heard.source), now, actions);
+                }
             }
         }
+        self.tell_of_peers(now, actions);
         self.arm(now, actions);
+    }
+
+    /// Who is heard from now on, or not any more.
+    pub(super) fn tell_of_peers(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let host = self.id;
+        let changed = self.peers.changed(self.setup.pace, now);
+        actions.extend(changed.map(|(address, heard)| Action::Peer { host, address, heard }));
     }
 
     /// Another backup will claim. One that is better, and will claim too, objects by saying so; one that
@@ -202,6 +214,9 @@ impl Host {
             heard.advert.pace == Pace::PROMISE && self.peers.is_news(heard.source, heard.advert.counter);
         self.peers.confirms(heard.source, &heard.advert, at);
         self.expectation.answered(heard.source, promises, self.setup.pace);
+        if promises {
+            self.farewell.promised(heard.source);
+        }
     }
 
     /// Between two masters of equal rank the lower address leads. With both families in use only

@@ -3,16 +3,16 @@
 use super::configuring::terms;
 use super::election::{self, Election, Families, Input, Output};
 use super::event::{Action, Errand, Family, HostId, HostSetup, LinkState, Reason, Role, Transition};
+use super::farewell::Farewell;
 use super::intent::Intent;
 use super::keyring::{Keyring, Word};
 use super::outgoing;
 use super::peers::Peers;
-use super::status::HostStatus;
+use super::restraint::Restraint;
 use super::succession::{Expectation, Promise};
 use super::tally::{Tally, Warned};
 use super::tenure::{LATENCY, SETTLE, Tenure};
 use super::watching::Watch;
-use carp_common::auth::common_digest;
 use carp_common::map::Window;
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
@@ -43,7 +43,9 @@ pub struct Host {
     listens_since: Instant,
     pub(super) demotion: i32,
     pub(super) since: Instant,
-    reason: Reason,
+    pub(super) reason: Reason,
+    /// What it competed with when its role changed last.
+    rank_before: Pace,
     /// Until when it tells those who advertise that it gave way and does not serve.
     pub(super) confirms_until: Instant,
     /// When it answered a greeting with an old counter last.
@@ -53,12 +55,14 @@ pub struct Host {
     pub(super) tally: Tally,
     pub(super) warned: Warned,
     pub(super) watch: Watch,
+    pub(super) restraint: Restraint,
+    pub(super) farewell: Farewell,
 }
 
 impl Host {
     /// In INIT, until its link is described.
     pub fn new(id: HostId, setup: HostSetup, (seed, epoch): (u64, u32), now: Instant) -> Self {
-        let families = Families::of(setup.signed_vips());
+        let (families, pace) = (Families::of(setup.signed_vips()), setup.pace);
         Self {
             id,
             families,
@@ -77,12 +81,15 @@ impl Host {
             demotion: 0,
             since: now,
             reason: Reason::Initialized,
+            rank_before: pace,
             confirms_until: Instant::ZERO,
             answered_at: Instant::ZERO,
             asked_ahead_at: BTreeMap::new(),
             tally: Tally::default(),
             warned: Warned::default(),
             watch: Watch::default(),
+            restraint: Restraint::default(),
+            farewell: Farewell::default(),
         }
     }
 
@@ -169,6 +176,8 @@ impl Host {
 
     /// Time has passed. A claim opens then, as those made with it.
     pub fn tick(&mut self, opens_at: Option<Instant>, now: Instant, actions: &mut Vec<Action>) {
+        self.tell_of_peers(now, actions);
+        self.look_after_moves(now, actions);
         if opens_at.is_some_and(|at| at <= now) {
             self.open(now, actions);
         }
@@ -187,8 +196,9 @@ impl Host {
     /// When to come back with a tick, but for a claim that opens ([`Host::opening`]).
     pub fn deadline(&self) -> Option<Instant> {
         let timers = [self.election.deadline(), self.lease_until(), self.retry_at()];
-        let announced = [self.intent_at(), self.preempt_at()];
-        timers.into_iter().chain(announced).flatten().min()
+        let planned =
+            [self.intent_at(), self.preempt_at(), self.restraint.deadline(), self.farewell.ask_at()];
+        timers.into_iter().chain(planned).flatten().min()
     }
 
     /// The sum of the node's demotions.
@@ -207,33 +217,15 @@ impl Host {
         self.relinquish(!master, Input::Force { master }, now, actions);
     }
 
+    /// The role is to go to its heir.
+    pub(super) fn yield_role(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.relinquish(true, Input::Yield, now, actions);
+    }
+
     /// The node leaves: fence, hand over, bow out (invariants 5 and 12).
     pub fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.relinquish(true, Input::Down(Reason::Stopping), now, actions);
         self.fence(actions);
-    }
-
-    /// What it is now.
-    pub fn status(&self, now: Instant) -> HostStatus {
-        HostStatus {
-            id: self.id,
-            link: self.setup.link,
-            vhid: self.setup.vhid,
-            vips: self.setup.vips.clone(),
-            role: self.election.role(),
-            since: self.since,
-            reason: self.reason,
-            window: self.window,
-            configured: self.setup.pace,
-            effective: self.election.effective(),
-            peer: self.peers.latest(now),
-            accepted: self.tally.accepted,
-            sent: self.tally.sent,
-            send_errors: self.tally.send_errors,
-            refused: self.tally.refused(),
-            auth: self.auth_status(now),
-            digest: common_digest(&self.setup.key, self.setup.vhid, &self.setup.vips),
-        }
     }
 
     /// The one way to the election: closes the window before anything else is done when the role
@@ -248,7 +240,12 @@ impl Host {
             if from == Role::Init {
                 self.listens_since = now;
                 self.expectation = Expectation::default();
+                self.restraint.wait(self.setup.preempt_delay, now);
             }
+            if to != Role::Backup {
+                (self.restraint, self.farewell) = (Restraint::default(), Farewell::default());
+            }
+            self.refresh_terms(now);
             match to {
                 Role::Master => self.claim(reason, is_news, now),
                 // A lease that is to be resumed goes on.
@@ -257,7 +254,18 @@ impl Host {
             }
             self.since = now;
             self.reason = reason;
-            actions.push(Action::Changed(Transition { host: self.id, from, to, reason }));
+            let rank = self.election.effective();
+            let rank_before = std::mem::replace(&mut self.rank_before, rank);
+            let master = self.master.map(|(address, pace, _)| (address, pace));
+            actions.push(Action::Changed(Transition {
+                host: self.id,
+                from,
+                to,
+                reason,
+                rank_before,
+                rank,
+                master,
+            }));
         }
         if advertise {
             self.advertise(actions);

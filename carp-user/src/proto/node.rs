@@ -1,8 +1,10 @@
 //! The node: its virtual hosts, links and demotions behind one door.
 
-use super::demote::{self, Demotions};
+use super::demote::{self, Demoted, Demotions};
 use super::event::{Action, Changes, Command, Event, HostId, HostSetup, LinkState, Setup};
 use super::host::Host;
+use super::restraint::Restraint;
+use super::standing::Standing;
 use super::status::NodeStatus;
 use super::tally::Tally;
 use super::tenure::SETTLE;
@@ -64,6 +66,11 @@ impl Node {
         self.hosts.get(&id).map(Host::setup)
     }
 
+    /// Where one stands.
+    pub fn standing(&self, id: HostId, now: Instant) -> Option<Standing> {
+        self.hosts.get(&id).map(|host| host.standing(now))
+    }
+
     /// The one door: something happened, this is to be done, in this order. After `Stop` nothing
     /// is ever done again.
     pub fn handle(&mut self, event: Event<'_>, now: Instant) -> Vec<Action> {
@@ -120,7 +127,8 @@ impl Node {
         }
         let openings = Openings::of(self.hosts.values());
         let openings = self.hosts.values().filter_map(Host::opening).map(|opening| openings.at(opening));
-        self.hosts.values().filter_map(Host::deadline).chain(openings).min()
+        let hosts = self.hosts.values().filter_map(Host::deadline);
+        hosts.chain(openings).chain(self.demotions.deadline()).min()
     }
 
     /// What the node is at this moment.
@@ -134,6 +142,8 @@ impl Node {
     }
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let over = self.demotions.expire(now);
+        self.redemote(over, now, actions);
         let openings = Openings::of(self.hosts.values());
         for host in self.hosts.values_mut() {
             let opens_at = host.opening().map(|opening| openings.at(opening));
@@ -158,9 +168,9 @@ impl Node {
             host.stop(now, actions);
             self.spent = self.spent.max(host.strict_counter());
             self.by_vhid.remove(&(host.setup().link, host.setup().vhid));
-            let mut changed = self.demotions.lift(&cannot_send(&host));
+            let mut changed = vec![self.demotions.lift(&cannot_send(&host))];
             if !self.hosts.values().any(|other| other.setup().link == host.setup().link) {
-                changed |= self.demotions.lift(&obstacle_of(&host));
+                changed.push(self.demotions.lift(&obstacle_of(&host)));
             }
             self.redemote(changed, now, actions);
         }
@@ -228,36 +238,42 @@ impl Node {
         }
         let Some(name) = name else { return };
         let changed = match obstacle {
-            Some(obstacle) => self.demotions.set(&name, demote::FACTOR, obstacle.text(), now),
+            Some(obstacle) => self.demotions.set(&name, (demote::FACTOR, obstacle.text()), None, now),
             None => self.demotions.lift(&name),
         };
-        self.redemote(changed, now, actions);
+        self.redemote([changed], now, actions);
     }
 
     /// A virtual host that cannot send demotes the node, until it can or is no master any more.
     fn watch_sending(&mut self, hosts: impl RangeBounds<HostId>, now: Instant, actions: &mut Vec<Action>) {
-        let mut changed = false;
+        let mut changed = Vec::new();
         for (_, host) in self.hosts.range_mut(hosts) {
             let Some(fails) = host.sending_changed() else { continue };
             let name = cannot_send(host);
-            changed |= if fails {
-                self.demotions.set(&name, demote::FACTOR, "adverts cannot be sent", now)
+            changed.push(if fails {
+                self.demotions.set(&name, (demote::FACTOR, "adverts cannot be sent"), None, now)
             } else {
                 self.demotions.lift(&name)
-            };
+            });
         }
         self.redemote(changed, now, actions);
     }
 
     fn command(&mut self, command: Command, now: Instant, actions: &mut Vec<Action>) {
         match command {
-            Command::Demote { name, amount, reason } => {
-                let changed = self.demotions.set(&name, amount, &reason, now);
-                self.redemote(changed, now, actions);
+            Command::Demote { name, amount, reason, until } => {
+                let changed = self.demotions.set(&name, (amount, &reason), until, now);
+                self.redemote([changed], now, actions);
             }
             Command::Undemote { name } => {
                 let changed = self.demotions.lift(&name);
-                self.redemote(changed, now, actions);
+                self.redemote([changed], now, actions);
+            }
+            Command::Cede { hosts, spare } => {
+                self.each(&hosts, |host| host.cede(spare, now, actions));
+            }
+            Command::Reclaim { hosts } => {
+                self.each(&hosts, |host| host.restrain(Restraint::reclaim, now, actions));
             }
             Command::Force { host, master } => {
                 if let Some(host) = self.hosts.get_mut(&host) {
@@ -267,9 +283,20 @@ impl Node {
         }
     }
 
+    fn each(&mut self, hosts: &[HostId], mut change: impl FnMut(&mut Host)) {
+        self.hosts.iter_mut().filter(|(id, _)| hosts.contains(id)).for_each(|(_, host)| change(host));
+    }
+
     /// Demotion holds for every virtual host of the node (item 90).
-    fn redemote(&mut self, changed: bool, now: Instant, actions: &mut Vec<Action>) {
-        if changed {
+    fn redemote(
+        &mut self,
+        changed: impl IntoIterator<Item = Option<Demoted>>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let before = actions.len();
+        actions.extend(changed.into_iter().flatten().map(Action::Demoted));
+        if actions.len() > before {
             let sum = self.demotions.sum();
             self.hosts.values_mut().for_each(|host| host.demote(sum, now, actions));
         }

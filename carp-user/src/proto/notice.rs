@@ -41,6 +41,8 @@ pub enum Warning {
     Repeated(IpAddr),
     /// Without strict authentication: an advert of this peer came again, and says something else.
     Rewritten(IpAddr),
+    /// The peer advertises as a master while this node is one that serves, and ranks lower.
+    SecondMaster(IpAddr),
 }
 
 impl fmt::Display for Warning {
@@ -90,6 +92,10 @@ impl fmt::Display for Warning {
             Self::Rewritten(peer) => write!(
                 f,
                 "an advert of {peer} came again and says something else: somebody forges; auth = \"strict\" refuses it"
+            ),
+            Self::SecondMaster(peer) => write!(
+                f,
+                "two masters: {peer} is one too, and ranks lower: does it hear this node's adverts?"
             ),
         }
     }

@@ -20,6 +20,8 @@ use std::net::IpAddr;
 
 /// Peers remembered. Policy when full: the one heard longest ago goes.
 const MOST: usize = 8;
+/// Leases of silence after which a peer is not heard any more.
+const SILENT: u64 = 3;
 /// Greetings sent to a master before it counts as one that does not confirm.
 const GREETINGS: u8 = 2;
 /// Unanswered greetings after which it is of another make beyond doubt: a path that is blocked one way
@@ -51,6 +53,8 @@ struct Peer {
     custom: Custom,
     /// It has signed for addresses that this node does not sign for yet.
     is_ahead: bool,
+    /// People know that it is heard.
+    is_told: bool,
 }
 
 /// How a peer hands over.
@@ -223,6 +227,20 @@ impl Peers {
         known.is_some_and(|peer| peer.is_news(counter))
     }
 
+    /// Who is heard from now on, or not any more, and has not been told of: in three leases even a backup of ours, which
+    /// asks its master once in each, says something.
+    pub fn changed(&mut self, pace: Pace, now: Instant) -> impl Iterator<Item = (IpAddr, bool)> {
+        self.known.iter_mut().filter_map(move |peer| {
+            let heard = now.since(peer.heard_at) < pace.longest_lease().times(SILENT);
+            (std::mem::replace(&mut peer.is_told, heard) != heard).then_some((peer.address, heard))
+        })
+    }
+
+    /// When anything was heard of this one last.
+    pub fn heard_at(&self, address: IpAddr) -> Option<Instant> {
+        self.known.iter().find(|peer| peer.address == address).map(|peer| peer.heard_at)
+    }
+
     /// The one whose advert was heard last, for people.
     pub fn latest(&self, now: Instant) -> Option<PeerStatus> {
         let advertised = self.known.iter().filter_map(|peer| Some((peer.advertised_at?, peer)));
@@ -255,6 +273,7 @@ impl Peers {
                     counter: None,
                     custom: Custom::UNKNOWN,
                     is_ahead: false,
+                    is_told: false,
                 };
                 self.known.push(peer);
                 self.known.len() - 1

@@ -6,7 +6,7 @@ use carp_common::admission::Mode;
 use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::pace::Pace;
-use carp_common::time::Instant;
+use carp_common::time::{Instant, Span};
 use std::net::IpAddr;
 
 /// What a node is told once, at its start.
@@ -37,6 +37,8 @@ pub struct HostSetup {
     pub pace: Pace,
     /// Whether a backup takes over from a worse master.
     pub preempt: bool,
+    /// How long it does not do so after it has begun to listen: at its start, and when its link is up again.
+    pub preempt_delay: Span,
     /// Whose timers and rules it follows.
     pub flavour: Flavour,
     /// How adverts are signed, and which are accepted.

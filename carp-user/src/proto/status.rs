@@ -1,6 +1,7 @@
 //! What a node tells of itself; the control socket and the simulator read it.
 
 use super::event::{HostId, Reason, Role};
+use super::standing::Standing;
 use carp_common::admission::Mode;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::Window;
@@ -58,6 +59,8 @@ pub struct HostStatus {
     pub auth: AuthStatus,
     /// Of what all its nodes must agree on, see [`carp_common::auth::common_digest`].
     pub digest: [u8; 4],
+    /// Where it stands.
+    pub standing: Standing,
 }
 
 /// How adverts are signed, and what was noticed about that.
@@ -97,4 +100,6 @@ pub struct DemotionStatus {
     pub reason: String,
     /// Since when.
     pub since: Instant,
+    /// Until when, if it ends by itself.
+    pub until: Option<Instant>,
 }

@@ -24,7 +24,7 @@ pub struct Tally {
 }
 
 /// Kinds of warnings, and behind them the news of the migration.
-const KINDS: usize = 11;
+const KINDS: usize = 12;
 
 /// When each kind of warning was given last.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +86,7 @@ impl Warned {
             Warning::Unproven(_) => 7,
             Warning::Repeated(_) => 8,
             Warning::Rewritten(_) => 9,
+            Warning::SecondMaster(_) => 10,
         };
         self.is_due(kind, now)
     }

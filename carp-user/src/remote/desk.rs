@@ -49,6 +49,8 @@ impl Door {
             Response::Error { message } => Err(Fault::new(Code::Refused, message)),
             response @ (Response::Status(_)
             | Response::Flows { .. }
+            | Response::Events { .. }
+            | Response::Moved { .. }
             | Response::Reloaded { .. }
             | Response::Done) => Ok(response),
         }
@@ -124,9 +126,12 @@ impl Desk {
     async fn status(&self) -> Result<Status, Fault> {
         match self.door.ask(Request::Status).await? {
             Response::Status(status) => Ok(*status),
-            Response::Flows { .. } | Response::Reloaded { .. } | Response::Done | Response::Error { .. } => {
-                Err(Fault::new(Code::Internal, "carpd answered something else"))
-            }
+            Response::Flows { .. }
+            | Response::Events { .. }
+            | Response::Moved { .. }
+            | Response::Reloaded { .. }
+            | Response::Done
+            | Response::Error { .. } => Err(Fault::new(Code::Internal, "carpd answered something else")),
         }
     }
 

@@ -107,9 +107,12 @@ impl Staging {
         let (file, origin) = (self.file.clone(), format!("xml-rpc {caller}"));
         match self.door.ask(Request::Apply { file, dry_run, confirm_s: None, origin }).await? {
             Response::Reloaded { changes, new_start } => Ok(Outcome { changes, new_start }),
-            Response::Status(_) | Response::Flows { .. } | Response::Done | Response::Error { .. } => {
-                Err(Fault::new(Code::Internal, "carpd answered something else"))
-            }
+            Response::Status(_)
+            | Response::Flows { .. }
+            | Response::Events { .. }
+            | Response::Moved { .. }
+            | Response::Done
+            | Response::Error { .. } => Err(Fault::new(Code::Internal, "carpd answered something else")),
         }
     }
 }

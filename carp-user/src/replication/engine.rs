@@ -10,18 +10,18 @@ use crate::io::peer::{Happening, Peer};
 use crate::io::{address, clock};
 use crate::proto::flow::Flow;
 use crate::proto::sync::filter::Filter;
-use crate::proto::sync::session::{Action, Event, Session, Setup, Ticket};
+use crate::proto::sync::session::{Action, Event, Session, SessionStage, Setup, Ticket};
 use crate::proto::sync::table::{Instruction, Lifetime, News, REPLICA_LIFETIME};
 use anyhow::Result;
 use carp_common::time::{Instant, Span};
 use std::collections::VecDeque;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How often its state is told anew, and the node's own addresses are read.
 const TELL_EVERY: Span = Span::secs(1);
 
-/// What others see of it: the demotion, and its state.
-type Ends = (watch::Receiver<Option<String>>, watch::Receiver<State>);
+/// What others see of it: the demotion, how far the session is, and its state.
+type Ends = (watch::Receiver<Option<String>>, watch::Receiver<SessionStage>, watch::Receiver<State>);
 
 /// The session with everything around it.
 pub(super) struct Engine {
@@ -41,8 +41,11 @@ pub(super) struct Engine {
     instructions: Vec<Instruction>,
     wanted: watch::Receiver<Wanted>,
     questions: mpsc::Receiver<Question>,
+    /// Who waits for the peer to have all by a moment; the daemon asks once at a time.
+    drains: Vec<(Instant, oneshot::Sender<()>)>,
     full: u64,
     demotion: watch::Sender<Option<String>>,
+    stage: watch::Sender<SessionStage>,
     state: watch::Sender<State>,
     tell_at: Instant,
 }
@@ -78,6 +81,7 @@ impl Engine {
         };
         let (session, actions) = Session::new(setup, now);
         let (demotion, demoted) = watch::channel(None);
+        let (stage, reached) = watch::channel(SessionStage::default());
         let (state, told) = watch::channel(State::Running(Box::new(session.status(now))));
         let mut engine = Self {
             session,
@@ -93,14 +97,16 @@ impl Engine {
             instructions: Vec::new(),
             wanted,
             questions,
+            drains: Vec::new(),
             full: 0,
             demotion,
+            stage,
             state,
             tell_at: now,
         };
         engine.read_own_addresses();
         engine.perform(actions);
-        Ok((engine, (demoted, told)))
+        Ok((engine, (demoted, reached, told)))
     }
 
     /// Until nobody wants it any more, or the kernel fails it. A node that replicates nothing any more is demoted for
@@ -146,7 +152,11 @@ impl Engine {
                     }
                 }
                 Woken::Dump => self.read_dump(now)?,
-                Woken::Asked(Question { flows, answer }) => {
+                Woken::Asked(Question::Told(tell)) => {
+                    self.catch_up(now)?;
+                    self.drains.push((now, tell));
+                }
+                Woken::Asked(Question::Flows { flows, answer }) => {
                     answer(flows.iter().map(|query| self.standing(query)).collect());
                 }
                 Woken::Time => {}
@@ -155,6 +165,12 @@ impl Engine {
             if self.session.deadline() <= now {
                 self.tell(Event::Tick, now);
             }
+            let stage = self.session.stage();
+            self.stage.send_if_modified(|last| std::mem::replace(last, stage) != stage);
+            let told = self.drains.extract_if(.., |(by, _)| self.session.has_told(*by));
+            told.for_each(|(_, tell)| {
+                let _gone = tell.send(());
+            });
             if self.tell_at <= now {
                 self.tell_at = now + TELL_EVERY;
                 self.read_own_addresses();

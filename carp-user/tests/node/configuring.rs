@@ -223,10 +223,11 @@ fn host_of(action: &Action) -> Option<HostId> {
         | Action::Advertise { host, .. }
         | Action::Challenge { host, .. }
         | Action::Tell { host, .. }
+        | Action::Peer { host, .. }
         | Action::Serving { host, .. }
         | Action::Warn { host, .. } => Some(*host),
         Action::Changed(transition) => Some(transition.host),
-        Action::Send { .. } => None,
+        Action::Send { .. } | Action::Demoted(_) => None,
     }
 }
 

@@ -9,7 +9,12 @@ use carp_user::proto::event::{Command, Event, LinkState, Role, Setup};
 use carp_user::proto::node::Node;
 
 fn demote(name: &str, amount: u8) -> Event<'static> {
-    Event::Command(Command::Demote { name: name.to_owned(), amount, reason: "a test".to_owned() })
+    Event::Command(Command::Demote {
+        name: name.to_owned(),
+        amount,
+        reason: "a test".to_owned(),
+        until: None,
+    })
 }
 
 fn undemote(name: &str) -> Event<'static> {

@@ -188,7 +188,12 @@ fn a_bow_out_heard_by_two_backups_makes_one_master() {
 #[test]
 fn item_89_90_a_demoted_master_is_preempted_at_once_and_takes_over_again() {
     let mut wire = pair();
-    let demote = Command::Demote { name: "user test".to_owned(), amount: 240, reason: "a test".to_owned() };
+    let demote = Command::Demote {
+        name: "user test".to_owned(),
+        amount: 240,
+        reason: "a test".to_owned(),
+        until: None,
+    };
     wire.tell(0, Event::Command(demote));
     let (_, none, both) = census(&mut wire, Span::millis(20));
     assert!(wire.serves(1), "item 89: within 50 ms");

@@ -10,6 +10,8 @@ mod handover;
 #[cfg(test)]
 mod migration;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod proving;
 #[cfg(test)]
 mod refusals;

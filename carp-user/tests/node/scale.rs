@@ -85,8 +85,12 @@ impl Slow {
                 Action::Send { .. } => self.now = self.now + Span::micros(25),
                 Action::Window { .. } => self.now = self.now + Span::micros(3),
                 Action::Serving { serving, .. } => self.serving += usize::from(serving),
-                Action::Challenge { .. } | Action::Changed(_) | Action::Tell { .. } | Action::Warn { .. } => {
-                }
+                Action::Challenge { .. }
+                | Action::Changed(_)
+                | Action::Tell { .. }
+                | Action::Demoted(_)
+                | Action::Peer { .. }
+                | Action::Warn { .. } => {}
             }
         }
     }

@@ -74,7 +74,7 @@ fn of_several_backups_one_is_the_heir_and_another_only_when_that_one_is_long_gon
 fn a_demoted_backup_is_not_armed_until_it_recovers() {
     let mut wire = elected(2);
     let (name, reason) = ("states".to_owned(), "a test".to_owned());
-    wire.tell(1, Event::Command(Command::Demote { name: name.clone(), amount: 1, reason }));
+    wire.tell(1, Event::Command(Command::Demote { name: name.clone(), amount: 1, reason, until: None }));
     assert!(!is_armed(&wire, 1));
     wire.run(Span::secs(5));
     assert!(!is_armed(&wire, 1));
@@ -151,7 +151,8 @@ fn a_claim_that_was_announced_before_a_sleep_has_not_settled() {
 fn a_node_whose_rank_changes_announces_its_claim_anew() {
     let (mut wire, node) = announced();
     let told = announcements(&wire).len();
-    let demote = Command::Demote { name: "test".to_owned(), amount: 1, reason: "a test".to_owned() };
+    let demote =
+        Command::Demote { name: "test".to_owned(), amount: 1, reason: "a test".to_owned(), until: None };
     wire.tell(node, Event::Command(demote));
     wire.run(Span::millis(1));
     assert_eq!(announcements(&wire).len(), told + 1);

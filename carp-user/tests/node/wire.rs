@@ -8,7 +8,7 @@ use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
 use carp_user::proto::event::{
-    Action, Event, Flavour, Former, HostId, HostSetup, LinkState, News, Role, Setup, Warning,
+    Action, Event, Flavour, Former, HostId, HostSetup, LinkState, News, Role, Setup, Transition, Warning,
 };
 use carp_user::proto::node::Node;
 use carp_user::proto::status::HostStatus;
@@ -32,6 +32,9 @@ pub struct Station {
     pub window: Window,
     pub warnings: Vec<Warning>,
     pub news: Vec<News>,
+    pub changes: Vec<Transition>,
+    /// Who was heard, or not any more.
+    pub peers: Vec<(String, bool)>,
     pub sends_fail: bool,
     state: LinkState,
     alive: bool,
@@ -50,6 +53,7 @@ pub fn setup(skew: u8, v6: bool) -> HostSetup {
         vips,
         pace: Pace { base: 1, skew },
         preempt: true,
+        preempt_delay: Span::ZERO,
         flavour: Flavour::Freebsd,
         mode: Mode::Carp,
         key: Key::from_password(b"secret").unwrap(),
@@ -74,6 +78,8 @@ impl Wire {
                 window: Window::CLOSED,
                 warnings: Vec::new(),
                 news: Vec::new(),
+                changes: Vec::new(),
+                peers: Vec::new(),
                 sends_fail: false,
                 state: LinkState {
                     up: true,
@@ -173,7 +179,9 @@ impl Wire {
                 Action::Send { frame, .. } => self.fly(index, frame.bytes()),
                 Action::Warn { warning, .. } => station.warnings.push(warning),
                 Action::Tell { news, .. } => station.news.push(news),
-                Action::Changed(_) | Action::Serving { .. } | Action::Challenge { .. } => {}
+                Action::Changed(change) => station.changes.push(change),
+                Action::Peer { address, heard, .. } => station.peers.push((address.to_string(), heard)),
+                Action::Serving { .. } | Action::Challenge { .. } | Action::Demoted(_) => {}
             }
         }
         actions

@@ -214,7 +214,12 @@ impl Script {
             86..93 => {
                 let host = HostId(u32::from(self.rng.chance(500) && self.scenario.hosts.len() > 1));
                 let master = self.rng.chance(500);
-                self.add(at, Fault::Command(node, Command::Force { host, master }));
+                // Not by another draw, so that what a seed does beside this stays as it is.
+                if span.as_micros().is_multiple_of(2) {
+                    self.add(at, Fault::Command(node, Command::Force { host, master }));
+                } else {
+                    self.planned_move(at, node, (host, master), span);
+                }
             }
             _ => {
                 let permille = self.rng.pick(&[200, 700, 1000]);
@@ -224,10 +229,19 @@ impl Script {
         }
     }
 
+    /// Somebody has the node hand over, and, if it is not to take the role back at once, take it back later.
+    fn planned_move(&mut self, at: Span, node: usize, (host, spare): (HostId, bool), span: Span) {
+        let hosts = vec![host];
+        self.add(at, Fault::Command(node, Command::Cede { hosts: hosts.clone(), spare }));
+        if spare {
+            self.add(at + span, Fault::Command(node, Command::Reclaim { hosts }));
+        }
+    }
+
     fn demotion(&mut self, at: Span, node: usize, span: Span) {
         let name = DEMOTION.to_owned();
         let amount = self.rng.pick(&[1, 50, 240]);
-        let demote = Command::Demote { name: name.clone(), amount, reason: "trouble".into() };
+        let demote = Command::Demote { name: name.clone(), amount, reason: "trouble".into(), until: None };
         self.add(at, Fault::Command(node, demote));
         self.add(at + span, Fault::Command(node, Command::Undemote { name }));
     }

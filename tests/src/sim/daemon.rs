@@ -147,6 +147,8 @@ impl World {
                 | Action::Send { .. }
                 | Action::Challenge { .. }
                 | Action::Tell { .. }
+                | Action::Demoted(_)
+                | Action::Peer { .. }
                 | Action::Serving { .. } => {}
             }
         }
@@ -167,6 +169,8 @@ impl World {
             | Action::Challenge { .. }
             | Action::Changed(_)
             | Action::Tell { .. }
+            | Action::Demoted(_)
+            | Action::Peer { .. }
             | Action::Serving { .. }
             | Action::Warn { .. } => None,
         }
@@ -212,6 +216,8 @@ impl World {
                 Action::Advertise { .. }
                 | Action::Changed(_)
                 | Action::Tell { .. }
+                | Action::Demoted(_)
+                | Action::Peer { .. }
                 | Action::Serving { .. }
                 | Action::Warn { .. },
             ) => Vec::new(),

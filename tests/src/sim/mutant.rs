@@ -147,6 +147,8 @@ impl Mutant {
                     | Action::Send { .. }
                     | Action::Challenge { .. }
                     | Action::Tell { .. }
+                    | Action::Demoted(_)
+                    | Action::Peer { .. }
                     | Action::Serving { .. }
                     | Action::Warn { .. } => None,
                 });

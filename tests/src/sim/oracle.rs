@@ -129,6 +129,8 @@ impl Oracle {
                 | Action::Send { .. }
                 | Action::Challenge { .. }
                 | Action::Tell { .. }
+                | Action::Demoted(_)
+                | Action::Peer { .. }
                 | Action::Serving { .. }
                 | Action::Warn { .. } => {}
             }
@@ -151,7 +153,7 @@ impl Oracle {
         }
     }
 
-    fn follow(&mut self, answer: &Answer<'_>, Transition { host, from, to, reason }: Transition) {
+    fn follow(&mut self, answer: &Answer<'_>, Transition { host, from, to, reason, .. }: Transition) {
         let Some(role) = self.roles[answer.node].get_mut(slot(host)) else { return };
         let before = std::mem::replace(role, to);
         let name = format!("n{} host {}: {from} -> {to} ({reason})", answer.node, host.0);
@@ -331,6 +333,8 @@ fn last_window(answer: &Answer<'_>, host: usize) -> Option<Window> {
         | Action::Challenge { .. }
         | Action::Changed(_)
         | Action::Tell { .. }
+        | Action::Demoted(_)
+        | Action::Peer { .. }
         | Action::Serving { .. }
         | Action::Warn { .. } => None,
     };

@@ -151,6 +151,7 @@ impl Scenario {
             vips: host.vips_of(generation),
             pace: *pace,
             preempt: spec.preempt,
+            preempt_delay: Span::ZERO,
             flavour: Flavour::Freebsd,
             mode: self.auth,
             key: KEY,

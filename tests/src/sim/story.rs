@@ -117,7 +117,7 @@ impl fmt::Display for What {
             Self::Fault(fault) => write!(f, "! {fault}"),
             Self::Resumed(node) => write!(f, "! n{node}: daemon runs again"),
             Self::Frozen(node, span) => write!(f, "! n{node}: daemon frozen between two actions for {span}"),
-            Self::Role(node, Transition { host, from, to, reason }) => {
+            Self::Role(node, Transition { host, from, to, reason, .. }) => {
                 write!(f, "n{node} host {}: {from} -> {to} ({reason})", host.0)
             }
             Self::Window { node, host, before: _, after, local } => {

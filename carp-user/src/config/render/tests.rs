@@ -57,13 +57,14 @@ fn device() -> impl Strategy<Value = String> {
 
 fn node() -> impl Strategy<Value = Table> {
     let name = "[a-z0-9-]{1,32}".prop_map(|name| Some(("name", name.into())));
-    let keys = (name, number("skew", 127), flag("preempt"), choice("xdp", XDP_MODES));
+    let keys =
+        (name, number("skew", 127), flag("preempt"), number("preempt_delay", 3600), choice("xdp", XDP_MODES));
     // Roles may be called like devices, or like nothing that can stand without quotes.
     let role = Union::new([device().boxed(), any::<String>().boxed()]);
-    (keys, btree_map(role, device(), 0..4)).prop_map(|((name, skew, preempt, xdp), interfaces)| {
+    (keys, btree_map(role, device(), 0..4)).prop_map(|((name, skew, preempt, delay, xdp), interfaces)| {
         let interfaces = interfaces.into_iter().map(|(role, device)| (role, device.into()));
         let interfaces = Some(("interfaces", Value::Table(interfaces.collect())));
-        table(vec![name, skew, preempt, xdp, interfaces])
+        table(vec![name, skew, preempt, delay, xdp, interfaces])
     })
 }
 
@@ -100,12 +101,14 @@ fn host() -> impl Strategy<Value = (Table, usize)> {
     let digests = (of(file("next_password_file", "next")), choice("digest", &["freebsd", "openbsd-nov6ll"]));
     let digests = Union::new([digests.boxed(), (Just(None), choice("digest", &["netbsd", "fb05"])).boxed()]);
     let first = (device(), file("password_file", "pw"), digests, choice("auth", AUTH_MODES));
-    let pace = (number("base", 254), number("skew", 127), flag("preempt"), choice("flavour", FLAVOURS));
+    let preempts = (flag("preempt"), number("preempt_delay", 3600));
+    let pace = (number("base", 254), number("skew", 127), preempts, choice("flavour", FLAVOURS));
     (first, pace, flag("answer_ping"), number("tos", 255), 1_usize..4).prop_map(
-        |((interface, password, (next, digest), auth), (base, skew, preempt, flavour), ping, tos, count)| {
+        |((interface, password, (next, digest), auth), (base, skew, preempts, flavour), ping, tos, count)| {
+            let (preempt, delay) = preempts;
             let interface = Some(("interface", interface.into()));
-            let keys =
-                vec![interface, Some(password), next, digest, auth, base, skew, preempt, flavour, ping, tos];
+            let mut keys = vec![interface, Some(password), next, digest, auth, base, skew, preempt, delay];
+            keys.extend([flavour, ping, tos]);
             (table(keys), count)
         },
     )

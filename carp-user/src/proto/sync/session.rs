@@ -11,7 +11,7 @@ mod status;
 
 pub use notice::{Notice, TABLE_FULL};
 pub use refusals::Cause;
-pub use status::{LinkStatus, Progress, Standing, Status};
+pub use status::{LinkStatus, Progress, SessionStage, Standing, Status};
 
 use super::identity::Identity;
 use super::message::{self, Hello, VERSIONS};

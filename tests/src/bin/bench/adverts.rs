@@ -149,6 +149,8 @@ impl Peer {
                 | Action::Window { .. }
                 | Action::Changed(_)
                 | Action::Tell { .. }
+                | Action::Demoted(_)
+                | Action::Peer { .. }
                 | Action::Serving { .. }
                 | Action::Warn { .. } => {}
             }

@@ -56,6 +56,32 @@ pub enum LinkStatus {
     },
 }
 
+/// How far a session is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionStage {
+    /// There is no connection.
+    #[default]
+    Alone,
+    /// The peer has not said who it is.
+    Greeting,
+    /// The two tables are being told.
+    Bulk,
+    /// Both have each other's table.
+    InStep,
+}
+
+impl SessionStage {
+    /// As the status has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alone => "alone",
+            Self::Greeting => "greeting",
+            Self::Bulk => "bulk",
+            Self::InStep => "in-step",
+        }
+    }
+}
+
 /// How far the peer's table has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -65,7 +91,22 @@ pub struct Progress {
     pub of: u64,
 }
 
+impl LinkStatus {
+    /// Name of the peer, while there is a session.
+    pub fn peer(&self) -> Option<&str> {
+        match self {
+            Self::Alone | Self::Greeting => None,
+            Self::Connected { peer, .. } => Some(peer),
+        }
+    }
+}
+
 impl Session {
+    /// Whether the peer has all that had changed here by this moment.
+    pub fn has_told(&self, by: Instant) -> bool {
+        self.table.oldest_waiting().is_none_or(|since| since > by)
+    }
+
     /// How it stands with a flow.
     pub fn standing(&self, key: &Key) -> Standing {
         let differs = match &self.link {
@@ -73,6 +114,16 @@ impl Session {
             Link::Down | Link::Greeting { .. } => false,
         };
         Standing { holding: self.table.holding(key), differs }
+    }
+
+    /// How far it is.
+    pub fn stage(&self) -> SessionStage {
+        match &self.link {
+            Link::Down => SessionStage::Alone,
+            Link::Greeting { .. } => SessionStage::Greeting,
+            Link::Up(_) if self.table.stage() == Stage::InStep => SessionStage::InStep,
+            Link::Up(_) => SessionStage::Bulk,
+        }
     }
 
     /// For people.

@@ -82,6 +82,11 @@ impl Table {
 
     /// How long the oldest change has waited to be confirmed.
     pub fn lag(&self, now: Instant) -> Span {
-        self.outbox.oldest().map_or(Span::ZERO, |since| now.since(since))
+        self.oldest_waiting().map_or(Span::ZERO, |since| now.since(since))
+    }
+
+    /// Since when the oldest change waits to be confirmed.
+    pub fn oldest_waiting(&self) -> Option<Instant> {
+        self.outbox.oldest()
     }
 }
