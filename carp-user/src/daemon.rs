@@ -49,7 +49,7 @@ pub struct Daemon {
     unpublished: bool,
     /// The configuration, while it is read again.
     reading: Option<Reading>,
-    /// Meanwhile somebody wanted that once more.
+    /// That has to be done once more: somebody wanted it meanwhile, or a configuration could not be kept.
     missed: bool,
     /// The configuration, while it waits to be confirmed.
     unconfirmed: Option<Unconfirmed>,
@@ -191,11 +191,11 @@ impl Daemon {
                     if let Outcome::StartAnew(next) = self.reload(*read) {
                         return Ok(Some(*next));
                     }
-                    if self.reading.is_none() && std::mem::take(&mut self.missed) {
-                        self.read(files, Wish::reload(false, "SIGHUP"), None);
-                    }
                 }
                 Woken::Expired => self.take_back(files),
+            }
+            if self.reading.is_none() && std::mem::take(&mut self.missed) {
+                self.read(files, Wish::reload(false, "SIGHUP"), None);
             }
             // Look before you speak: whatever has arrived comes before what time asks for.
             for _ in 0..AT_ONCE {
@@ -280,16 +280,19 @@ impl Daemon {
         self.perform(actions);
     }
 
-    /// Does all this, and what follows from it, until nothing is left to do. The applier hears of it once at
-    /// the end, not of each of thousands of virtual hosts: a change is all of the addresses.
+    /// Does all this, and what follows from it, until nothing is left to do. The applier hears once of what begins or
+    /// ends to be served, not of each of thousands of virtual hosts, and begins while the rest is done here.
     fn perform(&mut self, mut actions: VecDeque<Action>) {
         self.set_windows(&mut actions);
         while let Some(action) = actions.pop_front() {
+            if self.unpublished && !matches!(action, Action::Serving { .. }) {
+                self.publish();
+            }
             if let Some(outcome) = self.dispatch(action) {
                 actions.extend(self.node.handle(outcome, clock::now()));
             }
         }
-        if std::mem::take(&mut self.unpublished) {
+        if self.unpublished {
             self.publish();
         }
     }
@@ -361,6 +364,7 @@ impl Daemon {
     }
 
     fn publish(&mut self) {
+        self.unpublished = false;
         if let Some(replication) = &self.shells.replication {
             replication.set_serving(!self.serving.is_empty());
         }

@@ -7,6 +7,7 @@
 //! (`fib`), so that a VIP counts while it is here.
 
 mod foreign;
+mod inside;
 mod others;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ pub use foreign::foreign;
 pub use others::{Service, droppers};
 
 use crate::config::nat::{Forward, Nat, OneToOne, Outbound, PrefixPair};
-use crate::config::{Config, Sync};
+use crate::config::{Config, Firewall, Sync};
 use crate::proto::protocol::{self, CARP, TCP, UDP};
 use crate::proto::sync::rule::Prefix;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,15 +41,19 @@ impl Ruleset {
     /// Of a configuration; none when it asks for no rules.
     pub fn of(config: &Config) -> Option<Self> {
         let Config { nat, firewall, .. } = config;
-        if nat.is_empty() && !firewall {
+        let snats: Vec<(&str, String)> = inside::rules(config).collect();
+        if nat.is_empty() && snats.is_empty() && *firewall == Firewall::default() {
             return None;
         }
         let mut text = format!("{REMOVAL}table inet carp {{\n");
         destinations(&mut text, nat);
-        sources(&mut text, nat);
-        if *firewall {
-            let carp: BTreeSet<&str> = config.hosts.iter().map(|host| host.device.as_str()).collect();
-            input(&mut text, config.sync.as_ref(), &carp);
+        sources(&mut text, nat, snats);
+        let links: BTreeSet<&str> = config.hosts.iter().map(|host| host.device.as_str()).collect();
+        if firewall.enabled {
+            input(&mut text, config.sync.as_ref(), &links);
+        }
+        if firewall.flowtable {
+            flowtable(&mut text, &links);
         }
         text.push_str("}\n");
         Some(Self { text })
@@ -110,8 +115,8 @@ fn destinations(text: &mut String, nat: &Nat) {
     }
 }
 
-/// What goes out.
-fn sources(text: &mut String, nat: &Nat) {
+/// What goes out; by device, what is left after all other rules.
+fn sources(text: &mut String, nat: &Nat, snats: Vec<(&str, String)>) {
     let mut rules = Vec::new();
     let hairpins: Vec<_> = numbered(&nat.forwards)
         .into_iter()
@@ -149,6 +154,9 @@ fn sources(text: &mut String, nat: &Nat) {
     for (number, rule) in numbered(&nat.outbound) {
         by_device.entry(&rule.device).or_default().extend(outbound_rules(number, rule));
     }
+    for (device, rule) in snats {
+        by_device.entry(device).or_default().push(rule);
+    }
     for (number, (device, outbound)) in (1..).zip(by_device) {
         chain(text, &format!("outbound_{number}"), &outbound);
         rules.push(format!("oifname \"{device}\" jump outbound_{number}"));
@@ -182,6 +190,25 @@ fn input(text: &mut String, sync: Option<&Sync>, carp: &BTreeSet<&str>) {
 /// Those at which the peer is listened to: for connections, and for the configuration.
 fn sync_ports(sync: &Sync) -> String {
     format!("{{ {}, {} }}", sync.port, sync.config_port)
+}
+
+/// What is forwarded between these links and established: after the filters of the usual priority, so that only what they
+/// let through takes the short way.
+fn flowtable(text: &mut String, links: &BTreeSet<&str>) {
+    // Writing into a string cannot fail.
+    let _ = write!(
+        text,
+        "\tflowtable flows {{\n\t\thook ingress priority filter\n\t\tdevices = {}\n\t\tcounter\n\t}}\n",
+        names(links)
+    );
+    let rules = [
+        "type filter hook forward priority filter + 10; policy accept;".to_owned(),
+        format!(
+            "meta l4proto {{ {TCP}, {UDP} }} ct state established counter flow add @flows \
+             comment \"flowtable: connections that take the short way\""
+        ),
+    ];
+    chain(text, "short_way", &rules);
 }
 
 fn forward_rule(number: usize, forward: &Forward) -> String {

@@ -21,6 +21,7 @@ use crate::io::nft::Table;
 use crate::io::privilege;
 use crate::io::route::{Route, Routes};
 use crate::io::shield::{self, Shield};
+use crate::io::tuning::Tuning;
 use crate::proto::event::{HostSetup, Setup};
 use crate::remote::{self, Remote};
 use crate::replication::{Replication, Start};
@@ -57,8 +58,7 @@ pub struct Shells {
     remote: Option<Remote>,
     /// The rules of nftables.
     pub table: Arc<Table>,
-    /// Has the kernel forward.
-    pub forwarding: Forwarding,
+    settings: (Forwarding, Tuning),
     memberships: Vec<Membership>,
     marks: Marks,
     instance: Instance,
@@ -111,7 +111,7 @@ impl Shells {
             ))
         });
         match opened {
-            Ok(((ear, refused), (replication, remote), (table, forwarding), (wanted, applier))) => {
+            Ok(((ear, refused), (replication, remote), (table, settings), (wanted, applier))) => {
                 remove_left(&config.node.name, &left, &setup, shield.is_some());
                 if let Err(error) = marks.settle() {
                     tracing::warn!(%error, "writing down what this daemon has");
@@ -128,7 +128,7 @@ impl Shells {
                     replication,
                     remote,
                     table: Arc::new(table),
-                    forwarding,
+                    settings,
                     memberships,
                     marks,
                     instance,
@@ -140,6 +140,16 @@ impl Shells {
                 Err(error)
             }
         }
+    }
+
+    /// Has the kernel do what this configuration asks for.
+    ///
+    /// # Errors
+    /// What the kernel says; some of it may be done then.
+    pub fn set_kernel(&self, config: &Config) -> Result<()> {
+        let (forwarding, tuning) = &self.settings;
+        forwarding.set(&config.forwarded())?;
+        Ok(tuning.set(&config.settings())?)
     }
 
     /// Takes back everything: routes and addresses first, then the datapath, then the rest.
@@ -156,7 +166,7 @@ impl Shells {
             replication,
             remote,
             table,
-            forwarding,
+            settings,
             ..
         } = self;
         drop((replication, remote));
@@ -166,7 +176,7 @@ impl Shells {
         }
         drop((ear, refused));
         lower(shield);
-        drop(forwarding);
+        drop(settings);
         drop((table, memberships));
         marks.clear();
         drop(instance);
@@ -184,9 +194,10 @@ fn answer_remotely(config: &Config, calls: mpsc::Sender<Call>) -> Result<Option<
 }
 
 /// The rules first: what is forwarded has to be translated.
-fn forward(config: &Config, instance: &Instance) -> Result<(Table, Forwarding)> {
+fn forward(config: &Config, instance: &Instance) -> Result<(Table, (Forwarding, Tuning))> {
     let table = Table::raise(instance, Ruleset::of(config).as_ref())?;
-    Ok((table, Forwarding::raise(instance, &config.forwarded())?))
+    let tuning = Tuning::raise(instance, &config.settings())?;
+    Ok((table, (Forwarding::raise(instance, &config.forwarded())?, tuning)))
 }
 
 /// XDP on every link, unless it is off.

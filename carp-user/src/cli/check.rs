@@ -1,5 +1,7 @@
 //! `carpctl check`: whether a configuration is right, before anybody uses it.
 
+mod pair;
+
 use super::files::{Files, INVALID};
 use super::instance;
 use crate::api::{Request, Response};
@@ -10,7 +12,7 @@ use crate::io::error::Error;
 use crate::io::forwarding::{is_off, setting};
 use crate::io::link::Links;
 use crate::io::nft;
-use crate::io::sysctl;
+use crate::io::{sysctl, tuning};
 use crate::proto::family::Family;
 use crate::proto::sync::rule::Prefix;
 use crate::ruleset::{Ruleset, Service, droppers};
@@ -53,9 +55,21 @@ struct Report {
     warnings: Vec<String>,
     /// Settings of the kernel that are 0, and that carpd makes 1 while it runs.
     switches_on: Vec<&'static str>,
+    /// The others that it sets while it runs, where they are not right already.
+    sets: Vec<Set>,
     /// What the carpd that runs would change; left out where none runs, or where this user may not ask it.
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Vec<String>>,
+}
+
+/// One setting of the kernel.
+#[derive(Debug, Serialize)]
+struct Set {
+    setting: String,
+    /// Its value; left out where the kernel has no such setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    present: Option<String>,
+    value: u32,
 }
 
 /// One mistake; its place is left out where the file as a whole cannot be read. Lines and columns count from 1.
@@ -108,11 +122,20 @@ fn valid(args: &Args, config: &Config) -> Result<ExitCode> {
     let code = if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DOUBTFUL) };
     let off = config.forwarded().into_iter().filter(|family| is_off(*family, sysctl::read));
     let switches_on: Vec<&'static str> = off.map(setting).collect();
+    let sets = sets(config);
     if args.json {
         let virtual_hosts = config.hosts.len();
         let mistakes = Vec::new();
-        let report =
-            Report { schema: SCHEMA, valid: true, virtual_hosts, mistakes, warnings, switches_on, changes };
+        let report = Report {
+            schema: SCHEMA,
+            valid: true,
+            virtual_hosts,
+            mistakes,
+            warnings,
+            switches_on,
+            sets,
+            changes,
+        };
         super::print(&format!("{}\n", to_string_pretty(&report)?));
     } else {
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
@@ -120,11 +143,25 @@ fn valid(args: &Args, config: &Config) -> Result<ExitCode> {
         for setting in switches_on {
             super::print(&format!("{setting} is 0: carpd sets it to 1 while it runs\n"));
         }
+        for Set { setting, present, value } in sets {
+            let is = present.unwrap_or_else(|| "not there yet".to_owned());
+            super::print(&format!("{setting} is {is}: carpd sets it to {value} while it runs\n"));
+        }
         let none = ["nothing changes for the carpd that runs".to_owned()];
         let lines = changes.as_ref().map(|changes| if changes.is_empty() { &none[..] } else { changes });
         lines.unwrap_or_default().iter().for_each(|line| super::print(&format!("{line}\n")));
     }
     Ok(code)
+}
+
+/// Of the settings that are asked for, those that are not right already.
+fn sets(config: &Config) -> Vec<Set> {
+    let settings = config.settings().into_iter().map(|(setting, value)| {
+        let present = tuning::read(&setting);
+        let is_right = present.as_ref().is_some_and(|present| value.is_met_by(present));
+        (!is_right).then(|| Set { setting: setting.to_string(), present, value: value.number() })
+    });
+    settings.flatten().collect()
 }
 
 /// What the daemon of this name would change to have the file in the place of its shared one, beside its own file of the
@@ -164,6 +201,8 @@ pub(super) fn misfits(config: &Config) -> Result<Vec<String>> {
             warnings.extend(doubt(&host.device, link, vip.ip, &others));
         }
     }
+    warnings.extend(pair::mtus(config, &links));
+    warnings.extend(pair::ranks(config));
     warnings.extend(rules_doubt(config));
     Ok(warnings)
 }
@@ -206,7 +245,7 @@ fn forwarding(config: &Config, read: impl Fn(&str) -> Option<String>) -> Vec<Str
     let least = if config.sync.is_some() { 1 } else { 2 };
     let families = [(Family::V4, "IPv4"), (Family::V6, "IPv6")];
     let ends_here = |(family, _): &(Family, &str)| {
-        !config.forwarding && devices(*family).len() >= least && is_off(*family, &read)
+        !config.kernel.forwarding && devices(*family).len() >= least && is_off(*family, &read)
     };
     let warning = |(family, name): (Family, &str)| {
         let setting = setting(family);

@@ -141,7 +141,7 @@ pub(super) fn judge(folder: &Path, files: &[NewFile]) -> Result<Config, Mistakes
     };
     config::parse(source(plan::SHARED), Some(source(plan::OWN)), |name| match new(name) {
         Some(file) => Ok(file.text.as_bytes().to_vec().into()),
-        None => private::read(&folder.join(name)),
+        None => private::read_named(folder, name),
     })
 }
 

@@ -40,6 +40,7 @@ impl Config {
             ("routes", self.routes != running.routes),
             ("rules of nftables", Ruleset::of(self) != Ruleset::of(running)),
             ("forwarding", self.forwarded() != running.forwarded()),
+            ("settings of the kernel", self.settings() != running.settings()),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
     }

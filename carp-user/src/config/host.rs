@@ -18,6 +18,8 @@ use toml::de::{DeTable, DeValue};
 const NAME: &str = "[[virtual_host]]";
 const EXAMPLE: &str = "begin each virtual host with a line [[virtual_host]]";
 const MOST_SKEW: u8 = 254;
+/// The word for what is not translated.
+const NO_SNAT: &str = "none";
 
 /// All virtual hosts that are in order by themselves. `node` is `None` when it has mistakes; then
 /// its defaults stand in.
@@ -48,6 +50,8 @@ struct Ledger {
     vhids: BTreeMap<(String, u8), Place>,
     /// Link-local addresses with their device, the others anywhere.
     vips: BTreeMap<(Option<String>, IpAddr), Place>,
+    /// Devices whose outside is a VIP.
+    snats: BTreeMap<String, Place>,
     /// By number, what signs strictly: key and addresses, and on which device.
     signers: BTreeMap<Vhid, Vec<(StrictKey, String, Place)>>,
 }
@@ -77,10 +81,12 @@ fn read_one(
     let digest = digest(fields, addresses.as_ref(), mistakes);
     let answer_ping = fields.flag("answer_ping", false, mistakes);
     let tos = fields.number("tos", mistakes);
+    let snat = fields.choice("snat", mistakes);
     let (digest, vhid, device) = (digest?, Vhid::new(vhid?.value)?, device?);
     let (accept, vips, secrets) = (accepted(digest), vips?, secrets?);
     secrets.check(vhid, &vips, digest, &accept, mistakes);
     ledger.signer(&device, vhid, secrets.strict_keys(&vips), mistakes);
+    let snat = snat.map(|snat| snat.value != NO_SNAT && ledger.snat(&device, &vips, snat.place, mistakes));
     Some(HostConfig {
         interface: interface?.value.to_owned(),
         device,
@@ -99,6 +105,7 @@ fn read_one(
         accept,
         answer_ping: answer_ping?,
         tos: tos?.value,
+        snat: snat?,
     })
 }
 
@@ -211,6 +218,25 @@ impl Ledger {
         } else {
             self.vips.insert(key, place.clone());
         }
+    }
+
+    /// Whether what leaves by the device can get an address of this virtual host.
+    fn snat(&mut self, device: &str, vips: &[Vip], place: Place, mistakes: &mut Vec<Mistake>) -> bool {
+        if !vips.iter().any(|vip| vip.ip.is_ipv4()) {
+            let mistake = Mistake::at(place, "snat to a virtual host without an IPv4 address", "not here");
+            mistakes.push(
+                mistake.help("add one to `addresses`; an IPv6 network is translated by [[nat.prefix]]"),
+            );
+            return false;
+        }
+        if let Some(first) = self.snats.get(device) {
+            let what = format!("a second virtual host for what leaves by {device}");
+            let mistake = Mistake::at(place, what, "the second one").and(first.clone(), "the first one");
+            mistakes.push(mistake.help("keep one of the two; [[nat.outbound]] can tell sources apart"));
+            return false;
+        }
+        self.snats.insert(device.to_owned(), place);
+        true
     }
 
     /// A strict MAC covers number and addresses, but no link: adverts that are signed alike on two of them

@@ -1,5 +1,6 @@
 //! Text to [`Config`], or every mistake with its place.
 
+pub mod kernel;
 pub mod mistake;
 pub mod nat;
 pub mod password;
@@ -12,7 +13,6 @@ mod address;
 mod change;
 mod fields;
 mod host;
-mod kernel;
 mod node;
 mod rules;
 mod schema;
@@ -22,8 +22,9 @@ mod sync_key;
 #[cfg(test)]
 mod tests;
 
+pub use kernel::Kernel;
 pub use mistake::{File, Mistake, Mistakes, Source};
-pub use nat::Nat;
+pub use nat::{Firewall, Nat};
 pub use password::Secret;
 pub use reference::reference;
 pub use route::Route;
@@ -62,10 +63,10 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// What is translated.
     pub nat: Nat,
-    /// Whether nftables shall keep strangers from the sync link and from CARP.
-    pub firewall: bool,
-    /// Whether the kernel is to forward while carpd runs.
-    pub forwarding: bool,
+    /// What nftables does besides.
+    pub firewall: Firewall,
+    /// What the kernel is to do while carpd runs.
+    pub kernel: Kernel,
 }
 
 /// The table `[node]`.
@@ -138,6 +139,8 @@ pub struct HostConfig {
     pub answer_ping: bool,
     /// TOS and traffic class.
     pub tos: u8,
+    /// Whether what comes from inside and leaves by its device gets its first IPv4 address.
+    pub snat: bool,
 }
 
 /// A VIP with the length of its prefix in bits.
@@ -212,7 +215,7 @@ fn load_from(config: &Path, folder: &Path, node: Option<&Path>) -> Result<Loaded
         return Err(Mistakes::new(shared, own.unwrap_or_default(), unreadable));
     }
     let text = shared.text.clone();
-    let config = parse(shared, own, |file| private::read(&folder.join(file)))?;
+    let config = parse(shared, own, |file| private::read_named(folder, file))?;
     Ok(Loaded { config, text })
 }
 
@@ -237,11 +240,9 @@ pub fn parse(
     let routes = route::read(&all, node_config.as_ref(), &around, &mut mistakes);
     let nat = nat::read(&all, node_config.as_ref(), &around, &mut mistakes);
     let firewall = nat::read_firewall(&all, &around, &mut mistakes);
-    let forwarding = kernel::read(&all, &mut mistakes);
+    let kernel = kernel::read(&all, &mut mistakes);
     match node_config {
-        Some(node) if mistakes.is_empty() => {
-            Ok(Config { node, sync, hosts, routes, nat, firewall, forwarding })
-        }
+        Some(node) if mistakes.is_empty() => Ok(Config { node, sync, hosts, routes, nat, firewall, kernel }),
         Some(_) | None => {
             Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))
         }

@@ -92,6 +92,15 @@ pub struct PrefixPair {
     pub outside: Prefix,
 }
 
+/// The table `[firewall]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Firewall {
+    /// Strangers are kept from the sync link and from CARP.
+    pub enabled: bool,
+    /// What is forwarded takes the short way, once it is established.
+    pub flowtable: bool,
+}
+
 impl Nat {
     /// Most rules, of all kinds together: as many are loaded within two seconds. Policy: more are a mistake in the
     /// configuration.
@@ -148,15 +157,19 @@ pub(super) fn read(
     nat
 }
 
-/// Whether the table `[firewall]` asks for rules.
-pub(super) fn read_firewall(document: &Document, around: &Around, mistakes: &mut Vec<Mistake>) -> bool {
-    let Some(table) = document.table("firewall", "[firewall]", mistakes) else { return false };
+/// What the table `[firewall]` asks for.
+pub(super) fn read_firewall(document: &Document, around: &Around, mistakes: &mut Vec<Mistake>) -> Firewall {
+    let Some(table) = document.table("firewall", "[firewall]", mistakes) else { return Firewall::default() };
     let fields = Fields::new((document.file, document.whole), "[firewall]", table, FIREWALL, mistakes);
-    let enabled = fields.flag("enabled", false, mistakes) == Some(true);
-    if enabled {
+    let mut flag = |key| fields.flag(key, false, mistakes) == Some(true);
+    let firewall = Firewall { enabled: flag("enabled"), flowtable: flag("flowtable") };
+    if firewall != Firewall::default() {
         around.check_devices(&fields.place_of_table(), mistakes);
     }
-    enabled
+    if firewall.flowtable {
+        around.check_crossing(&fields.place_of_table(), mistakes);
+    }
+    firewall
 }
 
 fn outbound(

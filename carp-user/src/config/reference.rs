@@ -60,6 +60,9 @@ pub const XDP_MODES: &[&str] = &["auto", "native", "generic", "tcx", "off"];
 /// Names of the flavours of the election.
 pub const FLAVOURS: &[&str] = &["freebsd", "openbsd"];
 
+/// What becomes the source of what leaves.
+pub const SNAT: &[&str] = &["none", "vip"];
+
 /// Keys of the table `[node]`.
 pub const NODE: &[Key] = &[
     Key {
@@ -160,7 +163,8 @@ pub const VIRTUAL_HOST: &[Key] = &[
         default: "",
         example: r#""/etc/carp/lan.password""#,
         meaning: "File with the password that all nodes share. A relative path starts at the directory of the file \
-                  that names it.",
+                  that names it; `credential:NAME` is a credential of systemd's (`LoadCredential=`), see \
+                  [operations](operations.md), here and for the other files with secrets.",
     },
     Key {
         name: "next_password_file",
@@ -258,6 +262,17 @@ pub const VIRTUAL_HOST: &[Key] = &[
         default: "0xe0",
         example: "0x10",
         meaning: "Type of service (IPv4) and traffic class (IPv6) of the advertisements; 0xe0 is network control.",
+    },
+    Key {
+        name: "snat",
+        kind: Kind::Choice(SNAT),
+        range: "`vip` needs an IPv4 address; once on an interface",
+        unit: "",
+        default: r#""none""#,
+        example: r#""vip""#,
+        meaning: "With `vip`, what comes from inside and leaves by this interface gets the virtual host's first IPv4 \
+                  address as its source, after all rules of `[[nat.outbound]]`: private networks, and those of the \
+                  VIPs on interfaces without this key. What the nodes send themselves never does. See [NAT](nat.md).",
     },
 ];
 

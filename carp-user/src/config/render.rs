@@ -6,7 +6,7 @@ mod route;
 
 use super::nat::keys::FIREWALL;
 use super::reference::{KERNEL, Key, NODE, SYNC, VIRTUAL_HOST};
-use super::{Config, HostConfig, Node, Sync, SyncKeys};
+use super::{Config, Firewall, HostConfig, Kernel, Node, Sync, SyncKeys};
 use crate::proto::protocol;
 use crate::proto::sync::rule::{Mark, Rule, Rules};
 use carp_common::pace::Pace;
@@ -29,7 +29,7 @@ pub enum Form {
 /// is right in the folder that the shared file was in.
 pub fn render(config: &Config, form: Form) -> String {
     // Whoever adds a field has to say here how it is written.
-    let Config { node, sync, hosts, routes, nat, firewall, forwarding } = config;
+    let Config { node, sync, hosts, routes, nat, firewall, kernel } = config;
     let mut text = String::new();
     self::node(&mut text, form, node);
     if let Some(sync) = sync {
@@ -38,11 +38,14 @@ pub fn render(config: &Config, form: Form) -> String {
     hosts.iter().for_each(|one| host(&mut text, form, one, node));
     routes.iter().for_each(|one| route::write(&mut text, form, one, node));
     nat::write(&mut text, form, nat, node);
-    if form == Form::Effective || *firewall {
-        Section::begin(&mut text, form, "[firewall]", FIREWALL).put("enabled", firewall);
+    if form == Form::Effective || *firewall != Firewall::default() {
+        let Firewall { enabled, flowtable } = firewall;
+        let mut section = Section::begin(&mut text, form, "[firewall]", FIREWALL);
+        section.put("enabled", enabled);
+        section.put("flowtable", flowtable);
     }
-    if form == Form::Effective || *forwarding {
-        Section::begin(&mut text, form, "[kernel]", KERNEL).put("forwarding", forwarding);
+    if form == Form::Effective || *kernel != Kernel::default() {
+        self::kernel(&mut text, form, kernel);
     }
     text
 }
@@ -138,6 +141,7 @@ fn host(text: &mut String, form: Form, host: &HostConfig, node: &Node) {
         accept: _,
         answer_ping,
         tos,
+        snat,
     } = host;
     let mut section = Section::begin(text, form, "[[virtual_host]]", VIRTUAL_HOST);
     section.put("interface", quoted(interface));
@@ -158,6 +162,19 @@ fn host(text: &mut String, form: Form, host: &HostConfig, node: &Node) {
     section.put("digest", quoted(digest.name()));
     section.put("answer_ping", answer_ping);
     section.put("tos", format!("{tos:#04x}"));
+    section.put("snat", quoted(if *snat { "vip" } else { "none" }));
+}
+
+fn kernel(text: &mut String, form: Form, kernel: &Kernel) {
+    let Kernel { forwarding, arp, rp_filter, conntrack_max, tcp_liberal } = kernel;
+    let mut section = Section::begin(text, form, "[kernel]", KERNEL);
+    section.put("forwarding", forwarding);
+    section.put("arp", arp);
+    section.put("rp_filter", quoted(rp_filter.name()));
+    if let Some(most) = conntrack_max {
+        section.put("conntrack_max", most);
+    }
+    section.put("tcp_liberal", tcp_liberal);
 }
 
 fn rule(rule: &Rule) -> String {

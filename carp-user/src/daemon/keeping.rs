@@ -47,7 +47,7 @@ impl Daemon {
     /// This configuration is used now: keeps it, or waits for somebody to confirm it.
     ///
     /// # Errors
-    /// It is used, but cannot be put into its file.
+    /// It cannot be put into its file. Then the one that is there is read again.
     pub fn keep(&mut self, pending: Pending) -> Result<()> {
         self.unconfirmed = None;
         if let Some(within) = pending.confirm {
@@ -55,9 +55,11 @@ impl Daemon {
             return Ok(());
         }
         let Pending { staged, text, origin, confirm: _ } = pending;
-        staged
-            .map_or(Ok(()), Staged::settle)
-            .context("the configuration is used but not in its file: a start goes back to the one before")?;
+        if let Err(error) = staged.map_or(Ok(()), Staged::settle) {
+            self.missed = true;
+            return Err(error)
+                .context("the configuration cannot be put into its file: back to the one that is there");
+        }
         let revisions = Revisions::of(&self.config.node.name);
         // Nothing waits for that.
         tokio::task::spawn_blocking(move || {

@@ -230,11 +230,11 @@ impl Daemon {
         if config == self.config {
             return Ok(());
         }
-        self.shells.forwarding.set(&config.forwarded())?;
-        let prepared = match self.shells.prepare(self.node.setups(), &changes) {
+        let set = self.shells.set_kernel(&config);
+        let prepared = match set.and_then(|()| self.shells.prepare(self.node.setups(), &changes)) {
             Ok(prepared) => prepared,
             Err(error) => {
-                if let Err(error) = self.shells.forwarding.set(&self.config.forwarded()) {
+                if let Err(error) = self.shells.set_kernel(&self.config) {
                     tracing::warn!(%error, "undoing a reload");
                 }
                 return Err(error);

@@ -90,21 +90,11 @@ impl Addresses {
         if is_seen {
             self.miss(wanted, &there);
         }
-        let mut failures = Vec::new();
         let gone = self.ours.difference(wanted).copied().collect::<Vec<_>>();
-        for held in gone {
-            match self.remove(held) {
-                Ok(()) => drop(self.ours.remove(&held)),
-                Err(error) => failures.push(Failure { held, wanted: false, error }),
-            }
-        }
-        for held in wanted.iter().copied() {
-            let added = if there.contains(&held) { Ok(()) } else { self.add(held) };
-            match added {
-                Ok(()) => drop(self.ours.insert(held)),
-                Err(error) => failures.push(Failure { held, wanted: true, error }),
-            }
-        }
+        let mut failures = self.ask(&gone, false);
+        self.ours.extend(wanted.intersection(&there));
+        let missing = wanted.difference(&there).copied().collect::<Vec<_>>();
+        failures.extend(self.ask(&missing, true));
         failures
     }
 
@@ -125,33 +115,29 @@ impl Addresses {
         }
     }
 
-    /// An address that is there already is fine: it is a VIP, so it is ours to manage.
-    fn add(&mut self, held: Held) -> Result<(), Error> {
-        let flags = libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE;
-        let request = request(libc::RTM_NEWADDR, CREATE, held)
-            .with(libc::IFA_FLAGS, &flags.to_ne_bytes())
-            .with(IFA_PROTO, &[PROTOCOL]);
-        let request = match held.address {
-            IpAddr::V4(_) => request,
-            IpAddr::V6(_) => request.with(libc::IFA_CACHEINFO, &deprecated_forever()),
+    /// Adds or removes them, and returns what could not be.
+    fn ask(&mut self, those: &[Held], wanted: bool) -> Vec<Failure> {
+        // One that is there already is a VIP, so it is ours to manage; what is gone is gone, alone or with its link.
+        let (request, doing, fine): (fn(Held) -> Request, _, &[i32]) = if wanted {
+            (addition, "adding", &[libc::EEXIST])
+        } else {
+            (removal, "removing", &[libc::EADDRNOTAVAIL, libc::ENODEV])
         };
-        self.ask(request, held, "adding", &[libc::EEXIST])
-    }
-
-    /// An address or a link that is gone already is fine.
-    fn remove(&mut self, held: Held) -> Result<(), Error> {
-        let request = request(libc::RTM_DELADDR, 0, held);
-        self.ask(request, held, "removing", &[libc::EADDRNOTAVAIL, libc::ENODEV])
-    }
-
-    fn ask(&mut self, request: Request, held: Held, doing: &str, fine: &[i32]) -> Result<(), Error> {
-        match self.requests.ask(request) {
-            Err(error) if !error.raw_os_error().is_some_and(|code| fine.contains(&code)) => {
+        let requests = those.iter().copied().map(request).collect::<Vec<_>>();
+        let mut failures = Vec::new();
+        for (held, result) in those.iter().copied().zip(self.requests.ask_all(&requests)) {
+            if let Err(error) = result
+                && !error.raw_os_error().is_some_and(|code| fine.contains(&code))
+            {
                 let doing = format!("{doing} {} on interface number {}", held.address, held.link);
-                Err(Error::kernel(doing, CAP_NET_ADMIN, error))
+                failures.push(Failure { held, wanted, error: Error::kernel(doing, CAP_NET_ADMIN, error) });
+            } else if wanted {
+                self.ours.insert(held);
+            } else {
+                self.ours.remove(&held);
             }
-            _ => Ok(()),
         }
+        failures
     }
 }
 
@@ -245,6 +231,21 @@ pub(super) fn link_that_is_on(requests: &mut Requests, link: IfIndex) -> Option<
     let mut attributes = attributes(reply.body.get(IFINFO_LEN..)?);
     let (_, name) = attributes.find(|(kind, _)| is_on && *kind == libc::IFLA_IFNAME)?;
     Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
+}
+
+fn addition(held: Held) -> Request {
+    let flags = libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE;
+    let request = request(libc::RTM_NEWADDR, CREATE, held)
+        .with(libc::IFA_FLAGS, &flags.to_ne_bytes())
+        .with(IFA_PROTO, &[PROTOCOL]);
+    match held.address {
+        IpAddr::V4(_) => request,
+        IpAddr::V6(_) => request.with(libc::IFA_CACHEINFO, &deprecated_forever()),
+    }
+}
+
+fn removal(held: Held) -> Request {
+    request(libc::RTM_DELADDR, 0, held)
 }
 
 fn request(kind: u16, flags: u16, held: Held) -> Request {

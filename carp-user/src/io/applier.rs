@@ -6,7 +6,7 @@
 use super::address::{self, Addresses, Held};
 use super::error::Error;
 use super::neighbour;
-use super::netlink::{DATAGRAM, Reply, events, replies};
+use super::netlink::{DATAGRAM, Reply, events_of, replies};
 use super::raw::Ready;
 use super::route::{self, Route, Routes};
 use rustix::net::RecvFlags;
@@ -85,9 +85,17 @@ impl Applier {
         let (count, taken) = watch::channel(0);
         let (done, applied) = watch::channel(Wanted::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build()?;
-        let events = {
+        let listen = || {
             let _inside = runtime.enter();
-            events(GROUPS)?
+            events_of([libc::RTM_DELADDR, libc::RTM_DELROUTE], GROUPS)
+        };
+        let events = match listen() {
+            Ok(events) => events,
+            Err(error) => {
+                // One that is dropped waits for its threads, which it must not do inside of another one.
+                runtime.shutdown_background();
+                return Err(error);
+            }
         };
         let thread = std::thread::Builder::new()
             .name("carp-address".to_owned())

@@ -5,14 +5,13 @@
 //! The one setting changes others (`ip-sysctl.rst`): that of every device, and for IPv4 whether redirects are accepted. So
 //! they are noted with it.
 
-use super::disk::Staged;
 use super::instance::{Instance, RUN};
-use super::{marks, sysctl};
+use super::{note, sysctl};
 use crate::proto::family::Family;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why the kernel does not forward, or what it did before is not put back.
@@ -48,7 +47,7 @@ impl Forwarding {
     /// # Errors
     /// As [`Forwarding::raise`].
     pub fn set(&self, families: &BTreeSet<Family>) -> Result<(), Error> {
-        let mut noted = Noted::read(&self.note);
+        let mut noted = note::read::<Noted>(&self.note);
         for family in [Family::V4, Family::V6] {
             if families.contains(&family) {
                 noted.switch_on(&self.note, family)?;
@@ -83,7 +82,7 @@ pub fn is_off(family: Family, read: impl Fn(&str) -> Option<String>) -> bool {
 
 /// What a killed daemon of this name has switched on here, in words.
 pub(super) fn left_by(name: &str) -> Vec<String> {
-    let noted = Noted::read(&note_of(name));
+    let noted: Noted = note::read(&note_of(name));
     noted
         .before
         .iter()
@@ -96,7 +95,7 @@ pub(super) fn left_by(name: &str) -> Vec<String> {
 /// # Errors
 /// When the kernel refuses.
 pub(super) fn put_back(name: &str) -> Result<(), Error> {
-    let noted = Noted::read(&note_of(name));
+    let noted: Noted = note::read(&note_of(name));
     noted
         .before
         .iter()
@@ -105,15 +104,11 @@ pub(super) fn put_back(name: &str) -> Result<(), Error> {
 
 /// Name of the note.
 const NOTE: &str = "forwarding";
-/// Largest note that is read, bytes: thousands of devices. Policy: of a larger one nothing is known.
-const MOST_BYTES: u64 = 1 << 20;
 const SETTINGS: &str = "/proc/sys/net";
 
 /// The note.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Noted {
-    /// Inode of the network namespace.
-    netns: u64,
     before: Vec<Before>,
 }
 
@@ -128,15 +123,6 @@ struct Before {
 }
 
 impl Noted {
-    /// Nothing, when there is no note, or one of another network namespace.
-    fn read(note: &Path) -> Self {
-        let netns = marks::netns().unwrap_or_default();
-        let mut text = String::new();
-        let read = fs::File::open(note).and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text));
-        let noted: Option<Self> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
-        noted.filter(|noted| noted.netns == netns).unwrap_or(Self { netns, before: Vec::new() })
-    }
-
     fn switch_on(&mut self, note: &Path, family: Family) -> Result<(), Error> {
         if !is_off(family, sysctl::read) {
             return Ok(());
@@ -163,13 +149,7 @@ impl Noted {
     }
 
     fn write(&self, note: &Path) -> io::Result<()> {
-        if self.before.is_empty() {
-            return match fs::remove_file(note) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                Ok(()) | Err(_) => Ok(()),
-            };
-        }
-        Staged::write(note, &serde_json::to_string(self)?, 0o644)?.settle()
+        note::write(note, Some(self).filter(|noted| !noted.before.is_empty()))
     }
 }
 

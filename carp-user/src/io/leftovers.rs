@@ -5,11 +5,11 @@ use super::address::{Addresses, Held};
 use super::applier::{Kernel, Wanted};
 use super::bpf;
 use super::fdb::{self, VirtualMacs};
-use super::forwarding;
 use super::instance::{self, Instance, Other, RUN};
 use super::marks::{self, Mark};
 use super::nft;
 use super::route::Routes;
+use super::{forwarding, tuning};
 use carp_common::id::{IfIndex, Mac, Vhid, virtual_mac};
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ pub struct Leftovers {
     pins: Vec<PathBuf>,
     table: bool,
     /// What was switched on, in words.
-    forwarding: Vec<String>,
+    settings: Vec<String>,
     files: BTreeSet<PathBuf>,
 }
 
@@ -66,6 +66,9 @@ pub enum Error {
     /// Forwarding.
     #[error(transparent)]
     Forwarding(#[from] forwarding::Error),
+    /// As it says.
+    #[error(transparent)]
+    Tuning(#[from] tuning::Error),
     /// The instance's lock.
     #[error(transparent)]
     Lock(#[from] instance::Error),
@@ -118,7 +121,7 @@ impl Leftovers {
             macs: macs.intersection(&there).copied().collect(),
             pins,
             table: nft::is_left_by(name),
-            forwarding: forwarding::left_by(name),
+            settings: forwarding::left_by(name).into_iter().chain(tuning::left_by(name)).collect(),
             files: files.map(|entry| entry.path()).collect(),
         })
     }
@@ -136,8 +139,8 @@ impl Leftovers {
         let macs = self.macs.iter().map(|(link, mac)| format!("forwarding entry {mac} on {}", on(*link)));
         let paths = self.pins.iter().chain(&self.files).map(|path| path.display().to_string());
         let table = self.table.then(|| "table inet carp of nftables".to_owned());
-        let forwarding = self.forwarding.iter().cloned();
-        routes.chain(addresses).chain(macs).chain(forwarding).chain(table).chain(paths).collect()
+        let settings = self.settings.iter().cloned();
+        routes.chain(addresses).chain(macs).chain(settings).chain(table).chain(paths).collect()
     }
 
     /// Removes it, and returns what could not be: routes and addresses first, as the datapath is what keeps
@@ -157,6 +160,7 @@ impl Leftovers {
         }
         errors.extend(bpf::remove_pinned(&self.name).err().map(Error::from));
         errors.extend(forwarding::put_back(&self.name).err().map(Error::from));
+        errors.extend(tuning::put_back_of(&self.name).err().map(Error::from));
         if self.table {
             errors.extend(nft::remove().err().map(Error::from));
         }

@@ -110,6 +110,11 @@ impl Links {
         self.table.find(name).is_some()
     }
 
+    /// The MTU of the link of this name, configured or not.
+    pub fn mtu(&self, name: &str) -> Option<u32> {
+        self.table.device(self.table.find(name)?)?.mtu
+    }
+
     /// The configured links as they are known now, in the order of the names.
     pub fn snapshot(&self) -> impl Iterator<Item = (IfIndex, LinkFacts)> {
         self.watched.iter().map(|watched| (watched.link, watched.told))
@@ -160,20 +165,26 @@ impl Links {
         }
     }
 
+    /// Until something has happened that can make a difference: a thousand VIPs that come or go make none.
     async fn read_event(&mut self) -> io::Result<()> {
-        let datagram = &mut self.datagram;
-        match self.events.read(|fd| receive(fd, datagram)).await {
-            Ok(len) => {
-                let datagram = self.datagram.get(..len).unwrap_or(&[]);
-                replies(datagram).for_each(|reply| self.table.apply(&reply));
-                Ok(())
+        let mut matters = false;
+        while !matters {
+            let datagram = &mut self.datagram;
+            match self.events.read(|fd| receive(fd, datagram)).await {
+                Ok(len) => {
+                    for reply in replies(self.datagram.get(..len).unwrap_or(&[])) {
+                        self.table.apply(&reply);
+                        matters |= !table::address_of(&reply).is_some_and(|ip| self.vips.contains(&ip));
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.lost = true;
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                self.lost = true;
-                Ok(())
-            }
-            Err(error) => Err(error),
         }
+        Ok(())
     }
 
     /// Reads the socket empty, which makes the kernel deliver again, and starts a new look.

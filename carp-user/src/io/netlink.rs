@@ -5,7 +5,10 @@
 //! A request takes effect inside `send`, under the kernel's lock for links, where it may wait for
 //! somebody else's slow driver: never make one on the thread that advertises.
 
-use super::raw::Ready;
+mod listening;
+
+pub(super) use listening::{events, events_of};
+
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{
     Timeout, set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_timeout,
@@ -220,6 +223,36 @@ impl Requests {
         self.query(request).map(|_nothing| ())
     }
 
+    /// Has the kernel do all of these, in this order, many in one call. What it refuses does not keep the rest from
+    /// being done: a result for each.
+    pub(super) fn ask_all(&mut self, requests: &[Request]) -> Vec<io::Result<()>> {
+        requests.chunks(AT_ONCE).flat_map(|portion| self.ask_portion(portion)).collect()
+    }
+
+    fn ask_portion(&mut self, requests: &[Request]) -> Vec<io::Result<()>> {
+        let mut bytes = Vec::new();
+        let first = self.sequence.wrapping_add(1);
+        for (number, request) in (1..).zip(requests) {
+            self.sequence = self.sequence.wrapping_add(1);
+            // The kernel answers what it refuses, and the last one: then it is done with all.
+            let ack = if number == requests.len() { ACK } else { 0 };
+            bytes.extend(Request { flags: request.flags | ack, ..request.clone() }.bytes(self.sequence));
+        }
+        let answer = match self.exchange(&bytes) {
+            Ok(answer) => answer,
+            // Which of them are done is not known.
+            Err(error) => return requests.iter().map(|_| Err(error.kind().into())).collect(),
+        };
+        let mut results: Vec<io::Result<()>> = requests.iter().map(|_| Ok(())).collect();
+        for reply in replies(&answer).filter(|reply| reply.kind == ERROR) {
+            let at = usize::try_from(reply.sequence.wrapping_sub(first)).ok();
+            if let Some(result) = at.and_then(|at| results.get_mut(at)) {
+                *result = verdict(&reply);
+            }
+        }
+        results
+    }
+
     /// Has the kernel answer it: the whole answer, for [`replies`].
     pub(super) fn query(&mut self, request: Request) -> io::Result<Vec<u8>> {
         self.answer(&Request { flags: request.flags | ACK, ..request })
@@ -239,33 +272,35 @@ impl Requests {
 
     fn answer(&mut self, request: &Request) -> io::Result<Vec<u8>> {
         self.sequence = self.sequence.wrapping_add(1);
-        rustix::net::send(&self.socket, &request.bytes(self.sequence), SendFlags::empty())?;
+        let answer = self.exchange(&request.bytes(self.sequence))?;
+        let end = replies(&answer).find(|reply| self.ends(reply));
+        end.map_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()), |end| verdict(&end))?;
+        Ok(answer)
+    }
+
+    /// Sends, and reads until the last request sent is answered.
+    fn exchange(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        rustix::net::send(&self.socket, bytes, SendFlags::empty())?;
         let mut answer = Vec::new();
         let mut datagram = vec![0; DATAGRAM];
         loop {
             let (len, _) = rustix::net::recv(&self.socket, datagram.as_mut_slice(), RecvFlags::empty())?;
             let datagram = datagram.get(..len).unwrap_or(&[]);
             answer.extend(datagram);
-            // An earlier request that timed out may still be answered.
-            let end = replies(datagram)
-                .find(|reply| reply.sequence == self.sequence && matches!(reply.kind, ERROR | DONE));
-            if let Some(end) = end {
-                return verdict(&end).map(|()| answer);
+            if replies(datagram).any(|reply| self.ends(&reply)) {
+                return Ok(answer);
             }
         }
     }
+
+    /// An earlier request that timed out may still be answered.
+    const fn ends(&self, reply: &Reply<'_>) -> bool {
+        reply.sequence == self.sequence && matches!(reply.kind, ERROR | DONE)
+    }
 }
 
-/// A socket of events, for these groups (a mask, bit n-1 for group n), with room for a burst.
-/// When that overflows, a read says `ENOBUFS`. From then on the kernel loses everything in silence until
-/// the socket has been read empty: whoever reads does that first, and then takes a new look.
-pub(super) fn events(groups: u32) -> io::Result<Ready> {
-    /// Some thousand events.
-    const BURST: usize = 1 << 20;
-    let socket = socket(ROUTE, groups, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
-    force_receive_buffer(&socket, BURST)?;
-    Ready::new(socket)
-}
+/// Requests in one call of the kernel: as many refusals have room in the socket's buffer.
+const AT_ONCE: usize = 64;
 
 /// A receive buffer of this many bytes; without `CAP_NET_ADMIN` of as many as the system allows.
 pub(super) fn force_receive_buffer(socket: &OwnedFd, bytes: usize) -> io::Result<()> {

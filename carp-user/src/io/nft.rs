@@ -229,7 +229,8 @@ fn advice(said: &str) -> String {
     if said.contains(NOT_PERMITTED) {
         format!(": {CAP_NET_ADMIN} is missing: run it as root")
     } else if said.contains("No such file or directory") || said.contains("Operation not supported") {
-        ": this kernel may lack a part of nftables: CONFIG_NFT_NAT, CONFIG_NFT_FIB_INET, CONFIG_NFT_CT"
+        ": this kernel may lack a part of nftables: CONFIG_NFT_NAT, CONFIG_NFT_FIB_INET, CONFIG_NFT_CT; for \
+         flowtable = true CONFIG_NFT_FLOW_OFFLOAD, CONFIG_NF_FLOW_TABLE_INET"
             .to_owned()
     } else {
         String::new()

@@ -115,8 +115,17 @@ impl Node {
             }
         }
         self.watch_sending(.., now, &mut actions);
-        // The datapath of all virtual hosts first, as one change.
-        actions.sort_by_key(|action| !matches!(action, Action::Window { .. }));
+        // The datapath of all virtual hosts first, as one change, and then all addresses.
+        actions.sort_by_key(|action| match action {
+            Action::Window { .. } => 0,
+            Action::Serving { .. } => 1,
+            Action::Advertise { .. }
+            | Action::Send { .. }
+            | Action::Challenge { .. }
+            | Action::Changed(_)
+            | Action::Tell { .. }
+            | Action::Warn { .. } => 2,
+        });
         actions
     }
 

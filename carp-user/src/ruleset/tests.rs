@@ -33,6 +33,12 @@ fn each_kind_of_rule_is_written_as_nft_reads_it() {
 }
 
 #[test]
+fn what_is_inside_and_the_short_way_are_written_as_nft_reads_it() {
+    let rules = Ruleset::of(&config(include_str!("tests/inside.toml"))).expect("rules");
+    assert_eq!(rules.text(), include_str!("tests/inside.nft"), "{}", rules.text());
+}
+
+#[test]
 fn what_a_foreign_firewall_must_hold_is_written_by_chain() {
     let text = foreign(&config(include_str!("tests/every-kind.toml")));
     assert_eq!(text, include_str!("tests/foreign.nft"), "{text}");

@@ -3,6 +3,7 @@
 //! the program panics, is interrupted or killed (see [`Lab`]).
 
 pub mod adverts;
+pub mod arrivals;
 pub mod bpf;
 pub mod capture;
 pub mod carpd;

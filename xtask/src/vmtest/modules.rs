@@ -13,7 +13,7 @@ use super::kernel::{decompressed, files_below};
 
 /// What the lab's networks and the product's own choices take. What a kernel has built in, or does not have, is
 /// simply not found.
-const WANTED: [&str; 42] = [
+const WANTED: [&str; 44] = [
     "veth",
     "bridge",
     "br_netfilter",
@@ -52,6 +52,8 @@ const WANTED: [&str; 42] = [
     "nft_log",
     "nft_numgen",
     "nft_fib_inet",
+    "nft_flow_offload",
+    "nf_flow_table_inet",
     "nft_reject_inet",
     "nf_log_syslog",
     "af_packet_diag",

@@ -69,7 +69,7 @@ impl Plan {
             device.clone().map(|device| Role { name, password_file, device, vips: Vec::new() })
         };
         let lan = role("lan", "lan.password", &args.lan);
-        let mut roles: Vec<Role> = lan.into_iter().chain(role("wan", "wan.password", &args.wan)).collect();
+        let mut roles: Vec<Role> = lan.into_iter().chain(role(OUTSIDE, "wan.password", &args.wan)).collect();
         let there = machine.interfaces().join(", ");
         if roles.is_empty() {
             bail!("name an interface for the addresses, with --lan, --wan or both; there are: {there}");
@@ -176,6 +176,12 @@ impl Plan {
                  # The addresses that the master has.\naddresses = [{vips}]\n\
                  # The same on all nodes, mode 0600.\npassword_file = \"{password_file}\"\n"
             );
+            if *name == OUTSIDE && self.serving().count() > 1 {
+                text.push_str(SNAT);
+            }
+        }
+        if self.serving().count() > 1 || self.sync.is_some() {
+            text.push_str(KERNEL);
         }
         Ok(text)
     }
@@ -246,6 +252,17 @@ fn password() -> Result<Zeroizing<String>> {
 const SHARED_HEAD: &str = "\
 # What both nodes share: this file, and those with the passwords, are the same on both. It speaks of roles; which
 # interface has a role on a node says node.toml there. Every key: docs/config.md. After a change: carpctl check
+";
+/// The role of the outside.
+const OUTSIDE: &str = "wan";
+const SNAT: &str = "\
+# With this, what comes from inside and leaves here gets the first IPv4 address as its source.
+# snat = \"vip\"
+";
+const KERNEL: &str = "
+# What the kernel does while carpd runs: a gateway forwards.
+[kernel]
+forwarding = true
 ";
 const OWN_HEAD: &str = "\
 # What is of this node alone.

@@ -195,6 +195,16 @@ impl Around {
         }
     }
 
+    /// That there is something to forward between: links with virtual hosts.
+    pub(super) fn check_crossing(&self, place: &Place, mistakes: &mut Vec<Mistake>) {
+        let links: BTreeSet<&String> = self.families.iter().map(|(device, _)| device).collect();
+        if self.whole && links.len() < 2 {
+            let what = "a flowtable, and virtual hosts on one interface only";
+            let mistake = Mistake::at(place.clone(), what, "nothing passes from one to another");
+            mistakes.push(mistake.help("leave `flowtable` out, or add a [[virtual_host]] on the other side"));
+        }
+    }
+
     /// The networks of the VIPs of that family on other links.
     fn inside(&self, to: IpAddr, device: &str) -> Option<String> {
         let inside = self.vips.values().filter(|(on, vip)| on != device && vip.ip.is_ipv4() == to.is_ipv4());

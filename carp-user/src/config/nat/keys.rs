@@ -196,16 +196,29 @@ pub const PREFIX: &[Key] = &[
 ];
 
 /// Keys of the table `[firewall]`.
-pub const FIREWALL: &[Key] = &[Key {
-    name: "enabled",
-    kind: Kind::Flag,
-    range: "",
-    unit: "",
-    default: "false",
-    example: "true",
-    meaning: "Whether the session of `[sync]` is accepted from the peer on the sync link and dropped from anywhere \
+pub const FIREWALL: &[Key] = &[
+    Key {
+        name: "enabled",
+        kind: Kind::Flag,
+        range: "",
+        unit: "",
+        default: "false",
+        example: "true",
+        meaning: "Whether the session of `[sync]` is accepted from the peer on the sync link and dropped from anywhere \
               else, and CARP and VRRP are dropped on interfaces without a virtual host.",
-}];
+    },
+    Key {
+        name: "flowtable",
+        kind: Kind::Flag,
+        range: "two interfaces with virtual hosts or more",
+        unit: "",
+        default: "false",
+        example: "true",
+        meaning: "Whether TCP and UDP connections that are established take the short way through the kernel (a flowtable \
+                  of nftables, in software), between the interfaces of virtual hosts; see [NAT](nat.md) for what that means \
+                  for other firewalls and for a fail-over.",
+    },
+];
 
 const fn list(name: &'static str, example: &'static str) -> Key {
     Key { name, kind: Kind::Rules, range: "", unit: "", default: "none", example, meaning: "" }

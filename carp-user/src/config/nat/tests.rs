@@ -288,3 +288,28 @@ fn the_rules_are_of_both_nodes_and_of_interfaces_that_nft_can_name() {
         );
     }
 }
+
+#[test]
+fn what_is_inside_leaves_as_a_virtual_host_with_an_ipv4_address_and_one_only() {
+    let config = read(HEAD, "snat = \"vip\"\n").map_err(|found| found.render(false)).expect("right");
+    assert_eq!(config.hosts.iter().map(|host| host.snat).collect::<Vec<_>>(), [false, true]);
+    let host = |vhid, vip| {
+        format!(
+            "[[virtual_host]]\ninterface = \"wan\"\nvhid = {vhid}\naddresses = [\"{vip}\"]\npassword_file = \"pw\"\n\
+             snat = \"vip\"\n"
+        )
+    };
+    let found = read(HEAD, &host(3, "2001:db8::3")).expect_err("no IPv4");
+    assert!(listed(&found)[0].starts_with("snat to a virtual host without an IPv4 address"), "{found}");
+    let found = read(HEAD, &format!("snat = \"vip\"\n{}", host(3, "192.0.2.3"))).expect_err("two");
+    assert!(listed(&found)[0].starts_with("a second virtual host for what leaves by wan0"), "{found}");
+}
+
+#[test]
+fn a_flowtable_is_between_two_links() {
+    let on = "[firewall]\nflowtable = true\n";
+    assert!(read(HEAD, on).expect("right").firewall.flowtable);
+    let one = HEAD.replace("interface = \"wan\"", "interface = \"lan\"");
+    let found = read(&one, on).expect_err("one link");
+    assert!(listed(&found)[0].contains("virtual hosts on one interface only"), "{found}");
+}

@@ -1,3 +1,4 @@
+use super::super::kernel::RP_FILTERS;
 use super::super::nat::keys::FORWARD;
 use super::super::reference::{AUTH_MODES, EXAMPLE, FLAVOURS, ROUTE, RULE, XDP_MODES};
 use super::super::{Source, parse, private};
@@ -193,9 +194,16 @@ fn config() -> impl Strategy<Value = String> {
         let device = hosts[0].0["interface"].as_str().expect("a name").to_owned();
         (Just(hosts), of(nat(&device)), routes(&device))
     });
-    let kernel = of(flag("forwarding").prop_map(|flag| ("kernel", Value::Table(table(vec![flag])))));
+    let kernel = (flag("forwarding"), flag("arp"), choice("rp_filter", RP_FILTERS), flag("tcp_liberal"));
+    let most = of((1024_i64..=0x7fff_ffff).prop_map(|most| ("conntrack_max", Value::Integer(most))));
+    let kernel = of((kernel, most).prop_map(|((forwarding, arp, filter, liberal), most)| {
+        ("kernel", Value::Table(table(vec![forwarding, arp, filter, liberal, most])))
+    }));
     (node(), of(sync()), hosts, kernel).prop_map(|(node, sync, (hosts, nat, routes), kernel)| {
         let hosts = (1_u8..).zip(hosts).map(|(vhid, (mut host, count))| {
+            if count > 2 && vhid == 1 {
+                host.insert("snat".into(), "vip".into());
+            }
             host.insert("vhid".into(), Value::Integer(vhid.into()));
             let all = [format!("10.0.{vhid}.1/24"), format!("10.0.{vhid}.2"), format!("fd00::{vhid}/64")];
             let vips = all.into_iter().take(count).map(Value::String);

@@ -22,6 +22,8 @@ pub(super) struct Device {
     pub(super) name: String,
     /// `None` for what is no Ethernet.
     pub(super) mac: Option<Mac>,
+    /// Bytes.
+    pub(super) mtu: Option<u32>,
     flags: u32,
     operstate: u8,
 }
@@ -32,6 +34,15 @@ struct Address {
     prefix: u8,
     flags: u32,
     scope: u8,
+}
+
+/// The address that comes or goes, if the message is about one.
+pub(super) fn address_of(reply: &Reply<'_>) -> Option<IpAddr> {
+    let (_, address) = match reply.kind {
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => address(reply.body)?,
+        _ => return None,
+    };
+    Some(address.ip)
 }
 
 impl Device {
@@ -130,6 +141,7 @@ impl Table {
             match kind {
                 libc::IFLA_IFNAME => device.name = text(value),
                 libc::IFLA_ADDRESS => device.mac = value.try_into().ok().filter(|_| !is_loopback).map(Mac),
+                libc::IFLA_MTU => device.mtu = u32_at(value, 0),
                 libc::IFLA_OPERSTATE => device.operstate = value.first().copied().unwrap_or(OPER_UNKNOWN),
                 _ => {}
             }
