@@ -1,12 +1,14 @@
 //! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
 
+mod config;
 pub mod remote;
 mod request;
 mod states;
 mod sync;
 pub mod xmlrpc;
 
-pub use request::{Request, Response};
+pub use config::{ConfigPeer, ConfigState};
+pub use request::{Authority, Request, Response, Shared};
 pub use states::{AT_ONCE, FlowQuery, FlowStanding, Place};
 pub use sync::Sync;
 
@@ -59,6 +61,9 @@ pub struct Status {
     /// Milliseconds left to confirm the configuration, if it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unconfirmed_ms: Option<u64>,
+    /// How the configuration stands with the other node, where one follows the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigState>,
     /// VIPs that somebody else took away while this node served them; each was put back, and is named in the log.
     #[serde(default)]
     pub addresses_taken: u64,
@@ -197,6 +202,7 @@ impl Status {
             counters: BTreeMap::new(),
             stray: named(&node.stray),
             unconfirmed_ms: None,
+            config: None,
             addresses_taken: 0,
             sync: None,
         }

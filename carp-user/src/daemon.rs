@@ -2,6 +2,7 @@
 
 mod answering;
 mod keeping;
+mod pair;
 mod reload;
 
 pub use keeping::Pending;
@@ -45,6 +46,8 @@ pub struct Daemon {
     missed: bool,
     /// The configuration, while it waits to be confirmed.
     unconfirmed: Option<Unconfirmed>,
+    /// How it stands with the other node's configuration.
+    pair: pair::Pair,
     /// Names of virtual hosts that are just leaving.
     leaving: BTreeMap<HostId, String>,
 }
@@ -95,6 +98,7 @@ impl Daemon {
         let alarm = Alarm::new()?;
         let (shells, setup) = Shells::open(&config, clock::seed()?)?;
         let node = Node::new(setup, clock::now());
+        let pair = pair::Pair::of(&config);
         let mut daemon = Self {
             config,
             node,
@@ -105,6 +109,7 @@ impl Daemon {
             reading: None,
             missed: false,
             unconfirmed: None,
+            pair,
             leaving: BTreeMap::new(),
         };
         // Who resumes a lease has lost no connection: its kernel has gone on.

@@ -2,7 +2,7 @@
 
 use super::files::{Files, INVALID};
 use super::instance;
-use crate::api::{Request, Response};
+use crate::api::{Authority, Request, Response};
 use crate::config::{self, Config, HostConfig, Mistakes};
 use crate::io::accounts::Accounts;
 use crate::io::address::{self, Held};
@@ -133,10 +133,18 @@ fn changes(file: &Path, name: &str) -> Result<Option<Vec<String>>> {
     let (Ok(file), true) = (file.canonicalize(), rustix::process::geteuid().is_root()) else {
         return Ok(None);
     };
-    let request = Request::Apply { file, dry_run: true, confirm_s: None, origin: String::new() };
+    let request =
+        Request::Apply { file, dry_run: true, confirm_s: None, origin: String::new(), by: Authority::Here };
     Ok(match instance::call(name, &request)? {
         Ok(Response::Reloaded { changes, .. }) => Some(changes),
-        Ok(Response::Status(_) | Response::Flows { .. } | Response::Done | Response::Error { .. })
+        Ok(
+            Response::Status(_)
+            | Response::Flows { .. }
+            | Response::Shared(_)
+            | Response::Text { .. }
+            | Response::Done
+            | Response::Error { .. },
+        )
         | Err(_) => None,
     })
 }

@@ -158,6 +158,8 @@ fn ask(name: &str, flows: &[Flow]) -> Result<Vec<FlowStanding>> {
         Response::Flows { .. }
         | Response::Status(_)
         | Response::Reloaded { .. }
+        | Response::Shared(_)
+        | Response::Text { .. }
         | Response::Done
         | Response::Error { .. } => {
             bail!("carpd answered something else: is it of another version?")

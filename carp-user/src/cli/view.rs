@@ -54,7 +54,12 @@ impl View {
                 (*status, Source::Daemon)
             }
             Ok(
-                Response::Done | Response::Reloaded { .. } | Response::Flows { .. } | Response::Error { .. },
+                Response::Done
+                | Response::Reloaded { .. }
+                | Response::Shared(_)
+                | Response::Text { .. }
+                | Response::Flows { .. }
+                | Response::Error { .. },
             ) => {
                 bail!("carpd answered something else: is it of another version?")
             }

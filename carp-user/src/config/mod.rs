@@ -7,9 +7,11 @@ pub mod private;
 pub mod reference;
 pub mod render;
 pub mod route;
+pub mod sections;
 
 mod address;
 mod change;
+mod config_sync;
 mod fields;
 mod host;
 mod kernel;
@@ -22,6 +24,7 @@ mod sync_key;
 #[cfg(test)]
 mod tests;
 
+pub use config_sync::{ConfigSync, Password};
 pub use mistake::{File, Mistake, Mistakes, Source};
 pub use nat::Nat;
 pub use password::Secret;
@@ -56,6 +59,8 @@ pub struct Config {
     pub node: Node,
     /// The other node, if connections are to go on there.
     pub sync: Option<Sync>,
+    /// The node that follows this one, if one does.
+    pub config_sync: Option<ConfigSync>,
     /// The virtual hosts, in the order of the file.
     pub hosts: Vec<HostConfig>,
     /// What follows the virtual hosts beside their addresses.
@@ -228,6 +233,7 @@ pub fn parse(
     let syntax: Vec<Place> = mistakes.iter().filter_map(|mistake| mistake.place.clone()).collect();
     let node_config = node::read(&all, own.as_ref(), &mut mistakes);
     let sync = sync::read((&all, own.as_ref()), node_config.as_ref(), &read, &mut mistakes);
+    let config_sync = config_sync::read((&all, own.as_ref()), sync.as_ref(), &read, &mut mistakes);
     let hosts = host::read_all(&all, node_config.as_ref(), &read, &mut mistakes);
     let around = nat::Around::new(&hosts, sync.as_ref(), mistakes.is_empty());
     let routes = route::read(&all, node_config.as_ref(), &around, &mut mistakes);
@@ -236,7 +242,7 @@ pub fn parse(
     let forwarding = kernel::read(&all, &mut mistakes);
     match node_config {
         Some(node) if mistakes.is_empty() => {
-            Ok(Config { node, sync, hosts, routes, nat, firewall, forwarding })
+            Ok(Config { node, sync, config_sync, hosts, routes, nat, firewall, forwarding })
         }
         Some(_) | None => {
             Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))
@@ -359,7 +365,6 @@ impl<'a> Document<'a> {
 const FILES: &str =
     "name a text file with --config FILE, and the node's own, if there is one, with --node FILE";
 
-/// The file's text, or what is wrong with it.
 fn read(path: &Path) -> Result<String, String> {
     let name = path.display();
     let mut text = String::new();

@@ -2,6 +2,7 @@
 
 use super::fields::{At, Fields, nearest};
 use super::mistake::{Mistake, Place};
+use super::sections::{SECTIONS, Section};
 use super::{Document, Node, XdpMode, reference};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,13 +11,6 @@ use toml::de::DeTable;
 const MOST_NAME: usize = 32;
 /// The kernel's IFNAMSIZ, without the NUL.
 const MOST_DEVICE: usize = 15;
-/// Tables that have no place in the file of one node.
-const OF_BOTH: [(&str, &str); 4] = [
-    ("virtual_host", "a virtual host"),
-    ("nat", "NAT"),
-    ("firewall", "the firewall"),
-    ("kernel", "the kernel's settings"),
-];
 const MINIMAL: &str = "[node] and below it name = \"gw1\"";
 
 /// The node from the file that has to have it; unknown tables of both files become mistakes.
@@ -29,8 +23,8 @@ pub(super) fn read(shared: &Document, own: Option<&Document>, mistakes: &mut Vec
     };
     unknown_tables(own, mistakes);
     missing(own, "as --node names this file", mistakes);
-    for (table, what) in OF_BOTH {
-        if let Some((key, _)) = own.top.get_key_value(table) {
+    for Section { table, what, .. } in SECTIONS {
+        if let Some((key, _)) = own.top.get_key_value(*table) {
             let place = Place { file: own.file, span: key.span() };
             let mistake = Mistake::at(place, format!("{what} in the file of one node"), "not here");
             mistakes.push(mistake.help("move it to the shared file (--config), so that both nodes have it"));
@@ -108,6 +102,7 @@ fn unknown_tables(document: &Document, mistakes: &mut Vec<Mistake>) {
         let owners = [
             ("[node]", reference::NODE),
             ("[sync]", reference::SYNC),
+            ("[config_sync]", reference::CONFIG_SYNC),
             ("[[virtual_host]]", reference::VIRTUAL_HOST),
             ("[[nat.outbound]]", reference::OUTBOUND),
             ("[[nat.forward]]", reference::FORWARD),

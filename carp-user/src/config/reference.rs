@@ -1,6 +1,7 @@
 //! Every key of the configuration in one table: the parser knows and limits keys by it, and
 //! `docs/config.md` is printed from it.
 
+pub use super::config_sync::CONFIG_SYNC;
 pub use super::kernel::KERNEL;
 pub use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
 pub use super::route::ROUTE;
@@ -244,7 +245,8 @@ pub const VIRTUAL_HOST: &[Key] = &[
 ];
 
 /// The top-level tables.
-pub const TOP: &[&str] = &["node", "sync", "virtual_host", "route", "nat", "firewall", "kernel"];
+pub const TOP: &[&str] =
+    &["node", "sync", "config_sync", "virtual_host", "route", "nat", "firewall", "kernel"];
 
 /// The reference of all keys as Markdown: the content of `docs/config.md`.
 pub fn reference() -> String {
@@ -252,6 +254,7 @@ pub fn reference() -> String {
     table(&mut text, "[node]", NODE_INTRO, NODE);
     table(&mut text, "[sync]", SYNC_INTRO, SYNC);
     table(&mut text, "[sync] include, exclude", RULE_INTRO, RULE);
+    table(&mut text, "[config_sync]", CONFIG_SYNC_INTRO, CONFIG_SYNC);
     table(&mut text, "[[virtual_host]]", HOST_INTRO, VIRTUAL_HOST);
     table(&mut text, "[[route]]", ROUTE_INTRO, ROUTE);
     table(&mut text, "[[nat.outbound]]", OUTBOUND_INTRO, OUTBOUND);
@@ -324,7 +327,7 @@ Printed from the table that the parser itself uses. The format is TOML 1.1; unkn
 `carpctl check FILE` reads everything, lists all mistakes with their places, says what does not fit this machine, and changes nothing (`--json` for programs).
 
 Both nodes of a pair can share one file: what is of one node stands in a second file that contains only
-`[node]` (and `[sync]`) and is given as `carpd --config carp.toml --node node.toml`. Without `--node` the table `[node]`
+`[node]` (and `[sync]`, `[config_sync]`) and is given as `carpd --config carp.toml --node node.toml`. Without `--node` the table `[node]`
 stands in the shared file.
 
 [config.schema.json](config.schema.json) says the same as a JSON schema. Editors that go by it (taplo, and the plug-ins
@@ -333,6 +336,8 @@ schema beside it.
 ";
 pub(super) const NODE_INTRO: &str = "What is of this node alone.";
 pub(super) const SYNC_INTRO: &str = "The other node, so that tracked connections are there when it takes over. The table stands where `[node]` does.";
+pub(super) const CONFIG_SYNC_INTRO: &str = "The node that has this table is the one that is edited, and the other one follows; see [one configuration on two \
+     nodes](config-sync.md). The table stands where `[node]` does, on one of the two.";
 pub(super) const RULE_INTRO: &str = "One rule: conditions that all have to hold, at least one.";
 pub(super) const HOST_INTRO: &str =
     "One virtual host: addresses that move together. The table is repeated for each.";
@@ -358,7 +363,9 @@ fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {
         let Key { name, unit, default, example, meaning, .. } = key;
         let default = match *default {
             "" => "required".to_owned(),
-            "none" | "all" | "any" | "that of the node" | "the same port" => (*default).to_owned(),
+            "none" | "all" | "the peer of the sync link" | "any" | "that of the node" | "the same port" => {
+                (*default).to_owned()
+            }
             value => format!("`{value}`"),
         };
         let range = range(key);

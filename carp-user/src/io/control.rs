@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long a client waits for a daemon that may be stopped: to be let in, and for its answer.
 const ANSWER: Duration = Duration::from_secs(1);
 /// The same for a daemon that has to read its files and to prepare what they say first.
-const RELOAD: Duration = Duration::from_secs(10);
+const RELOAD: Duration = Duration::from_secs(60);
 
 /// A request, and where its answer goes.
 pub type Call = (Request, oneshot::Sender<Response>);
@@ -61,7 +61,10 @@ pub fn listen(path: &Path, calls: mpsc::Sender<Call>) -> std::io::Result<()> {
 pub fn call(path: &Path, request: &Request) -> std::io::Result<Response> {
     // Clients that a stopped daemon has not let in fill its queue, so connecting needs a limit too.
     let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
-    let does_work = matches!(request, Request::Reload { .. } | Request::Apply { .. });
+    let does_work = matches!(
+        request,
+        Request::Reload { .. } | Request::Apply { .. } | Request::Confirm | Request::Push | Request::PeerText
+    );
     socket.set_read_timeout(Some(if does_work { RELOAD } else { ANSWER }))?;
     socket.set_write_timeout(Some(ANSWER))?;
     socket.connect(&SockAddr::unix(path)?)?;
