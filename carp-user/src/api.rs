@@ -1,5 +1,6 @@
 //! What the control socket speaks: one JSON [`Request`] a line, one JSON [`Response`] a line.
 
+mod config;
 mod events;
 pub mod remote;
 mod request;
@@ -8,8 +9,9 @@ mod states;
 mod sync;
 pub mod xmlrpc;
 
+pub use config::{ConfigPeer, ConfigState};
 pub use events::{EVENTS_AT_ONCE, Event, Step, What, rank};
-pub use request::{Request, Response, VirtualHost, has_control};
+pub use request::{Authority, Request, Response, Shared, VirtualHost, has_control};
 pub use standing::{Heir, Held, Standing, Waits};
 pub use states::{AT_ONCE, FlowQuery, FlowStanding, Place};
 pub use sync::Sync;
@@ -63,6 +65,9 @@ pub struct Status {
     /// Milliseconds left to confirm the configuration, if it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unconfirmed_ms: Option<u64>,
+    /// How the configuration stands with the other node, where one follows the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigState>,
     /// VIPs that somebody else took away while this node served them; each was put back, and is named in the log.
     #[serde(default)]
     pub addresses_taken: u64,
@@ -208,6 +213,7 @@ impl Status {
             counters: BTreeMap::new(),
             stray: named(&node.stray),
             unconfirmed_ms: None,
+            config: None,
             addresses_taken: 0,
             sync: None,
         }

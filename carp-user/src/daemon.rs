@@ -5,6 +5,7 @@ mod journal;
 mod keeping;
 mod movable;
 mod moving;
+mod pair;
 mod reload;
 mod takeover;
 
@@ -53,6 +54,8 @@ pub struct Daemon {
     missed: bool,
     /// The configuration, while it waits to be confirmed.
     unconfirmed: Option<Unconfirmed>,
+    /// How it stands with the other node's configuration.
+    pair: pair::Pair,
     /// Names of virtual hosts that are just leaving.
     leaving: BTreeMap<HostId, String>,
     /// What happened.
@@ -112,6 +115,7 @@ impl Daemon {
         let alarm = Alarm::new()?;
         let (shells, setup) = Shells::open(&config, clock::seed()?)?;
         let node = Node::new(setup, clock::now());
+        let pair = pair::Pair::of(&config);
         let mut daemon = Self {
             config,
             node,
@@ -122,6 +126,7 @@ impl Daemon {
             reading: None,
             missed: false,
             unconfirmed: None,
+            pair,
             leaving: BTreeMap::new(),
             journal,
             take_overs: TakeOvers::default(),

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod io;
+pub mod pair_config;
 pub mod proto;
 pub mod remote;
 pub mod replication;

@@ -8,6 +8,7 @@ mod listener;
 pub mod lockout;
 pub mod staging;
 
+pub use desk::Door;
 pub use gate::Caller;
 
 use crate::config::Sync;

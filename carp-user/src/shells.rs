@@ -22,8 +22,9 @@ use crate::io::privilege;
 use crate::io::route::{Route, Routes};
 use crate::io::shield::{self, Shield};
 use crate::io::tuning::Tuning;
+use crate::pair_config::editor::{self, Editor};
 use crate::proto::event::{HostSetup, Setup};
-use crate::remote::{self, Remote};
+use crate::remote::{self, Door, Remote};
 use crate::replication::{Replication, Start};
 use crate::ruleset::Ruleset;
 use anyhow::{Context, Result};
@@ -54,6 +55,10 @@ pub struct Shells {
     pub applier: Applier,
     /// Tells the peer of connections, and the kernel of the peer's.
     pub replication: Option<Replication>,
+    /// Has the other node follow.
+    pub editor: Option<Editor>,
+    /// What another editor starts with: the daemon's door, and the number of this start.
+    seat: (Door, u32),
     /// Answers XML-RPC.
     remote: Option<Remote>,
     /// The rules of nftables.
@@ -88,9 +93,7 @@ impl Shells {
         let left = marks.left(&instance);
         let sender = Sender::open()?;
         let memberships = join(&links, setup.hosts.iter())?;
-        let (door, calls) = control::door();
-        control::listen(&instance.socket(), door.clone())
-            .with_context(|| format!("opening the control socket {}", instance.socket().display()))?;
+        let (door, calls) = answer_locally(&instance)?;
         let (shield, rings) = raise(config, &links, &setup)?;
         if let Some(shield) = &shield {
             let leases = shield.leases();
@@ -102,20 +105,19 @@ impl Shells {
         let deaf: Vec<IfIndex> =
             if shield.is_some() { Vec::new() } else { link_set(&setup).into_iter().collect() };
         let listen = || Ok((Ear::open(adverts, &deaf)?, RefusedEar::open(samples)?));
+        let seat = (Door::new(door.clone()), setup.epoch);
         let opened = listen().and_then(|ears| {
             Ok((
                 ears,
-                (replicate(config, setup.epoch)?, answer_remotely(config, door)?),
+                (replicate(config, setup.epoch)?, answer_remotely(config, door)?, edit(config, &seat)?),
                 forward(config, &instance)?,
                 start_applier(config, &setup, &left)?,
             ))
         });
         match opened {
-            Ok(((ear, refused), (replication, remote), (table, settings), (wanted, applier))) => {
+            Ok(((ear, refused), (replication, remote, editor), (table, settings), (wanted, applier))) => {
                 remove_left(&config.node.name, &left, &setup, shield.is_some());
-                if let Err(error) = marks.settle() {
-                    tracing::warn!(%error, "writing down what this daemon has");
-                }
+                settle(&mut marks);
                 let shells = Self {
                     links,
                     sender,
@@ -126,6 +128,8 @@ impl Shells {
                     wanted,
                     applier,
                     replication,
+                    editor,
+                    seat,
                     remote,
                     table: Arc::new(table),
                     settings,
@@ -152,6 +156,15 @@ impl Shells {
         Ok(tuning.set(&config.settings())?)
     }
 
+    /// Another node follows, or in another way.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn edit(&mut self, config: &Config) -> Result<()> {
+        self.editor = edit(config, &self.seat)?;
+        Ok(())
+    }
+
     /// Takes back everything: routes and addresses first, then the datapath, then the rest.
     pub fn close(self) {
         let Self {
@@ -164,12 +177,13 @@ impl Shells {
             marks,
             instance,
             replication,
+            editor,
             remote,
             table,
             settings,
             ..
         } = self;
-        drop((replication, remote));
+        drop((editor, replication, remote));
         drop(wanted);
         for failure in applier.finish() {
             tracing::warn!(what = failure.what, error = %failure.error, "left behind");
@@ -191,6 +205,32 @@ fn replicate(config: &Config, epoch: u32) -> Result<Option<Replication>> {
 fn answer_remotely(config: &Config, calls: mpsc::Sender<Call>) -> Result<Option<Remote>> {
     let node = config.node.name.clone();
     config.sync.clone().map(|sync| Remote::start(remote::Start { sync, node, calls })).transpose()
+}
+
+fn edit(config: &Config, (door, epoch): &(Door, u32)) -> Result<Option<Editor>> {
+    let (Some(sync), Some(config_sync)) = (&config.sync, &config.config_sync) else { return Ok(None) };
+    let start = editor::Start {
+        sync: sync.clone(),
+        config_sync: config_sync.clone(),
+        node: config.node.name.clone(),
+        epoch: *epoch,
+        door: door.clone(),
+    };
+    Editor::start(start).map(Some)
+}
+
+/// The daemon's door, and who comes in by it.
+fn answer_locally(instance: &Instance) -> Result<(mpsc::Sender<Call>, mpsc::Receiver<Call>)> {
+    let (door, calls) = control::door();
+    control::listen(&instance.socket(), door.clone())
+        .with_context(|| format!("opening the control socket {}", instance.socket().display()))?;
+    Ok((door, calls))
+}
+
+fn settle(marks: &mut Marks) {
+    if let Err(error) = marks.settle() {
+        tracing::warn!(%error, "writing down what this daemon has");
+    }
 }
 
 /// The rules first: what is forwarded has to be translated.

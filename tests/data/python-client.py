@@ -6,6 +6,7 @@ account `full`, that of account `reader`. Prints `ok`, or what is wrong.
 """
 import base64
 import datetime
+import json
 import hashlib
 import ssl
 import sys
@@ -89,7 +90,10 @@ assert history[-1]["origin"].startswith("xml-rpc full@"), history
 assert carp.carp.config.get()["text"] == new
 said = fault(1, carp.carp.config.stage, "[[virtual_host]]\nvhid = 999\n")
 assert "vhid" in said, said
-done |= {"carp.config." + name for name in ("get", "digest", "stage", "commit", "abort", "history")}
+
+follows = json.loads(carp.carp.config.follow(json.dumps({"verb": "stand", "sections": ["vips"]})))
+assert follows["answer"] == "stands" and len(follows["hash"]) == 64, follows
+done |= {"carp.config." + name for name in ("get", "digest", "stage", "commit", "abort", "follow", "history")}
 
 # Roles.
 assert carp.carp.maintenance(True, "by Python") is True

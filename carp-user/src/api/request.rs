@@ -1,6 +1,7 @@
 //! What a client of the control socket asks for, and what it is told.
 
 use super::{Event, FlowQuery, FlowStanding, Status};
+use crate::pair_config::book::Pushed;
 use crate::proto::event::{Command, HostId};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -38,6 +39,9 @@ pub enum Request {
     Reload {
         /// Only say what that would change.
         dry_run: bool,
+        /// In whose name.
+        #[serde(default)]
+        by: Authority,
     },
     /// Go on with another file in the place of the shared one, and put it there.
     Apply {
@@ -50,9 +54,23 @@ pub enum Request {
         confirm_s: Option<u32>,
         /// For the list of revisions.
         origin: String,
+        /// In whose name.
+        #[serde(default)]
+        by: Authority,
     },
-    /// Keep what was applied.
+    /// Keep what was applied, here and on the node that follows.
     Confirm,
+    /// Keep what was applied, here.
+    Keep,
+    /// Have the node that follows use what is used here.
+    Push,
+    /// The shared configuration of the node that follows.
+    PeerText,
+    /// The shared configuration that is used.
+    Shared {
+        /// Names of the sections that its hash is of.
+        sections: Vec<String>,
+    },
     /// Have both nodes tell each other all their flows once more.
     SyncFull,
     /// Hand the role over to the other node, or take it back.
@@ -108,6 +126,38 @@ pub struct VirtualHost {
     pub vhid: u8,
 }
 
+/// In whose name a configuration is used: that decides whether a node that follows takes it, and whether it is pushed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Authority {
+    /// Somebody's at this node.
+    #[default]
+    Here,
+    /// The same, on a node that follows, which then differs from the other.
+    Local,
+    /// The node's that this one follows.
+    Pushed(Box<Pushed>),
+    /// The node that follows uses it already.
+    Agreed,
+}
+
+/// A shared configuration as it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// As it was written.
+    pub text: String,
+    /// Of the sections that were asked for.
+    pub hash: String,
+    /// What the node adds to every skew.
+    pub node_skew: u8,
+    /// The node has another one follow.
+    pub pushes: bool,
+    /// Where it came from, on a node that follows.
+    pub pushed: Option<Pushed>,
+    /// It was changed there since.
+    pub changed: bool,
+}
+
 /// What it is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
@@ -144,6 +194,13 @@ pub enum Response {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         new_start: Option<String>,
     },
+    /// To `Shared`.
+    Shared(Box<Shared>),
+    /// To `PeerText`.
+    Text {
+        /// As it was written.
+        text: String,
+    },
     /// It is done.
     Done,
     /// It is not done, and why.
@@ -157,7 +214,7 @@ impl Request {
     /// Whether only root may ask for it.
     pub const fn changes_something(&self) -> bool {
         match self {
-            Self::Status | Self::Events { .. } | Self::Flows { .. } => false,
+            Self::Status | Self::Events { .. } | Self::Flows { .. } | Self::Shared { .. } => false,
             Self::Demote { .. }
             | Self::Undemote { .. }
             | Self::Force { .. }
@@ -166,6 +223,9 @@ impl Request {
             | Self::Confirm
             | Self::Failover { .. }
             | Self::Maintenance { .. }
+            | Self::Keep
+            | Self::Push
+            | Self::PeerText
             | Self::SyncFull => true,
         }
     }
@@ -181,6 +241,10 @@ impl Request {
             | Self::Reload { .. }
             | Self::Apply { .. }
             | Self::Confirm
+            | Self::Keep
+            | Self::Push
+            | Self::PeerText
+            | Self::Shared { .. }
             | Self::SyncFull
             | Self::Failover { .. }
             | Self::Maintenance { .. }

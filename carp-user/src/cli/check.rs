@@ -4,7 +4,7 @@ mod pair;
 
 use super::files::{Files, INVALID};
 use super::instance;
-use crate::api::{Request, Response};
+use crate::api::{Authority, Request, Response};
 use crate::config::{self, Config, HostConfig, Mistakes};
 use crate::io::accounts::Accounts;
 use crate::io::address::{self, Held};
@@ -170,7 +170,8 @@ fn changes(file: &Path, name: &str) -> Result<Option<Vec<String>>> {
     let (Ok(file), true) = (file.canonicalize(), rustix::process::geteuid().is_root()) else {
         return Ok(None);
     };
-    let request = Request::Apply { file, dry_run: true, confirm_s: None, origin: String::new() };
+    let request =
+        Request::Apply { file, dry_run: true, confirm_s: None, origin: String::new(), by: Authority::Here };
     Ok(match instance::call(name, &request)? {
         Ok(Response::Reloaded { changes, .. }) => Some(changes),
         Ok(
@@ -178,6 +179,8 @@ fn changes(file: &Path, name: &str) -> Result<Option<Vec<String>>> {
             | Response::Flows { .. }
             | Response::Events { .. }
             | Response::Moved { .. }
+            | Response::Shared(_)
+            | Response::Text { .. }
             | Response::Done
             | Response::Error { .. },
         )

@@ -3,6 +3,7 @@
 use super::files::{Files, INVALID};
 use super::instance;
 use super::table::{columns, span};
+use crate::api::{Request, Response};
 use crate::config::render::{Form, render};
 use crate::io::clock;
 use crate::io::revisions::{Revision, Revisions};
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 shown, 3 invalid.\n\n\
                         Examples:\n  carpctl config show --effective\n  carpctl config show new.toml --node /etc/carp/node.toml\n  \
-                        carpctl config log\n  carpctl config diff 7")]
+                        carpctl config log\n  carpctl config diff 7\n  carpctl config diff peer\n  carpctl config push")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -31,16 +32,19 @@ enum Verb {
         #[arg(long)]
         effective: bool,
     },
+    /// Push the shared configuration to the node that follows this one ([config_sync]), and say what it changed there.
+    Push,
     /// List the last revisions of the shared file that carpd has used, the newest last.
     Log {
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
     },
-    /// Print how one revision differs from another.
+    /// Print how one revision differs from another; with `peer`, how the shared configuration of the node that follows
+    /// differs from this one's.
     Diff {
-        /// The older one; the one before the newest if there is none.
-        from: Option<u32>,
+        /// The older one; the one before the newest if there is none. Or `peer`.
+        from: Option<Older>,
         /// The newer one; the newest if there is none.
         to: Option<u32>,
     },
@@ -54,8 +58,66 @@ pub fn run(args: &Args, name: Option<&str>) -> Result<ExitCode> {
     match &args.verb {
         Verb::Show { files, effective } => Ok(show(files, *effective)),
         Verb::Log { json } => log(*json, name).map(|()| ExitCode::SUCCESS),
-        Verb::Diff { from, to } => diff(*from, *to, name).map(|()| ExitCode::SUCCESS),
+        Verb::Push => push(name).map(|()| ExitCode::SUCCESS),
+        Verb::Diff { from: Some(Older::Peer), .. } => diff_peer(name).map(|()| ExitCode::SUCCESS),
+        Verb::Diff { from, to } => diff(from.and_then(Older::number), *to, name).map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug)]
+enum Older {
+    Revision(u32),
+    Peer,
+}
+
+impl Older {
+    const fn number(self) -> Option<u32> {
+        match self {
+            Self::Revision(number) => Some(number),
+            Self::Peer => None,
+        }
+    }
+}
+
+impl std::str::FromStr for Older {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "peer" => Ok(Self::Peer),
+            number => number.parse().map(Self::Revision).map_err(|_| "give a number, or `peer`".to_owned()),
+        }
+    }
+}
+
+fn push(name: Option<&str>) -> Result<()> {
+    let Response::Reloaded { changes, .. } = instance::ask(name, &Request::Push)? else {
+        bail!("carpd answered something else: is it of another version?");
+    };
+    let text =
+        if changes.is_empty() { "nothing changes there\n".to_owned() } else { changes.join("\n") + "\n" };
+    super::print(&text);
+    Ok(())
+}
+
+fn diff_peer(name: Option<&str>) -> Result<()> {
+    let texts = [Request::PeerText, Request::Shared { sections: Vec::new() }];
+    let [there, here] = texts.map(|request| match instance::ask(name, &request)? {
+        Response::Text { text } => Ok(text),
+        Response::Shared(shared) => Ok(shared.text),
+        Response::Status(_)
+        | Response::Flows { .. }
+        | Response::Events { .. }
+        | Response::Moved { .. }
+        | Response::Reloaded { .. }
+        | Response::Done
+        | Response::Error { .. } => bail!("carpd answered something else: is it of another version?"),
+    });
+    let (there, here) = (there?, here?);
+    let diff = TextDiff::from_lines(&there, &here);
+    super::print(&diff.unified_diff().header("peer", "here").to_string());
+    Ok(())
 }
 
 fn show(files: &Files, effective: bool) -> ExitCode {

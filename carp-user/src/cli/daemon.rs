@@ -72,7 +72,13 @@ fn serve(files: &Files, Loaded { config, text }: Loaded) -> Result<()> {
         // Before anything is begun, so that a signal that comes during a start or a reload counts.
         let mut signals = Signals::open()?;
         let mut daemon = Daemon::start(config, Journal::default())?;
-        daemon.keep(Pending { staged: None, text, origin: "start".to_owned(), confirm: None })?;
+        daemon.keep(Pending {
+            staged: None,
+            text,
+            origin: "start".to_owned(),
+            confirm: None,
+            pushed: None,
+        })?;
         while let Some(Next { config, running, pending, journal }) = daemon.run(&mut signals, files).await? {
             daemon = match Daemon::start(config, journal.clone()) {
                 Ok(mut daemon) => {

@@ -129,6 +129,8 @@ fn show(response: &Response) -> Result<ExitCode> {
         Response::Status(_)
         | Response::Flows { .. }
         | Response::Events { .. }
+        | Response::Shared(_)
+        | Response::Text { .. }
         | Response::Reloaded { .. }
         | Response::Error { .. } => {
             return Err(anyhow!("carpd answered something else: is it of another version?"));

@@ -15,7 +15,8 @@ pub const EXIT_CODES: &str = "Exit codes:
    3  configuration invalid (carpd, carpctl check)
    4  configuration valid, but it does not fit this machine (carpctl check)
   10  degraded: a demotion other than `maintenance`, a virtual host in INIT, one that has just claimed
-      and does not serve yet, or an alarm of replication
+      and does not serve yet, an alarm of replication, or a
+      configuration that is not the one of the other node
   11  two masters: while this node is MASTER and serves, another master is heard too
   12  fenced: the lease is lost; MASTER for more than 3 x base seconds without serving
   13  maintenance: `carpctl maintenance on`, or demoted by `carpctl demote maintenance`
@@ -112,7 +113,9 @@ fn of_daemon(status: &Status) -> Vec<Finding> {
     let hosts = status.hosts.iter().flat_map(|host| [init(host), not_serving(host), second_master(host)]);
     let alarm = status.sync.iter().flat_map(|sync| &sync.alarm);
     let alarm = alarm.map(|alarm| (Health::Degraded, format!("alarm {alarm}")));
-    demotions.chain(hosts.flatten()).chain(alarm).collect()
+    let config = status.config.iter().flat_map(|config| &config.amiss);
+    let config = config.map(|amiss| (Health::Degraded, format!("configuration: {amiss}")));
+    demotions.chain(hosts.flatten()).chain(alarm).chain(config).collect()
 }
 
 fn of_maps(status: &Status) -> Vec<Finding> {

@@ -2,7 +2,7 @@
 
 use super::{files::Files, genkey, instance};
 use crate::api::remote::Access;
-use crate::api::{Request, Response};
+use crate::api::{Authority, Request, Response};
 use crate::config::{Config, HostConfig, Sync, private};
 use crate::io::accounts::{self, Accounts};
 use crate::io::disk::Staged;
@@ -155,7 +155,8 @@ impl First {
 
     /// A carpd that runs goes on with the new key.
     fn reload(&self) {
-        let answer = instance::call(&self.config.node.name, &Request::Reload { dry_run: false });
+        let answer =
+            instance::call(&self.config.node.name, &Request::Reload { dry_run: false, by: Authority::Here });
         match answer {
             Ok(Ok(Response::Reloaded { .. })) => super::print("carpd goes on with the new key\n"),
             Ok(Ok(
@@ -163,6 +164,8 @@ impl First {
                 | Response::Flows { .. }
                 | Response::Events { .. }
                 | Response::Moved { .. }
+                | Response::Shared(_)
+                | Response::Text { .. }
                 | Response::Done
                 | Response::Error { .. },
             ))

@@ -1,7 +1,7 @@
 //! `carpctl reload`, `apply`, `confirm`, `rollback`: the daemon goes on with another configuration.
 
 use super::instance;
-use crate::api::{Request, Response};
+use crate::api::{Authority, Request, Response};
 use crate::io::revisions::Revisions;
 use anyhow::{Context, Result, bail};
 use std::fmt::Write;
@@ -49,6 +49,10 @@ struct How {
     /// Only say what would change.
     #[arg(long)]
     dry_run: bool,
+    /// On a node that follows another one: change it here all the same. `carpctl status` then shows that they differ,
+    /// until the other node's configuration is pushed again.
+    #[arg(long)]
+    local: bool,
     /// Print JSON instead of words.
     #[arg(long)]
     json: bool,
@@ -61,12 +65,18 @@ struct Confirm {
     confirm: Option<u32>,
 }
 
+impl How {
+    const fn by(&self) -> Authority {
+        if self.local { Authority::Local } else { Authority::Here }
+    }
+}
+
 /// Reloads.
 ///
 /// # Errors
 /// When the daemon does not answer; every mistake in its configuration; why it cannot be used.
 pub fn run(args: &Args, name: Option<&str>) -> Result<()> {
-    ask(name, &Request::Reload { dry_run: args.how.dry_run }, &args.how)
+    ask(name, &Request::Reload { dry_run: args.how.dry_run, by: args.how.by() }, &args.how)
 }
 
 /// Applies a file.
@@ -114,7 +124,7 @@ fn apply_file(
 ) -> Result<()> {
     let file = std::fs::canonicalize(file).with_context(|| file.display().to_string())?;
     let (dry_run, confirm_s) = (how.dry_run, confirm.confirm);
-    ask(name, &Request::Apply { file, dry_run, confirm_s, origin }, how)?;
+    ask(name, &Request::Apply { file, dry_run, confirm_s, origin, by: how.by() }, how)?;
     if let (Some(seconds), false, false) = (confirm_s, dry_run, how.json) {
         super::print(&format!("within {seconds} s say `carpctl confirm`, or the one before is back\n"));
     }

@@ -160,6 +160,8 @@ fn ask(name: &str, flows: &[Flow]) -> Result<Vec<FlowStanding>> {
         | Response::Events { .. }
         | Response::Moved { .. }
         | Response::Reloaded { .. }
+        | Response::Shared(_)
+        | Response::Text { .. }
         | Response::Done
         | Response::Error { .. } => {
             bail!("carpd answered something else: is it of another version?")

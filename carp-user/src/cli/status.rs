@@ -3,7 +3,7 @@
 use super::health::{EXIT_CODES, Health};
 use super::table::{columns, nonzero, span};
 use super::view::{Source, View};
-use crate::api::{Host, MapWindow, Peer};
+use crate::api::{ConfigState, Host, MapWindow, Peer};
 use anyhow::Result;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -73,6 +73,9 @@ pub fn render(view: &View) -> String {
     if let Some(sync) = &status.sync {
         let _ = writeln!(text, "{}", super::sync::line(sync));
     }
+    if let Some(config) = &status.config {
+        let _ = writeln!(text, "{}", configuration(config));
+    }
     for host in &status.hosts {
         if let Some(held) = &host.standing.held {
             let _ = writeln!(text, "{} leaves a worse master alone: {}", host.label(), held.text());
@@ -95,6 +98,27 @@ pub fn render(view: &View) -> String {
     }
     if view.judgement.health != Health::Healthy {
         let _ = writeln!(text, "{}: {}", view.judgement.health.name(), view.judgement.why.join("; "));
+    }
+    text
+}
+
+/// Revision, origin and hash of both nodes.
+fn configuration(config: &ConfigState) -> String {
+    let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_owned();
+    let ConfigState { part, hash, revision, origin, peer, amiss } = config;
+    let mut text = format!("configuration: {part}, revision {revision} ({origin}), {}", short(hash));
+    if let Some(peer) = peer {
+        let _ = write!(
+            text,
+            "; {}: revision {} ({}), {}",
+            peer.node,
+            peer.revision,
+            peer.origin,
+            short(&peer.hash)
+        );
+    }
+    for amiss in amiss {
+        let _ = write!(text, "\n  {amiss}");
     }
     text
 }

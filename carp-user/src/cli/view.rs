@@ -59,6 +59,8 @@ impl View {
                 | Response::Flows { .. }
                 | Response::Events { .. }
                 | Response::Moved { .. }
+                | Response::Shared(_)
+                | Response::Text { .. }
                 | Response::Error { .. },
             ) => {
                 bail!("carpd answered something else: is it of another version?")

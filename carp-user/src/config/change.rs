@@ -37,6 +37,7 @@ impl Config {
         let keys = |config: &Self| config.sync.as_ref().map(|sync| sync.keys.clone());
         let differences = [
             ("keys of the sync link", keys(self) != keys(running)),
+            ("the node that follows", self.config_sync != running.config_sync),
             ("routes", self.routes != running.routes),
             ("rules of nftables", Ruleset::of(self) != Ruleset::of(running)),
             ("forwarding", self.forwarded() != running.forwarded()),

@@ -1,5 +1,7 @@
 //! The tables `[[virtual_host]]`, each for itself and all against each other.
 
+pub(super) mod keys;
+
 use super::fields::{At, Fields};
 use super::mistake::{File, Mistake, Place};
 use super::node::device_problem;

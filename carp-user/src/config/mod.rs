@@ -8,9 +8,11 @@ pub mod private;
 pub mod reference;
 pub mod render;
 pub mod route;
+pub mod sections;
 
 mod address;
 mod change;
+mod config_sync;
 mod fields;
 mod host;
 mod node;
@@ -22,9 +24,11 @@ mod sync_key;
 #[cfg(test)]
 mod tests;
 
+pub use config_sync::{ConfigSync, Password};
 pub use kernel::Kernel;
 pub use mistake::{File, Mistake, Mistakes, Source};
 pub use nat::{Firewall, Nat};
+pub use node::{Node, XdpMode};
 pub use password::Secret;
 pub use reference::reference;
 pub use route::Route;
@@ -38,7 +42,6 @@ use carp_common::auth::Variant;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::pace::Pace;
 use mistake::Place;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use std::net::IpAddr;
@@ -57,6 +60,8 @@ pub struct Config {
     pub node: Node,
     /// The other node, if connections are to go on there.
     pub sync: Option<Sync>,
+    /// The node that follows this one, if one does.
+    pub config_sync: Option<ConfigSync>,
     /// The virtual hosts, in the order of the file.
     pub hosts: Vec<HostConfig>,
     /// What follows the virtual hosts beside their addresses.
@@ -67,39 +72,6 @@ pub struct Config {
     pub firewall: Firewall,
     /// What the kernel is to do while carpd runs.
     pub kernel: Kernel,
-}
-
-/// The table `[node]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    /// Instance name: 1..=32 of a-z, 0-9 and `-`.
-    pub name: String,
-    /// Added to every skew; already in [`HostConfig::pace`].
-    pub skew: u8,
-    /// Default for virtual hosts; already in [`HostConfig::preempt`].
-    pub preempt: bool,
-    /// Default for virtual hosts, seconds; already in [`HostConfig::preempt_delay`].
-    pub preempt_delay: u16,
-    /// How XDP is attached.
-    pub xdp: XdpMode,
-    /// Role to device; already in [`HostConfig::device`].
-    pub interfaces: BTreeMap<String, String>,
-}
-
-/// How the datapath is attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum XdpMode {
-    /// In the driver, else behind it.
-    #[default]
-    Auto,
-    /// In the driver or not at all.
-    Native,
-    /// Behind the driver.
-    Generic,
-    /// At tc.
-    Tcx,
-    /// Not at all.
-    Off,
 }
 
 /// One `[[virtual_host]]`, its role and defaults resolved.
@@ -235,6 +207,7 @@ pub fn parse(
     let syntax: Vec<Place> = mistakes.iter().filter_map(|mistake| mistake.place.clone()).collect();
     let node_config = node::read(&all, own.as_ref(), &mut mistakes);
     let sync = sync::read((&all, own.as_ref()), node_config.as_ref(), &read, &mut mistakes);
+    let config_sync = config_sync::read((&all, own.as_ref()), sync.as_ref(), &read, &mut mistakes);
     let hosts = host::read_all(&all, node_config.as_ref(), &read, &mut mistakes);
     let around = nat::Around::new(&hosts, sync.as_ref(), mistakes.is_empty());
     let routes = route::read(&all, node_config.as_ref(), &around, &mut mistakes);
@@ -242,7 +215,9 @@ pub fn parse(
     let firewall = nat::read_firewall(&all, &around, &mut mistakes);
     let kernel = kernel::read(&all, &mut mistakes);
     match node_config {
-        Some(node) if mistakes.is_empty() => Ok(Config { node, sync, hosts, routes, nat, firewall, kernel }),
+        Some(node) if mistakes.is_empty() => {
+            Ok(Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel })
+        }
         Some(_) | None => {
             Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))
         }
@@ -365,7 +340,6 @@ impl<'a> Document<'a> {
 const FILES: &str =
     "name a text file with --config FILE, and the node's own, if there is one, with --node FILE";
 
-/// The file's text, or what is wrong with it.
 fn read(path: &Path) -> Result<String, String> {
     let name = path.display();
     let mut text = String::new();

@@ -1,8 +1,11 @@
 //! The table `[node]`, in the shared file or in the node's own.
 
+#[cfg(doc)]
+use super::HostConfig;
 use super::fields::{At, Fields, nearest};
 use super::mistake::{Mistake, Place};
-use super::{Document, Node, XdpMode, reference};
+use super::sections::{SECTIONS, Section};
+use super::{Document, reference};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::de::DeTable;
@@ -10,14 +13,40 @@ use toml::de::DeTable;
 const MOST_NAME: usize = 32;
 /// The kernel's IFNAMSIZ, without the NUL.
 const MOST_DEVICE: usize = 15;
-/// Tables that have no place in the file of one node.
-const OF_BOTH: [(&str, &str); 4] = [
-    ("virtual_host", "a virtual host"),
-    ("nat", "NAT"),
-    ("firewall", "the firewall"),
-    ("kernel", "the kernel's settings"),
-];
 const MINIMAL: &str = "[node] and below it name = \"gw1\"";
+
+/// The table `[node]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Instance name: 1..=32 of a-z, 0-9 and `-`.
+    pub name: String,
+    /// Added to every skew; already in [`HostConfig::pace`].
+    pub skew: u8,
+    /// Default for virtual hosts; already in [`HostConfig::preempt`].
+    pub preempt: bool,
+    /// Default for virtual hosts, seconds; already in [`HostConfig::preempt_delay`].
+    pub preempt_delay: u16,
+    /// How XDP is attached.
+    pub xdp: XdpMode,
+    /// Role to device; already in [`HostConfig::device`].
+    pub interfaces: BTreeMap<String, String>,
+}
+
+/// How the datapath is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver, else behind it.
+    #[default]
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// Behind the driver.
+    Generic,
+    /// At tc.
+    Tcx,
+    /// Not at all.
+    Off,
+}
 
 /// The node from the file that has to have it; unknown tables of both files become mistakes.
 pub(super) fn read(shared: &Document, own: Option<&Document>, mistakes: &mut Vec<Mistake>) -> Option<Node> {
@@ -29,8 +58,8 @@ pub(super) fn read(shared: &Document, own: Option<&Document>, mistakes: &mut Vec
     };
     unknown_tables(own, mistakes);
     missing(own, "as --node names this file", mistakes);
-    for (table, what) in OF_BOTH {
-        if let Some((key, _)) = own.top.get_key_value(table) {
+    for Section { table, what, .. } in SECTIONS {
+        if let Some((key, _)) = own.top.get_key_value(*table) {
             let place = Place { file: own.file, span: key.span() };
             let mistake = Mistake::at(place, format!("{what} in the file of one node"), "not here");
             mistakes.push(mistake.help("move it to the shared file (--config), so that both nodes have it"));
@@ -110,6 +139,7 @@ fn unknown_tables(document: &Document, mistakes: &mut Vec<Mistake>) {
         let owners = [
             ("[node]", reference::NODE),
             ("[sync]", reference::SYNC),
+            ("[config_sync]", reference::CONFIG_SYNC),
             ("[[virtual_host]]", reference::VIRTUAL_HOST),
             ("[[nat.outbound]]", reference::OUTBOUND),
             ("[[nat.forward]]", reference::FORWARD),

@@ -1,6 +1,8 @@
 //! Every key of the configuration in one table: the parser knows and limits keys by it, and
 //! `docs/config.md` is printed from it.
 
+pub use super::config_sync::CONFIG_SYNC;
+pub use super::host::keys::VIRTUAL_HOST;
 pub use super::kernel::KERNEL;
 pub use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
 pub use super::route::ROUTE;
@@ -125,159 +127,9 @@ pub const NODE: &[Key] = &[
     },
 ];
 
-/// Keys of every table `[[virtual_host]]`.
-pub const VIRTUAL_HOST: &[Key] = &[
-    Key {
-        name: "interface",
-        kind: Kind::Text,
-        range: "",
-        unit: "",
-        default: "",
-        example: r#""lan""#,
-        meaning: "Role or device that the virtual host lives on.",
-    },
-    Key {
-        name: "vhid",
-        kind: Kind::Number(1, 255, None),
-        range: "unique on its interface, and among CARP and VRRP on the segment",
-        unit: "",
-        default: "",
-        example: "1",
-        meaning: "Number of the virtual host; the virtual MAC is 00:00:5e:00:01:VHID.",
-    },
-    Key {
-        name: "addresses",
-        kind: Kind::List,
-        range: "at least one; unicast; each once",
-        unit: "",
-        default: "",
-        example: r#"["10.0.0.1/24", "fd00::1/64"]"#,
-        meaning: "The VIPs. All nodes must list the same ones: they are part of the digest. Without a prefix length \
-                  it is the whole address, /32 or /128.",
-    },
-    Key {
-        name: "password_file",
-        kind: Kind::Text,
-        range: "mode 0600; first line of 1 to 19 bytes, or `hex:` and 40 hexadecimal digits",
-        unit: "",
-        default: "",
-        example: r#""/etc/carp/lan.password""#,
-        meaning: "File with the password that all nodes share. A relative path starts at the directory of the file \
-                  that names it; `credential:NAME` is a credential of systemd's (`LoadCredential=`), see \
-                  [operations](operations.md), here and for the other files with secrets.",
-    },
-    Key {
-        name: "next_password_file",
-        kind: Kind::Text,
-        range: "as `password_file`",
-        unit: "",
-        default: "none",
-        example: r#""/etc/carp/lan.next""#,
-        meaning: "File with another password that is accepted and not sent, for a change of passwords without an \
-                  outage: first the new one here on all nodes, then the two swapped, then this key removed.",
-    },
-    Key {
-        name: "auth",
-        kind: Kind::Choice(AUTH_MODES),
-        range: "see [authentication](authentication.md)",
-        unit: "",
-        default: r#""carp""#,
-        example: r#""strict""#,
-        meaning: "How advertisements are signed and judged: as CARP does it (`carp`, for groups with other \
-                  implementations), so that nothing can be changed or replayed (`strict`, for groups whose members are \
-                  all ours), or both at once on the way from one to the other (`migrate`).",
-    },
-    Key {
-        name: "base",
-        kind: Kind::Number(1, 254, Some(1)),
-        range: "the same on all nodes",
-        unit: "s",
-        default: "1",
-        example: "1",
-        meaning: "Seconds between two advertisements, before the skew. A backup takes over after three of them.",
-    },
-    Key {
-        name: "skew",
-        kind: Kind::Number(0, 254, Some(0)),
-        range: "the sum with the node's skew is at most 254",
-        unit: "1/256 s",
-        default: "0",
-        example: "0",
-        meaning: "Added to the base; the smaller interval leads.",
-    },
-    Key {
-        name: "preempt",
-        kind: Kind::Flag,
-        range: "",
-        unit: "",
-        default: "that of the node",
-        example: "true",
-        meaning: "Whether a backup takes over from a master that is worse than itself.",
-    },
-    Key {
-        name: "preempt_delay",
-        kind: Kind::Number(0, 3600, Some(0)),
-        range: "",
-        unit: "s",
-        default: "that of the node",
-        example: "60",
-        meaning: "How long it waits with that after it has come back.",
-    },
-    Key {
-        name: "flavour",
-        kind: Kind::Choice(FLAVOURS),
-        range: "",
-        unit: "",
-        default: r#""freebsd""#,
-        example: r#""openbsd""#,
-        meaning: "Whose timers and rules the election follows. `freebsd` (pfSense, OPNsense, ucarp): a demotion is \
-                  added to the skew. `openbsd`, for groups with OpenBSD: it is told apart from the skew and compares \
-                  first, and the dead time is three whole intervals. All nodes of a group should have the same.",
-    },
-    Key {
-        name: "digest",
-        kind: Kind::Choice(DIGESTS),
-        range: "`ucarp` needs exactly one IPv4 address",
-        unit: "",
-        default: r#""freebsd""#,
-        example: r#""openbsd-nov6ll""#,
-        meaning: "Digest variant that is sent. `freebsd` (pfSense, OPNsense), `openbsd-nov6ll` and the one sent are \
-                  accepted.",
-    },
-    Key {
-        name: "answer_ping",
-        kind: Kind::Flag,
-        range: "",
-        unit: "",
-        default: "false",
-        example: "true",
-        meaning: "Whether the datapath itself answers pings to the addresses, before the firewall sees them: health \
-                  checks at line rate. With `xdp = \"off\"`, and otherwise, the kernel answers.",
-    },
-    Key {
-        name: "tos",
-        kind: Kind::Number(0, 255, Some(0xe0)),
-        range: "",
-        unit: "",
-        default: "0xe0",
-        example: "0x10",
-        meaning: "Type of service (IPv4) and traffic class (IPv6) of the advertisements; 0xe0 is network control.",
-    },
-    Key {
-        name: "snat",
-        kind: Kind::Choice(SNAT),
-        range: "`vip` needs an IPv4 address; once on an interface",
-        unit: "",
-        default: r#""none""#,
-        example: r#""vip""#,
-        meaning: "With `vip`, what comes from inside and leaves by this interface gets the virtual host's first IPv4 \
-                  address as its source, after all rules of `[[nat.outbound]]`: private networks, and those of the \
-                  VIPs on interfaces without this key. What the nodes send themselves never does. See [NAT](nat.md).",
-    },
-];
-
 /// The top-level tables.
-pub const TOP: &[&str] = &["node", "sync", "virtual_host", "route", "nat", "firewall", "kernel"];
+pub const TOP: &[&str] =
+    &["node", "sync", "config_sync", "virtual_host", "route", "nat", "firewall", "kernel"];
 
 /// The reference of all keys as Markdown: the content of `docs/config.md`.
 pub fn reference() -> String {
@@ -285,6 +137,7 @@ pub fn reference() -> String {
     table(&mut text, "[node]", NODE_INTRO, NODE);
     table(&mut text, "[sync]", SYNC_INTRO, SYNC);
     table(&mut text, "[sync] include, exclude", RULE_INTRO, RULE);
+    table(&mut text, "[config_sync]", CONFIG_SYNC_INTRO, CONFIG_SYNC);
     table(&mut text, "[[virtual_host]]", HOST_INTRO, VIRTUAL_HOST);
     table(&mut text, "[[route]]", ROUTE_INTRO, ROUTE);
     table(&mut text, "[[nat.outbound]]", OUTBOUND_INTRO, OUTBOUND);
@@ -357,7 +210,7 @@ Printed from the table that the parser itself uses. The format is TOML 1.1; unkn
 `carpctl check FILE` reads everything, lists all mistakes with their places, says what does not fit this machine, and changes nothing (`--json` for programs).
 
 Both nodes of a pair can share one file: what is of one node stands in a second file that contains only
-`[node]` (and `[sync]`) and is given as `carpd --config carp.toml --node node.toml`. Without `--node` the table `[node]`
+`[node]` (and `[sync]`, `[config_sync]`) and is given as `carpd --config carp.toml --node node.toml`. Without `--node` the table `[node]`
 stands in the shared file.
 
 [config.schema.json](config.schema.json) says the same as a JSON schema. Editors that go by it (taplo, and the plug-ins
@@ -366,6 +219,8 @@ schema beside it.
 ";
 pub(super) const NODE_INTRO: &str = "What is of this node alone.";
 pub(super) const SYNC_INTRO: &str = "The other node, so that tracked connections are there when it takes over. The table stands where `[node]` does.";
+pub(super) const CONFIG_SYNC_INTRO: &str = "The node that has this table is the one that is edited, and the other one follows; see [one configuration on two \
+     nodes](config-sync.md). The table stands where `[node]` does, on one of the two.";
 pub(super) const RULE_INTRO: &str = "One rule: conditions that all have to hold, at least one.";
 pub(super) const HOST_INTRO: &str =
     "One virtual host: addresses that move together. The table is repeated for each.";
@@ -391,7 +246,9 @@ fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {
         let Key { name, unit, default, example, meaning, .. } = key;
         let default = match *default {
             "" => "required".to_owned(),
-            "none" | "all" | "any" | "that of the node" | "the same port" => (*default).to_owned(),
+            "none" | "all" | "the peer of the sync link" | "any" | "that of the node" | "the same port" => {
+                (*default).to_owned()
+            }
             value => format!("`{value}`"),
         };
         let range = range(key);

@@ -5,8 +5,9 @@ mod nat;
 mod route;
 
 use super::nat::keys::FIREWALL;
-use super::reference::{KERNEL, Key, NODE, SYNC, VIRTUAL_HOST};
-use super::{Config, Firewall, HostConfig, Kernel, Node, Sync, SyncKeys};
+use super::reference::{CONFIG_SYNC, KERNEL, Key, NODE, SYNC, VIRTUAL_HOST};
+use super::sections::SECTIONS;
+use super::{Config, ConfigSync, Firewall, HostConfig, Kernel, Node, Sync, SyncKeys};
 use crate::proto::protocol;
 use crate::proto::sync::rule::{Mark, Rule, Rules};
 use carp_common::pace::Pace;
@@ -29,11 +30,14 @@ pub enum Form {
 /// is right in the folder that the shared file was in.
 pub fn render(config: &Config, form: Form) -> String {
     // Whoever adds a field has to say here how it is written.
-    let Config { node, sync, hosts, routes, nat, firewall, kernel } = config;
+    let Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel } = config;
     let mut text = String::new();
     self::node(&mut text, form, node);
     if let Some(sync) = sync {
         self::sync(&mut text, form, sync, node);
+    }
+    if let Some(config_sync) = config_sync {
+        self::config_sync(&mut text, form, config_sync);
     }
     hosts.iter().for_each(|one| host(&mut text, form, one, node));
     routes.iter().for_each(|one| route::write(&mut text, form, one, node));
@@ -119,6 +123,21 @@ fn sync(text: &mut String, form: Form, sync: &Sync, node: &Node) {
     section.put_file("next_key_file", next_key_file.as_deref());
     section.put_rules("exclude", exclude);
     section.put_rules("include", include);
+}
+
+fn config_sync(text: &mut String, form: Form, config_sync: &ConfigSync) {
+    let ConfigSync { to, user, password_file, password: _, sections, skew_add, on_apply, require_peer } =
+        config_sync;
+    let mut section = Section::begin(text, form, "[config_sync]", CONFIG_SYNC);
+    section.put("to", quoted(&to.to_string()));
+    section.put("user", quoted(user));
+    section.put_file("password_file", Some(password_file));
+    if form == Form::Effective || sections.len() != SECTIONS.len() {
+        section.put("sections", list(sections.iter().map(|section| section.name)));
+    }
+    section.put("skew_add", skew_add);
+    section.put("push", quoted(if *on_apply { "on_apply" } else { "manual" }));
+    section.put("require_peer", require_peer);
 }
 
 fn host(text: &mut String, form: Form, host: &HostConfig, node: &Node) {

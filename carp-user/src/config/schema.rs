@@ -2,8 +2,10 @@
 
 use super::nat::Nat;
 use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
+use super::reference::{
+    CONFIG_SYNC, CONFIG_SYNC_INTRO, HOST_INTRO, KERNEL, KERNEL_INTRO, ROUTE, ROUTE_INTRO, VIRTUAL_HOST,
+};
 use super::reference::{FIREWALL_INTRO, FORWARD_INTRO, ONE_TO_ONE_INTRO, OUTBOUND_INTRO, PREFIX_INTRO};
-use super::reference::{HOST_INTRO, KERNEL, KERNEL_INTRO, ROUTE, ROUTE_INTRO, VIRTUAL_HOST};
 use super::reference::{Key, Kind, NODE, NODE_INTRO, RULE, RULE_INTRO, SYNC, SYNC_INTRO};
 use super::route::Route;
 use crate::proto::sync::rule::Rules;
@@ -21,6 +23,7 @@ pub fn schema() -> String {
         "properties": {
             "node": table(NODE_INTRO, NODE),
             "sync": table(SYNC_INTRO, SYNC),
+            "config_sync": table(CONFIG_SYNC_INTRO, CONFIG_SYNC),
             "virtual_host": { "type": "array", "items": table(HOST_INTRO, VIRTUAL_HOST) },
             "route": list(Route::MOST, ROUTE_INTRO, ROUTE),
             "nat": {
@@ -148,6 +151,7 @@ mod tests {
         for (table, keys) in [
             (&top["node"], NODE),
             (&top["sync"], SYNC),
+            (&top["config_sync"], CONFIG_SYNC),
             (&top["virtual_host"]["items"], VIRTUAL_HOST),
             (&top["route"]["items"], ROUTE),
             (rule, RULE),

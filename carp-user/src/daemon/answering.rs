@@ -31,18 +31,23 @@ impl Daemon {
             }
             Request::Maintenance { on: false, .. } => self.end_maintenance(answer),
             Request::Events { after, count } => drop(answer.send(self.journal.read(after, count))),
-            Request::Reload { dry_run } => {
-                self.read(files, Wish::reload(dry_run, "carpctl reload"), Some(answer));
+            Request::Reload { dry_run, by } => {
+                let wish = Wish { by, ..Wish::reload(dry_run, "carpctl reload") };
+                self.read(files, wish, Some(answer));
             }
-            Request::Apply { file, dry_run, confirm_s, origin } => {
+            Request::Apply { file, dry_run, confirm_s, origin, by } => {
                 let confirm = confirm_s.map(|seconds| Span::secs(seconds.into()));
-                self.read(files, Wish { file: Some(file), dry_run, confirm, origin }, Some(answer));
+                self.read(files, Wish { file: Some(file), dry_run, confirm, origin, by }, Some(answer));
             }
+            Request::Confirm => self.confirm_both(answer),
+            Request::Push => self.push(answer),
+            Request::PeerText => self.peer_text(answer),
             Request::Status
             | Request::Demote { .. }
             | Request::Undemote { .. }
             | Request::Force { .. }
-            | Request::Confirm
+            | Request::Keep
+            | Request::Shared { .. }
             | Request::SyncFull => {
                 let _ = answer.send(self.answer(request));
             }
@@ -59,8 +64,11 @@ impl Daemon {
     }
 
     fn answer(&mut self, request: Request) -> Response {
-        if request == Request::Confirm {
+        if request == Request::Keep {
             return self.confirm();
+        }
+        if let Request::Shared { sections } = &request {
+            return Response::Shared(Box::new(self.shared(sections)));
         }
         if request == Request::SyncFull {
             let Some(replication) = &self.shells.replication else { return no_replication() };
@@ -95,6 +103,7 @@ impl Daemon {
         status.addresses_taken = *self.shells.applier.taken.borrow();
         let replication = self.shells.replication.as_ref();
         status.sync = replication.map(|replication| Sync::of(&replication.state(), now));
+        status.config = self.config_state(now);
         status.unconfirmed_ms = self.time_to_confirm(now).map(Span::as_millis);
         let counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();
         for (known, host) in node.hosts.iter().zip(&mut status.hosts) {

@@ -3,12 +3,13 @@
 
 use super::Daemon;
 use super::reload::Wish;
-use crate::api::{Response, What};
+use crate::api::{Authority, Response, What};
 use crate::config::Files;
 use crate::io::clock;
 use crate::io::disk::Staged;
 use crate::io::error::chain;
 use crate::io::revisions::Revisions;
+use crate::pair_config::book::Pushed;
 use anyhow::{Context, Result};
 use carp_common::time::{Instant, Span};
 
@@ -26,6 +27,8 @@ pub struct Pending {
     pub origin: String,
     /// It has to be confirmed within this time.
     pub confirm: Option<Span>,
+    /// Where it came from, if it was pushed.
+    pub pushed: Option<Pushed>,
 }
 
 /// One that waits to be confirmed.
@@ -49,21 +52,30 @@ impl Daemon {
     /// # Errors
     /// It cannot be put into its file. Then the one that is there is read again.
     pub fn keep(&mut self, pending: Pending) -> Result<()> {
-        self.unconfirmed = None;
+        if self.unconfirmed.take().is_some() {
+            self.forget_trial();
+        }
         if let Some(within) = pending.confirm {
+            self.remember(&pending.text);
             self.unconfirmed = Some(Unconfirmed { pending, until: clock::now() + within });
             return Ok(());
         }
-        let Pending { staged, text, origin, confirm: _ } = pending;
+        let Pending { staged, text, origin, confirm: _, pushed } = pending;
         if let Err(error) = staged.map_or(Ok(()), Staged::settle) {
             self.missed = true;
             return Err(error)
                 .context("the configuration cannot be put into its file: back to the one that is there");
         }
+        self.came_from(pushed, &text);
         let revisions = Revisions::of(&self.config.node.name);
+        let newest = self.pair.newest.clone();
         // Nothing waits for that.
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = revisions.record(&text, &origin) {
+            let recorded = revisions.record(&text, &origin).and_then(|()| revisions.list());
+            if let Ok(Some(last)) = recorded.as_ref().map(|list| list.last()) {
+                newest.send_replace((last.number, last.origin.clone()));
+            }
+            if let Err(error) = recorded {
                 tracing::warn!(%error, "the configuration is not in the list of revisions (carpctl config log)");
             }
         });
@@ -79,7 +91,9 @@ impl Daemon {
         tracing::warn!("nobody has confirmed the configuration in time: back to the one in the file");
         self.note(What::ConfigurationTakenBack);
         self.unconfirmed = None;
-        self.read(files, Wish::reload(false, "not confirmed in time"), None);
+        self.forget_trial();
+        let wish = Wish { by: Authority::Agreed, ..Wish::reload(false, "not confirmed in time") };
+        self.read(files, wish, None);
     }
 
     /// What waits to be confirmed is.
@@ -95,6 +109,13 @@ impl Daemon {
             None => {
                 Response::Error { message: "nothing waits to be confirmed: see `carpctl status`".to_owned() }
             }
+        }
+    }
+
+    /// It goes on being tried for a while: the other node is just asked.
+    pub(super) fn extend_trial(&mut self, by: Span) {
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.until = unconfirmed.until + by;
         }
     }
 

@@ -301,6 +301,8 @@ impl Daemon {
             Response::Status(_)
             | Response::Flows { .. }
             | Response::Events { .. }
+            | Response::Shared(_)
+            | Response::Text { .. }
             | Response::Reloaded { .. }
             | Response::Done => "done".to_owned(),
         };

@@ -6,7 +6,8 @@
 
 use super::journal::Journal;
 use super::{Daemon, Pending};
-use crate::api::{Response, What};
+use crate::api::{Authority, Response, What};
+use crate::config::sections::{self, Section};
 use crate::config::{Config, Files, Loaded, NoSuchInterface};
 use crate::io::clock;
 use crate::io::disk::Staged;
@@ -36,6 +37,8 @@ pub(super) struct Wish {
     pub confirm: Option<Span>,
     /// For the list of revisions.
     pub origin: String,
+    /// In whose name.
+    pub by: Authority,
 }
 
 /// A wish that is worked on elsewhere.
@@ -50,11 +53,15 @@ pub(super) struct Reading {
 /// What has been prepared.
 #[derive(Debug)]
 pub(super) struct Ready {
-    config: Config,
+    pub(super) config: Config,
     ruleset: Option<Ruleset>,
     are_rules_loaded: bool,
-    text: String,
+    pub(super) text: String,
     staged: Option<Staged>,
+    /// Of the sections that are pushed.
+    pub(super) hash: String,
+    /// What it changes on the node that follows, once that has agreed.
+    pub(super) agreed: Option<Vec<String>>,
 }
 
 /// What becomes of the daemon.
@@ -91,7 +98,7 @@ struct Plan {
 impl Wish {
     /// The files as they are.
     pub fn reload(dry_run: bool, origin: &str) -> Self {
-        Self { file: None, dry_run, confirm: None, origin: origin.to_owned() }
+        Self { file: None, dry_run, confirm: None, origin: origin.to_owned(), by: Authority::Here }
     }
 }
 
@@ -123,20 +130,30 @@ impl Daemon {
             return;
         }
         let (files, wanted) = (files.clone(), wish.clone());
-        let task = tokio::task::spawn_blocking(move || prepare(&files, &wanted));
+        let sections = self.sections();
+        let task = tokio::task::spawn_blocking(move || prepare(&files, &wanted, &sections));
         self.reading = Some(Reading { task, wish, answer });
     }
 
     /// Goes on with what has been prepared. On an error everything stays as it is.
     pub(super) fn reload(&mut self, ready: Result<Ready>) -> Outcome {
         let Some(Reading { wish, answer, .. }) = self.reading.take() else { return Outcome::Stays };
+        let agreed = ready.as_ref().is_ok_and(|ready| ready.agreed.is_some());
+        self.pair.is_awaited |= agreed && !wish.dry_run;
         let planned = ready.and_then(|ready| {
+            self.admit(&ready, &wish)?;
             let plan = self.plan(&ready.config)?;
             Ok((ready, plan))
         });
         let (response, outcome) = match planned {
             Err(error) => (failed(&error), Outcome::Stays),
-            Ok((ready, Plan { changes, lines, new_start })) => {
+            Ok((ready, _)) if self.needs_agreement(&ready, &wish) => {
+                let task = self.agree(ready, &wish);
+                self.reading = Some(Reading { task, wish, answer });
+                return Outcome::Stays;
+            }
+            Ok((ready, Plan { changes, mut lines, new_start })) => {
+                lines.extend(ready.agreed.clone().unwrap_or_default());
                 let done = Response::Reloaded { changes: lines, new_start: new_start.map(str::to_owned) };
                 let has_other_rules = !ready.are_rules_loaded && ready.ruleset != Ruleset::of(&self.config);
                 match new_start {
@@ -167,7 +184,7 @@ impl Daemon {
             tracing::error!("reload: {message}");
             self.note(What::ConfigurationRefused { origin: wish.origin, message: message.clone() });
         }
-        answer.map(|answer| answer.send(response));
+        self.report(response, answer, &outcome);
         outcome
     }
 
@@ -242,6 +259,9 @@ impl Daemon {
         };
         let leaving = changes.removed.iter().filter_map(|id| Some((*id, self.node.setup(*id)?.name())));
         self.leaving = leaving.collect();
+        if config.config_sync != self.config.config_sync {
+            self.shells.edit(&config)?;
+        }
         // What is published from here on follows it.
         self.config = config;
         let actions = self.node.handle(Event::Configure(changes), clock::now());
@@ -275,14 +295,23 @@ impl Daemon {
 }
 
 impl Ready {
+    /// The node that follows has agreed, and this is what it changes there.
+    pub(super) fn agreed(self, changes: Vec<String>) -> Self {
+        Self { agreed: Some(changes), ..self }
+    }
+
     fn split(self, wish: Wish) -> (Config, Pending) {
         let Self { config, text, staged, .. } = self;
-        (config, Pending { staged, text, origin: wish.origin, confirm: wish.confirm })
+        let pushed = match wish.by {
+            Authority::Pushed(pushed) => Some(*pushed),
+            Authority::Here | Authority::Local | Authority::Agreed => None,
+        };
+        (config, Pending { staged, text, origin: wish.origin, confirm: wish.confirm, pushed })
     }
 }
 
 /// Reads and checks all that can be checked beside the running daemon, and puts a new file on the disk.
-fn prepare(files: &Files, wish: &Wish) -> Result<Ready> {
+fn prepare(files: &Files, wish: &Wish, sections: &[&Section]) -> Result<Ready> {
     let read = match &wish.file {
         Some(file) => files.load_in_place(file),
         None => files.load(),
@@ -298,7 +327,8 @@ fn prepare(files: &Files, wish: &Wish) -> Result<Ready> {
             .with_context(|| format!("{} cannot be written", files.shared.display()))
     };
     let staged = (wish.file.is_some() && !wish.dry_run).then(stage).transpose()?;
-    Ok(Ready { config, ruleset, are_rules_loaded: false, text, staged })
+    let hash = sections::hash(&config, sections);
+    Ok(Ready { config, ruleset, are_rules_loaded: false, text, staged, hash, agreed: None })
 }
 
 fn failed(error: &anyhow::Error) -> Response {
@@ -317,6 +347,8 @@ fn tell(done: &Response) {
         | Response::Flows { .. }
         | Response::Events { .. }
         | Response::Moved { .. }
+        | Response::Shared(_)
+        | Response::Text { .. }
         | Response::Done
         | Response::Error { .. } => {}
     }

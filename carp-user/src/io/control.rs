@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long a client waits for a daemon that may be stopped: to be let in, and for its answer.
 const ANSWER: Duration = Duration::from_secs(1);
 /// The same for a daemon that has to read its files and to prepare what they say first, or to wait for another node.
-const RELOAD: Duration = Duration::from_secs(10);
+const RELOAD: Duration = Duration::from_secs(60);
 
 /// A request, and where its answer goes.
 pub type Call = (Request, oneshot::Sender<Response>);
@@ -65,6 +65,9 @@ pub fn call(path: &Path, request: &Request) -> std::io::Result<Response> {
         request,
         Request::Reload { .. }
             | Request::Apply { .. }
+            | Request::Confirm
+            | Request::Push
+            | Request::PeerText
             | Request::Failover { .. }
             | Request::Maintenance { .. }
     );

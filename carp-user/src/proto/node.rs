@@ -124,6 +124,8 @@ impl Node {
             | Action::Challenge { .. }
             | Action::Changed(_)
             | Action::Tell { .. }
+            | Action::Demoted(_)
+            | Action::Peer { .. }
             | Action::Warn { .. } => 2,
         });
         actions

@@ -9,6 +9,7 @@ use crate::io::bpf::BUILD;
 use crate::io::control;
 use crate::io::revisions::{Revision, Revisions};
 use crate::io::sysctl;
+use crate::pair_config::follower::Follower;
 use crate::proto::demote::FACTOR;
 use carp_common::map::ABI;
 use dxr::{DateTime, Value};
@@ -33,6 +34,11 @@ pub struct Door {
 }
 
 impl Door {
+    /// By which requests of the control socket come, too.
+    pub const fn new(calls: mpsc::Sender<control::Call>) -> Self {
+        Self { calls }
+    }
+
     /// Asks the daemon.
     ///
     /// # Errors
@@ -51,6 +57,8 @@ impl Door {
             | Response::Flows { .. }
             | Response::Events { .. }
             | Response::Moved { .. }
+            | Response::Shared(_)
+            | Response::Text { .. }
             | Response::Reloaded { .. }
             | Response::Done) => Ok(response),
         }
@@ -63,6 +71,7 @@ pub(super) struct Desk {
     instance: String,
     door: Door,
     staging: Staging,
+    follower: Follower,
     reading_peer: Semaphore,
     reading_others: Semaphore,
 }
@@ -71,8 +80,14 @@ impl Desk {
     pub fn new(instance: &str, calls: mpsc::Sender<control::Call>) -> Self {
         let door = Door { calls };
         let staging = Staging::new(instance, door.clone());
+        let follower = Follower::new(instance, door.clone());
         let (reading_peer, reading_others) = (Semaphore::new(READING), Semaphore::new(READING));
-        Self { instance: instance.to_owned(), door, staging, reading_peer, reading_others }
+        Self { instance: instance.to_owned(), door, staging, follower, reading_peer, reading_others }
+    }
+
+    /// What time asks for. Does not end.
+    pub async fn look_after(&self) {
+        self.follower.look_after().await;
     }
 
     /// Waits for a turn to read a document. Others who are slow to send theirs are not in the peer's way.
@@ -103,6 +118,7 @@ impl Desk {
                 Ok(fields(told(outcome)))
             }
             Deed::ConfigAbort => Ok(Value::Boolean(self.staging.abort(caller, given.text(0)?).await)),
+            Deed::ConfigFollow => self.follow(given.text(0)?).await,
             Deed::ConfigHistory => {
                 let revisions = Revisions::of(&self.instance).list().map_err(internal)?;
                 Ok(Value::Array(revisions.iter().map(|revision| fields(about(revision))).collect()))
@@ -130,6 +146,8 @@ impl Desk {
             | Response::Events { .. }
             | Response::Moved { .. }
             | Response::Reloaded { .. }
+            | Response::Shared(_)
+            | Response::Text { .. }
             | Response::Done
             | Response::Error { .. } => Err(Fault::new(Code::Internal, "carpd answered something else")),
         }
@@ -147,6 +165,14 @@ impl Desk {
         let digest = [("sha256", Some(text(&hex(&Sha256::digest(&document)))))];
         let document = with_text.then(|| Value::Base64(document.into_bytes()));
         Ok(fields(about.into_iter().chain(digest).chain([("text", document)])))
+    }
+
+    async fn follow(&self, asked: &str) -> Result<Value, Fault> {
+        let ask = serde_json::from_str(asked).map_err(|_| {
+            Fault::new(Code::WrongParams, "this node does not know such a request: is it older?")
+        })?;
+        let told = self.follower.ask(ask).await;
+        Ok(Value::String(serde_json::to_string(&told).map_err(internal)?))
     }
 
     async fn states(&self) -> Result<Value, Fault> {

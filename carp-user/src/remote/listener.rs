@@ -87,7 +87,10 @@ async fn open_and_listen(start: &Start, connections: &mut JoinSet<()>, end: &wat
     tracing::info!(%local, "XML-RPC over HTTPS");
     let desk = Arc::new(Desk::new(&start.node, start.calls.clone()));
     let gate = Arc::new(Gate::new(&start.node));
-    accept(&listener, start.sync.peer, (&acceptor, &desk, &gate), connections, end).await;
+    tokio::select! {
+        () = accept(&listener, start.sync.peer, (&acceptor, &desk, &gate), connections, end) => {}
+        () = desk.look_after() => {}
+    }
 }
 
 /// With a certificate, once there is an account.

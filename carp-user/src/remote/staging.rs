@@ -3,7 +3,7 @@
 use super::Caller;
 use super::desk::Door;
 use crate::api::remote::{Code, Fault};
-use crate::api::{Request, Response};
+use crate::api::{Authority, Request, Response};
 use crate::io::clock;
 use crate::io::disk::{self, Staged};
 use carp_common::time::{Instant, Span};
@@ -105,12 +105,18 @@ impl Staging {
 
     async fn apply(&self, dry_run: bool, caller: &Caller) -> Result<Outcome, Fault> {
         let (file, origin) = (self.file.clone(), format!("xml-rpc {caller}"));
-        match self.door.ask(Request::Apply { file, dry_run, confirm_s: None, origin }).await? {
+        match self
+            .door
+            .ask(Request::Apply { file, dry_run, confirm_s: None, origin, by: Authority::Here })
+            .await?
+        {
             Response::Reloaded { changes, new_start } => Ok(Outcome { changes, new_start }),
             Response::Status(_)
             | Response::Flows { .. }
             | Response::Events { .. }
             | Response::Moved { .. }
+            | Response::Shared(_)
+            | Response::Text { .. }
             | Response::Done
             | Response::Error { .. } => Err(Fault::new(Code::Internal, "carpd answered something else")),
         }

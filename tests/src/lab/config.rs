@@ -39,6 +39,8 @@ pub struct Config {
     pub interfaces: Vec<(&'static str, &'static str)>,
     /// Tables of NAT and of the firewall, as text.
     pub rules: &'static str,
+    /// More of `node.toml`, as text.
+    pub own: &'static str,
     /// The virtual hosts; the index is the slot in the map of windows.
     pub hosts: Vec<VirtualHost>,
 }
@@ -84,6 +86,7 @@ impl Config {
             next_sync_key: None,
             excluded: "",
             rules: "",
+            own: "",
             interfaces: vec![("lan", "lan0"), ("wan", "wan0"), ("sync", "sync0")],
             hosts: vec![
                 host("lan", 1, vec!["10.77.1.1/24", "fd77:1::1/64"]),
@@ -147,7 +150,7 @@ impl Config {
     /// The same for gw2, which has 100 more skew.
     #[must_use]
     pub fn of_backup(self) -> Self {
-        Self { skew: 100, sync: self.sync.map(|(own, peer, key)| (peer, own, key)), ..self }
+        Self { skew: 100, own: "", sync: self.sync.map(|(own, peer, key)| (peer, own, key)), ..self }
     }
 
     /// The same with the LAN's virtual host only, and only its IPv4 address: all that ucarp knows.
@@ -213,6 +216,7 @@ impl Config {
                 self.excluded
             )
         });
-        format!("{head}[node.interfaces]\n{}{}", roles.collect::<String>(), sync.unwrap_or_default())
+        let (roles, sync) = (roles.collect::<String>(), sync.unwrap_or_default());
+        format!("{head}[node.interfaces]\n{roles}{sync}{}", self.own)
     }
 }
