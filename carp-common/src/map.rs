@@ -4,11 +4,13 @@
 //! `IntoBytes` derive refuses it) and their sizes are asserted below.
 
 mod counter;
+mod link;
 mod trace;
 mod vip;
 mod window;
 
 pub use counter::{Counter, Counts};
+pub use link::{LINK_PLACES, LINK_STEPS, LINKS, Link};
 pub use trace::{DECISION_LEN, DECISIONS, DECISIONS_BYTES, Decision, TRACE, TRACE_LOST, TRACE_UNTIL};
 pub use vip::{
     FORMER_VIP, NO_VIP, VIP_BLOCKS, VIP_INDEX, VIP_STEPS, VIPS, Vip, VipBlock, VipEntry, VipKey, VipPlace,
@@ -21,7 +23,7 @@ use crate::wire::Refusal;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts; pinned maps of another version are not adopted.
-pub const ABI: u32 = 7;
+pub const ABI: u32 = 8;
 
 /// Most virtual hosts of one instance; the size of [`WINDOWS`]. Policy when full: the
 /// configuration is refused.
@@ -39,7 +41,7 @@ pub const RING_BYTES: u32 = 1 << 16;
 /// daemon: enough for a warning, and nothing that a flood could make use of.
 pub const SAMPLE_EVERY: Span = Span::secs(1);
 
-/// Name of the map from [`HostKey`] to [`Host`].
+/// Name of the array of [`Host`]s, by slot; [`LINKS`] says which slot a virtual host has.
 pub const HOSTS: &str = "HOSTS";
 /// Name of the array of [`Window`]s, by slot. User space writes it, the programs read it.
 pub const WINDOWS: &str = "WINDOWS";
@@ -136,6 +138,9 @@ impl HostKey {
 }
 
 impl Host {
+    /// Nobody's.
+    pub const NONE: Self = Self { slot: 0, link_mac: [0; 6], flags: 0 };
+
     /// Whether it is an entry: not zero, and of a slot that can be. Any other is as good as none.
     #[inline(always)]
     pub const fn exists(&self) -> bool {
@@ -171,6 +176,8 @@ mod pod {
     unsafe impl aya::Pod for super::HostKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Host {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Link {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::VipEntry {}
     // SAFETY: as above.

@@ -7,9 +7,9 @@ use aya_ebpf::macros::btf_map;
 use carp_common::admission::{Auth, Scheme};
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
-    Captured, Counts, DECISIONS_BYTES, Decision, Host, HostKey, MAX_HOSTS, MAX_SENDERS, MAX_VIPS, NO_VIP,
-    RING_BYTES, SAMPLE_EVERY, Sample, Sampled, SenderKey, TRACE_LOST, TRACE_UNTIL, VIP_BLOCKS, Vip, VipBlock,
-    VipEntry, VipKey, VipPlace, Window,
+    Captured, Counts, DECISIONS_BYTES, Decision, Host, LINK_PLACES, Link, MAX_HOSTS, MAX_SENDERS, MAX_VIPS,
+    NO_VIP, RING_BYTES, SAMPLE_EVERY, Sample, Sampled, SenderKey, TRACE_LOST, TRACE_UNTIL, VIP_BLOCKS, Vip,
+    VipBlock, VipEntry, VipKey, VipPlace, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 use carp_common::time::Instant;
@@ -23,7 +23,9 @@ const VIP_ENTRIES: usize = MAX_VIPS as usize + 1;
 const SENDER_ENTRIES: usize = MAX_SENDERS as usize;
 
 #[btf_map]
-static HOSTS: HashMap<HostKey, Host, HOST_ENTRIES> = HashMap::new();
+static LINKS: Array<Link, { LINK_PLACES as usize }> = Array::new();
+#[btf_map]
+static HOSTS: Array<Host, HOST_ENTRIES> = Array::new();
 #[btf_map]
 static VIP_INDEX: Array<VipBlock, { VIP_BLOCKS as usize }> = Array::new();
 #[btf_map]
@@ -106,6 +108,14 @@ fn find_farther(link: u64, high: u64, low: u64) -> u64 {
     vip.map_or(0, |vip| zerocopy::transmute!(vip))
 }
 
+/// The slot of a virtual host whose link is not at its first place; one that cannot be is none. A function of its own for
+/// the same reason.
+#[inline(never)]
+fn find_host_farther(link: u32, vhid: u8) -> u32 {
+    let slot = Vhid::new(vhid).and_then(|vhid| Link::find(IfIndex(link), vhid, 1, |place| LINKS.get(place)));
+    slot.unwrap_or(MAX_HOSTS)
+}
+
 impl Maps for Pinned {
     #[inline(always)]
     fn now(&self) -> Instant {
@@ -129,11 +139,19 @@ impl Maps for Pinned {
         now
     }
 
+    /// As a rule its link is at the first place, or none is. An entry that changes at this moment may be read as the one
+    /// before it: one frame, while the configuration changes.
     #[inline(always)]
     fn host(&self, link: IfIndex, vhid: Vhid) -> Option<Host> {
-        // SAFETY: copied at once. An entry that is removed at this moment may be read as the one that
-        // takes its place: one frame, while the configuration changes.
-        unsafe { HOSTS.get(HostKey::new(link, vhid)) }.copied().filter(Host::exists)
+        let first = LINKS.get(Link::place(link, 0))?;
+        let slot = if first.is(link) {
+            first.number(vhid)?
+        } else if first.is_free() {
+            return None;
+        } else {
+            find_host_farther(link.0, vhid.get())
+        };
+        HOSTS.get(slot).copied().filter(Host::exists)
     }
 
     /// As a rule it is at its first place, or nothing is.

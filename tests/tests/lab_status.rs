@@ -310,8 +310,9 @@ fn members_of_the_group_read_daemon_and_maps_and_others_are_told_what_to_do() ->
             let pin = pin?;
             (pin.file_name(), pin.metadata()?.mode())
         };
-        let is_shared =
-            ["COUNTERS", "HEARD", "HOSTS", "VIP_INDEX", "VIPS", "WINDOWS"].iter().any(|map| name == **map);
+        let is_shared = ["COUNTERS", "HEARD", "HOSTS", "LINKS", "VIP_INDEX", "VIPS", "WINDOWS"]
+            .iter()
+            .any(|map| name == **map);
         let wanted = if is_shared { 0o640 } else { 0o600 };
         assert!(mode & 0o170_000 == 0o120_000 || mode & 0o777 == wanted, "{name:?} {mode:o}");
     }

@@ -10,6 +10,7 @@ mod attach;
 mod clsact;
 mod error;
 mod holder;
+mod hosts;
 mod layout;
 mod load;
 mod pins;
@@ -33,8 +34,8 @@ use aya::util::KernelVersion;
 use carp_common::admission::Auth;
 use carp_common::id::IfIndex;
 use carp_common::map::{
-    ADVERTS, AUTH, CHALLENGES, COUNTERS, Counts, HEARD, HOSTS, Host, HostKey, REFUSED, SENDERS, SenderKey,
-    VIP_INDEX, VIPS, Vip, VipKey, WINDOWS, Window,
+    ADVERTS, AUTH, CHALLENGES, COUNTERS, Counts, HEARD, HOSTS, Host, HostKey, LINKS, REFUSED, SENDERS,
+    SenderKey, VIP_INDEX, VIPS, Vip, VipKey, WINDOWS, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 
@@ -43,6 +44,7 @@ use super::privilege;
 pub use adverts::{Adverts, Rings, Samples};
 pub use error::Error;
 pub use holder::{Foreign, Holder, Place};
+pub use hosts::HostTable;
 pub use pins::is_bpffs_mounted;
 pub use port::{Attached, Mode, Port};
 pub use read::{Counters, Pinned, Standing, instance_of, pinned_instances, read_pinned};
@@ -50,6 +52,7 @@ pub use trace::Trace;
 pub use vips::{Changed, VipTable};
 
 use attach::{Survey, Undo};
+use hosts::Hosts;
 use load::{Maps, load, program, tc_program};
 use pins::Pins;
 use tc::Way;
@@ -74,7 +77,7 @@ pub const EGRESS_PROGRAM: &str = "carp_egress";
 pub struct Datapath {
     pins: Pins,
     modes: Vec<(IfIndex, Attached)>,
-    hosts: HashMap<MapData, HostKey, Host>,
+    hosts: Hosts,
     vips: Vips,
     windows: Windows,
     counters: PerCpuArray<MapData, Counts>,
@@ -145,14 +148,14 @@ impl Datapath {
     /// # Errors
     /// The kernel's; a full map.
     pub fn set_host(&mut self, key: HostKey, host: Host) -> Result<(), Error> {
-        let known = self.hosts.get(&key, 0).is_ok_and(|known| known.slot == host.slot);
+        let known = self.hosts.get(&key).is_some_and(|known| known.slot == host.slot);
         if !known {
             self.set_window(host.slot, Window::CLOSED)?;
             self.windows.forget(host.slot)?;
             self.set_challenge(host.slot, Challenge(0))?;
             self.forget_counters(host.slot)?;
         }
-        self.hosts.insert(key, host, 0).map_err(|error| Error::map(HOSTS, &error))
+        self.hosts.set(&key, host)
     }
 
     /// Says what adverts for a slot are judged by.
@@ -190,7 +193,7 @@ impl Datapath {
     /// # Errors
     /// The kernel's.
     pub fn retain(&mut self, hosts: &BTreeSet<HostKey>, vips: &[VipKey]) -> Result<(), Error> {
-        let held = read::entries(&self.hosts).map_err(|error| Error::map(HOSTS, &error))?;
+        let held = self.hosts.all();
         let kept: Vec<u32> =
             held.iter().filter(|(key, _)| hosts.contains(key)).map(|(_, host)| host.slot).collect();
         for (key, host) in held.iter().filter(|(key, _)| !hosts.contains(key)) {
@@ -199,7 +202,7 @@ impl Datapath {
                 self.set_window(host.slot, Window::CLOSED)?;
                 self.set_auth(host.slot, &Auth::NONE)?;
             }
-            self.hosts.remove(key).map_err(|error| Error::map(HOSTS, &error))?;
+            self.hosts.remove(key)?;
         }
         self.vips.retain(vips)?;
         let held = read::entries(&self.senders).map_err(|error| Error::map(SENDERS, &error))?;
@@ -231,7 +234,7 @@ impl Datapath {
     /// # Errors
     /// The kernel's.
     pub fn windows(&self) -> Result<BTreeMap<u32, Standing>, Error> {
-        self.windows.read(&self.entries()?)
+        self.windows.read(&self.hosts.all())
     }
 
     /// What the datapath did for every virtual host, by slot, since the maps were made.
@@ -239,7 +242,7 @@ impl Datapath {
     /// # Errors
     /// The kernel's.
     pub fn counters(&self) -> Result<BTreeMap<u32, Counters>, Error> {
-        read::counters(&self.entries()?, &self.counters)
+        read::counters(&self.hosts.all(), &self.counters)
     }
 
     /// Detaches the programs everywhere and removes every pin, the instance's folder, and the one
@@ -257,10 +260,6 @@ impl Datapath {
         let none = PerCpuValues::try_from(vec![Counts::default(); values.len()]);
         let none = none.map_err(|source| failed(&MapError::IoError(source)))?;
         self.counters.set(slot, none, 0).map_err(|error| failed(&error))
-    }
-
-    fn entries(&self) -> Result<Vec<(HostKey, Host)>, Error> {
-        read::entries(&self.hosts).map_err(|error| Error::map(HOSTS, &error))
     }
 
     fn build(
@@ -315,7 +314,7 @@ impl Datapath {
         let datapath = Self {
             pins: pins.clone(),
             modes: Vec::new(),
-            hosts: maps.take(HOSTS, HashMap::try_from)?,
+            hosts: Hosts::new(maps.take(LINKS, Array::try_from)?, maps.take(HOSTS, Array::try_from)?)?,
             vips: Vips::new(maps.take(VIP_INDEX, Array::try_from)?, maps.take(VIPS, Array::try_from)?)?,
             windows: Windows::new(maps.take(WINDOWS, Array::try_from)?, maps.take(HEARD, Array::try_from)?),
             counters: maps.take(COUNTERS, PerCpuArray::try_from)?,

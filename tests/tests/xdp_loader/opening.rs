@@ -28,6 +28,7 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
             "DECISIONS",
             "HEARD",
             "HOSTS",
+            "LINKS",
             "REFUSED",
             "SENDERS",
             "TRACE",

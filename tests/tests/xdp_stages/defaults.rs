@@ -6,7 +6,7 @@ use crate::harness::{Hook, Kernel, LINK, LINK_MAC, Outcome, PASS};
 use crate::table::Row;
 use crate::windows::{open, set_up};
 use crate::{incoming, leaving};
-use carp_common::map::{Host, MAX_HOSTS, VIP_STEPS, Vip};
+use carp_common::map::{Host, LINK_STEPS, MAX_HOSTS, VIP_STEPS, Vip};
 use carp_user::io::bpf::Standing;
 
 const NO_HOST: Host = Host { slot: 0, link_mac: [0; 6], flags: 0 };
@@ -81,6 +81,28 @@ fn a_vip_is_found_behind_as_many_others_as_there_can_be_and_none_of_them_is_take
             assert_eq!(kernel.run(&frame).action, PASS, "removed behind {others} at {hook:?}");
         }
         kernel.crowd(VIP4.into(), VIP_STEPS as usize);
+        assert_eq!(kernel.run(&frame).action, PASS, "all places are taken at {hook:?}");
+    }
+}
+
+/// Links that are hashed alike, too.
+#[test]
+fn a_virtual_host_is_found_behind_as_many_other_links_as_there_can_be_and_none_of_theirs_is_taken_for_it() {
+    for hook in [Hook::Xdp, Hook::OneBuffer, Hook::Tc, Hook::Egress] {
+        let mut kernel = Kernel::at(hook);
+        set_up(&mut kernel, 0);
+        let mac = virtual_mac(VHID);
+        let frame =
+            if hook == Hook::Egress { from(mac, leaving::packet4(CLIENT4, 17)) } else { udp4(mac, CLIENT4) };
+        for others in 0..LINK_STEPS as usize {
+            kernel.crowd_link(others);
+            assert_eq!(kernel.run(&frame).action, PASS, "{others} others at {hook:?}");
+            kernel.set_host(LINK, VHID, 0);
+            assert_ne!(kernel.run(&frame).action, PASS, "behind {others} at {hook:?}");
+            kernel.remove_host(VHID);
+            assert_eq!(kernel.run(&frame).action, PASS, "removed behind {others} at {hook:?}");
+        }
+        kernel.crowd_link(LINK_STEPS as usize);
         assert_eq!(kernel.run(&frame).action, PASS, "all places are taken at {hook:?}");
     }
 }

@@ -9,14 +9,14 @@ use carp_common::admission::Auth;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::map::{
     ADVERTS, AUTH, CHALLENGES, COUNTERS, Captured, Counter, Counts, DECISIONS, Decision, HEARD, HOSTS, Host,
-    HostKey, REFUSED, SENDERS, Sample, SenderKey, TRACE, TRACE_LOST, TRACE_UNTIL, VIP_INDEX, VIP_STEPS, VIPS,
-    Vip, VipBlock, VipEntry, VipKey, WINDOWS, Window,
+    HostKey, LINK_STEPS, LINKS, Link, MAX_HOSTS, REFUSED, SENDERS, Sample, SenderKey, TRACE, TRACE_LOST,
+    TRACE_UNTIL, VIP_INDEX, VIP_STEPS, VIPS, Vip, VipBlock, VipEntry, VipKey, WINDOWS, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 use carp_common::time::{Instant, Span};
 use carp_ebpf::world::Maps;
 use carp_user::io::bpf::{
-    Changed, EGRESS_PROGRAM, INGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, VipTable,
+    Changed, EGRESS_PROGRAM, HostTable, INGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, VipTable,
     program_of_this_kernel,
 };
 use carp_user::io::clock;
@@ -42,6 +42,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     pub hook: Hook,
     twin: Twin,
+    hosts: HostTable,
     vips: VipTable,
     /// Others at the same first place, by VIP.
     alike: BTreeMap<IpAddr, Vec<VipKey>>,
@@ -96,7 +97,14 @@ impl Kernel {
             Hook::Tc | Hook::Egress => tc(&mut ebpf, hook).load(),
         };
         loaded.expect("the verifier accepts the program");
-        Self { ebpf, hook, twin: Twin::default(), vips: VipTable::empty(), alike: BTreeMap::new() }
+        Self {
+            ebpf,
+            hook,
+            twin: Twin::default(),
+            hosts: HostTable::empty(),
+            vips: VipTable::empty(),
+            alike: BTreeMap::new(),
+        }
     }
 
     /// Instructions that the verifier went through, where the kernel tells.
@@ -114,13 +122,19 @@ impl Kernel {
 
     pub fn set_host_entry(&mut self, link: IfIndex, vhid: u8, host: Host) {
         let key = HostKey::new(link, Vhid::new(vhid).unwrap());
-        self.hosts().insert(key, host, 0).unwrap();
+        // An entry of a slot that cannot be stands where one of a slot that can be would.
+        let place =
+            self.hosts.set(&key, Host { slot: host.slot % MAX_HOSTS, ..host }).expect("there is room");
+        self.write_link(place);
+        self.write_host(host.slot % MAX_HOSTS, host);
         self.twin.set_host(key, Some(host));
     }
 
     pub fn remove_host(&mut self, vhid: u8) {
         let key = HostKey::new(LINK, Vhid::new(vhid).unwrap());
-        let _absent = self.hosts().remove(&key);
+        if let Some(place) = self.hosts.remove(&key) {
+            self.write_link(place);
+        }
         self.twin.set_host(key, None);
     }
 
@@ -155,6 +169,20 @@ impl Kernel {
             alike.iter().take(others).filter_map(|other| self.vips.set(*other, entry)).collect();
         assert_eq!(come.len(), others);
         gone.into_iter().chain(come).for_each(|changed| self.write(changed));
+    }
+
+    /// Removes the virtual hosts of the frames' link, and puts as many other links at its first places.
+    pub fn crowd_link(&mut self, others: usize) {
+        (1..=u8::MAX).for_each(|vhid| self.remove_host(vhid));
+        let is_alike = |link: &IfIndex| Link::place(*link, 0) == Link::place(LINK, 0);
+        let alike = (LINK.0 + 1..).map(IfIndex).filter(is_alike).take(LINK_STEPS as usize);
+        for (number, link) in alike.enumerate() {
+            let key = HostKey::new(link, Vhid::new(255).unwrap());
+            let host = Host { slot: 0, link_mac: LINK_MAC, flags: Host::ANSWER_PING };
+            let gone = self.hosts.remove(&key);
+            let come = (number < others).then(|| self.hosts.set(&key, host).expect("there is room"));
+            gone.into_iter().chain(come).for_each(|place| self.write_link(place));
+        }
     }
 
     fn write(&mut self, Changed { number, block }: Changed) {
@@ -347,8 +375,14 @@ impl Kernel {
         (result.return_value, result.data_size_out, result.duration.as_nanos())
     }
 
-    fn hosts(&mut self) -> HashMap<&mut aya::maps::MapData, HostKey, Host> {
-        HashMap::try_from(self.ebpf.map_mut(HOSTS).unwrap()).unwrap()
+    fn write_link(&mut self, place: u32) {
+        let links = Array::<_, Link>::try_from(self.ebpf.map_mut(LINKS).unwrap());
+        links.unwrap().set(place, self.hosts.link(place), 0).unwrap();
+    }
+
+    fn write_host(&mut self, slot: u32, host: Host) {
+        let hosts = Array::<_, Host>::try_from(self.ebpf.map_mut(HOSTS).unwrap());
+        hosts.unwrap().set(slot, host, 0).unwrap();
     }
 }
 

@@ -9,7 +9,7 @@ use crate::table::Row;
 use crate::windows::{open, set_up, windows};
 use crate::{incoming, leaving};
 use carp_common::admission::Auth;
-use carp_common::map::{Counter, Counts, Host, VIP_STEPS, Vip};
+use carp_common::map::{Counter, Counts, Host, LINK_STEPS, VIP_STEPS, Vip};
 use carp_common::verdict::Verdict;
 use carp_user::io::bpf::Standing;
 use carp_user::io::clock;
@@ -167,6 +167,7 @@ impl Maps {
             maps.auth.insert(slot, known);
         }
         let slot = |random: &mut Random| random.pick(&[0, 1, 2]);
+        kernel.crowd_link(random.pick(&[0, 0, 1, LINK_STEPS as usize - 1]));
         for vhid in VHIDS {
             kernel.remove_host(vhid);
             if !random.one_in(4) {

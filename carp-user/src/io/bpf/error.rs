@@ -144,6 +144,14 @@ pub enum Error {
         /// The VIP.
         address: IpAddr,
     },
+    /// A link that has no place in the table.
+    #[error(
+        "interface #{ifindex} has no place in BPF map LINKS beside the others, which holds about a thousand: take fewer interfaces, or set xdp = \"off\""
+    )]
+    TooManyLinks {
+        /// The link.
+        ifindex: u32,
+    },
     /// The links of this network namespace cannot be listed.
     #[error("listing the XDP programs of the interfaces: {source}")]
     Links {

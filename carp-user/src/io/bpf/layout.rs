@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::maps::{MapData, MapInfo, MapType};
 use carp_common::admission::Auth;
 use carp_common::map::{
-    self, Captured, Counts, Decision, Host, HostKey, Sample, SenderKey, VipBlock, VipEntry, Window,
+    self, Captured, Counts, Decision, Host, Link, Sample, SenderKey, VipBlock, VipEntry, Window,
 };
 use carp_common::sender::Sender;
 
@@ -29,8 +29,9 @@ pub(super) struct Layout {
 }
 
 /// Every map of the object.
-pub(super) const MAPS: [Layout; 13] = [
-    layout::<HostKey, Host>(map::HOSTS, MapType::Hash, map::MAX_HOSTS, 1).shared(),
+pub(super) const MAPS: [Layout; 14] = [
+    layout::<u32, Link>(map::LINKS, MapType::Array, map::LINK_PLACES, 8).shared(),
+    layout::<u32, Host>(map::HOSTS, MapType::Array, map::MAX_HOSTS, 8).shared(),
     layout::<u32, VipBlock>(map::VIP_INDEX, MapType::Array, map::VIP_BLOCKS, 7).shared(),
     layout::<u32, VipEntry>(map::VIPS, MapType::Array, map::MAX_VIPS + 1, 7).shared(),
     layout::<u32, Window>(map::WINDOWS, MapType::Array, map::MAX_HOSTS, 4).shared(),

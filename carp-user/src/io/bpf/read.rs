@@ -1,18 +1,22 @@
 //! Reading the maps, also without a daemon: what `carpctl` shows then.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use aya::Pod;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray};
 use carp_common::map::{
-    COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, VIP_INDEX, VIPS, VipEntry, WINDOWS, Window,
+    COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, LINKS, VIP_INDEX, VIPS, VipEntry, WINDOWS, Window,
 };
 use carp_common::time::Instant;
+use zerocopy::FromZeros;
 
 use super::Error;
+use super::hosts::Hosts;
 use super::layout;
 use super::pins::{BPFFS, Pins};
+use super::sys;
 use super::tc::Way;
 use super::vips::Vips;
 
@@ -88,9 +92,9 @@ pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
     pins.require(instance)?;
     let open = |name: &'static str| layout::read(name, &pins.map(name));
     let failed = |name: &'static str| move |error: MapError| Error::map(name, &error);
-    let hosts = HashMap::try_from(Map::HashMap(open(HOSTS)?)).map_err(failed(HOSTS))?;
-    let hosts = entries(&hosts).map_err(failed(HOSTS))?;
-
+    let links = Array::try_from(Map::Array(open(LINKS)?)).map_err(failed(LINKS))?;
+    let hosts = Array::try_from(Map::Array(open(HOSTS)?)).map_err(failed(HOSTS))?;
+    let hosts = Hosts::new(links, hosts)?.all();
     let index = Array::try_from(Map::Array(open(VIP_INDEX)?)).map_err(failed(VIP_INDEX))?;
     let vips = Array::try_from(Map::Array(open(VIPS)?)).map_err(failed(VIPS))?;
     let slots = Array::try_from(Map::Array(open(WINDOWS)?)).map_err(failed(WINDOWS))?;
@@ -133,6 +137,14 @@ pub fn instance_of(program: u32) -> Option<String> {
 /// All entries, in no order.
 pub(super) fn entries<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>) -> Result<Vec<(K, V)>, MapError> {
     map.iter().collect()
+}
+
+/// All values of an array, by number.
+pub(super) fn values<V: Pod + FromZeros>(
+    map: &Array<MapData, V>,
+    name: &'static str,
+) -> Result<Vec<V>, Error> {
+    sys::read(map.map().fd().as_fd(), map.len()).map_err(|error| Error::pinned_map(name, &error))
 }
 
 /// The windows of these hosts, by slot.

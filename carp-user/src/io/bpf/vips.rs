@@ -1,16 +1,14 @@
 //! The datapath's table of VIPs (see `carp_common::map::VipKey`), as the daemon writes it.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
 
-use aya::Pod;
-use aya::maps::{Array, IterableMap, MapData, MapError};
+use aya::maps::{Array, MapData, MapError};
 use carp_common::map::{
     FORMER_VIP, MAX_VIPS, NO_VIP, VIP_BLOCKS, VIP_INDEX, VIPS, Vip, VipBlock, VipEntry, VipKey, VipPlace,
 };
-use zerocopy::FromZeros;
 
-use super::{Error, sys};
+use super::Error;
+use super::read::values;
 
 /// The maps `VIP_INDEX` and `VIPS`, and what is in them.
 pub(super) struct Vips {
@@ -46,7 +44,7 @@ impl Vips {
         index: Array<MapData, VipBlock>,
         entries: Array<MapData, VipEntry>,
     ) -> Result<Self, Error> {
-        let table = VipTable::new(read(&index, VIP_INDEX)?, read(&entries, VIPS)?);
+        let table = VipTable::new(values(&index, VIP_INDEX)?, values(&entries, VIPS)?);
         Ok(Self { index, entries, table })
     }
 
@@ -180,10 +178,6 @@ impl VipTable {
     fn number_mut(&mut self, VipPlace { block, at }: VipPlace) -> Option<&mut u16> {
         self.index.get_mut(block as usize)?.get_mut(at)
     }
-}
-
-fn read<V: Pod + FromZeros>(map: &Array<MapData, V>, name: &'static str) -> Result<Vec<V>, Error> {
-    sys::read(map.map().fd().as_fd(), map.len()).map_err(|error| Error::pinned_map(name, &error))
 }
 
 fn failed(name: &'static str, error: &MapError) -> Error {
