@@ -8,7 +8,7 @@ use super::story::What;
 use super::world::Happening;
 use super::world::World;
 use carp_common::time::{Instant, Span};
-use carp_user::proto::event::{Command, Event};
+use carp_user::proto::event::{Command, Event, HostId};
 use carp_user::proto::node::Node;
 use std::collections::VecDeque;
 
@@ -138,6 +138,8 @@ impl World {
             self.start(node);
             let lift = Command::Undemote { name: DEMOTION.into() };
             self.notify(node, News::Command(lift));
+            let hosts = (0..).map(HostId).take(self.scenario.hosts.len()).collect();
+            self.notify(node, News::Command(Command::Reclaim { hosts }));
         }
         self.expect_peace();
     }
