@@ -33,9 +33,10 @@ pub const MAX_VIPS: u32 = 16384;
 /// Most senders that strict authentication remembers; only what is authentic makes an entry. Policy when
 /// full: a new sender's adverts are refused as unproven.
 pub const MAX_SENDERS: u32 = 8192;
-/// Bytes of the ring buffer for adverts, about 400 of them. Policy when full: the advert is
+/// Bytes of the ring buffer for adverts, about 1700 of them: when a master of 850 virtual hosts stops, each of them says so
+/// to its heir and to the group at once. Policy when full: the advert is
 /// counted as [`Counter::RingFull`] and lost, as it would be on a full link.
-pub const RING_BYTES: u32 = 1 << 16;
+pub const RING_BYTES: u32 = 1 << 18;
 
 /// Of one virtual host at most one refused advert in this time and for the same reason goes to the
 /// daemon: enough for a warning, and nothing that a flood could make use of.
