@@ -2,13 +2,14 @@
 //! nothing that comes in here keeps an advert waiting. What is asked reaches the daemon by the same door as `carpctl`'s requests.
 
 mod desk;
+mod door;
 mod gate;
 mod http;
 mod listener;
 pub mod lockout;
 pub mod staging;
 
-pub use desk::Door;
+pub use door::{Door, Outcome};
 pub use gate::Caller;
 
 use crate::config::Sync;

@@ -268,6 +268,16 @@ impl Request {
     }
 }
 
+impl Response {
+    /// It, unless it says that something is not done.
+    ///
+    /// # Errors
+    /// Why it is not, in words.
+    pub fn or_error(self) -> Result<Self, String> {
+        if let Self::Error { message } = self { Err(message) } else { Ok(self) }
+    }
+}
+
 /// Demotions of people have names of their own, so that nobody lifts one of the node's.
 fn user_demotion(name: &str) -> String {
     format!("user {name}")

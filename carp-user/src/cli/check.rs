@@ -172,20 +172,8 @@ fn changes(file: &Path, name: &str) -> Result<Option<Vec<String>>> {
     };
     let request =
         Request::Apply { file, dry_run: true, confirm_s: None, origin: String::new(), by: Authority::Here };
-    Ok(match instance::call(name, &request)? {
-        Ok(Response::Reloaded { changes, .. }) => Some(changes),
-        Ok(
-            Response::Status(_)
-            | Response::Flows { .. }
-            | Response::Events { .. }
-            | Response::Moved { .. }
-            | Response::Shared(_)
-            | Response::Text { .. }
-            | Response::Done
-            | Response::Error { .. },
-        )
-        | Err(_) => None,
-    })
+    let Ok(Response::Reloaded { changes, .. }) = instance::call(name, &request)? else { return Ok(None) };
+    Ok(Some(changes))
 }
 
 /// What of a valid configuration does not fit the machine that this runs on: it may be meant for another one.

@@ -93,7 +93,7 @@ impl std::str::FromStr for Older {
 
 fn push(name: Option<&str>) -> Result<()> {
     let Response::Reloaded { changes, .. } = instance::ask(name, &Request::Push)? else {
-        bail!("carpd answered something else: is it of another version?");
+        return Err(instance::something_else());
     };
     let text =
         if changes.is_empty() { "nothing changes there\n".to_owned() } else { changes.join("\n") + "\n" };
@@ -102,20 +102,13 @@ fn push(name: Option<&str>) -> Result<()> {
 }
 
 fn diff_peer(name: Option<&str>) -> Result<()> {
-    let texts = [Request::PeerText, Request::Shared { sections: Vec::new() }];
-    let [there, here] = texts.map(|request| match instance::ask(name, &request)? {
-        Response::Text { text } => Ok(text),
-        Response::Shared(shared) => Ok(shared.text),
-        Response::Status(_)
-        | Response::Flows { .. }
-        | Response::Events { .. }
-        | Response::Moved { .. }
-        | Response::Reloaded { .. }
-        | Response::Done
-        | Response::Error { .. } => bail!("carpd answered something else: is it of another version?"),
-    });
-    let (there, here) = (there?, here?);
-    let diff = TextDiff::from_lines(&there, &here);
+    let Response::Text { text: there } = instance::ask(name, &Request::PeerText)? else {
+        return Err(instance::something_else());
+    };
+    let Response::Shared(here) = instance::ask(name, &Request::Shared { sections: Vec::new() })? else {
+        return Err(instance::something_else());
+    };
+    let diff = TextDiff::from_lines(&there, &here.text);
     super::print(&diff.unified_diff().header("peer", "here").to_string());
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::instance;
 use super::watch::is_closed_within;
 use crate::api::{Event, Request, Response, Step, What};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rustix::event::Timespec;
 use std::io::Write;
 use std::process::ExitCode;
@@ -40,7 +40,7 @@ pub fn run(args: &Args, name: Option<&str>) -> Result<ExitCode> {
     loop {
         let Response::Events { events, dropped } = instance::ask(name, &Request::Events { after, count })?
         else {
-            bail!("carpd answered something else: is it of another version?");
+            return Err(instance::something_else());
         };
         count = None;
         if dropped > 0 {

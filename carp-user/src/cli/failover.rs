@@ -2,7 +2,7 @@
 
 use super::instance;
 use crate::api::{Request, Response, VirtualHost, has_control};
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -116,27 +116,16 @@ pub fn maintain(args: MaintenanceArgs, name: Option<&str>) -> Result<ExitCode> {
 }
 
 fn show(response: &Response) -> Result<ExitCode> {
-    let text = match response {
-        Response::Done => return Ok(ExitCode::SUCCESS),
-        Response::Moved { moved, drained, us } => {
-            let hosts = moved.iter().map(|(host, to)| format!("{host}: {to} serves\n")).collect::<String>();
-            let drained = match drained {
-                Some(false) => "the other node had not confirmed all connections: the newest may be lost\n",
-                Some(true) | None => "",
-            };
-            format!("{hosts}{drained}done in {} ms\n", us.div_ceil(1_000))
-        }
-        Response::Status(_)
-        | Response::Flows { .. }
-        | Response::Events { .. }
-        | Response::Shared(_)
-        | Response::Text { .. }
-        | Response::Reloaded { .. }
-        | Response::Error { .. } => {
-            return Err(anyhow!("carpd answered something else: is it of another version?"));
-        }
+    if let Response::Done = response {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Response::Moved { moved, drained, us } = response else { return Err(instance::something_else()) };
+    let hosts = moved.iter().map(|(host, to)| format!("{host}: {to} serves\n")).collect::<String>();
+    let drained = match drained {
+        Some(false) => "the other node had not confirmed all connections: the newest may be lost\n",
+        Some(true) | None => "",
     };
-    super::print(&text);
+    super::print(&format!("{hosts}{drained}done in {} ms\n", us.div_ceil(1_000)));
     Ok(ExitCode::SUCCESS)
 }
 

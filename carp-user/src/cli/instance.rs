@@ -6,7 +6,7 @@ use crate::io::bpf;
 use crate::io::control;
 use crate::io::instance::{RUN, SOCKET};
 use crate::io::readers;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,11 @@ pub fn ask(instance: Option<&str>, request: &Request) -> Result<Response> {
         Ok(response) => Ok(response),
         Err(silence) => bail!("{silence}: start it, or see `carpctl status`"),
     }
+}
+
+/// What it answers is none to what it was asked.
+pub fn something_else() -> anyhow::Error {
+    anyhow!("carpd answered something else: is it of another version?")
 }
 
 /// Asks the instance of this name. The inner error is its silence.

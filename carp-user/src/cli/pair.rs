@@ -155,21 +155,13 @@ impl First {
 
     /// A carpd that runs goes on with the new key.
     fn reload(&self) {
-        let answer =
-            instance::call(&self.config.node.name, &Request::Reload { dry_run: false, by: Authority::Here });
-        match answer {
-            Ok(Ok(Response::Reloaded { .. })) => super::print("carpd goes on with the new key\n"),
-            Ok(Ok(
-                Response::Status(_)
-                | Response::Flows { .. }
-                | Response::Events { .. }
-                | Response::Moved { .. }
-                | Response::Shared(_)
-                | Response::Text { .. }
-                | Response::Done
-                | Response::Error { .. },
-            ))
-            | Ok(Err(_)) => {}
+        let request = Request::Reload { dry_run: false, by: Authority::Here };
+        match instance::call(&self.config.node.name, &request) {
+            Ok(answer) => {
+                if let Ok(Response::Reloaded { .. }) = answer {
+                    super::print("carpd goes on with the new key\n");
+                }
+            }
             Err(error) => eprintln!("carpd does not go on with the new key: {error:#}; say `carpctl reload`"),
         }
     }

@@ -134,7 +134,7 @@ fn apply_file(
 fn ask(name: Option<&str>, request: &Request, how: &How) -> Result<()> {
     let response = instance::ask(name, request)?;
     let Response::Reloaded { changes, new_start } = &response else {
-        bail!("carpd answered something else: is it of another version?");
+        return Err(instance::something_else());
     };
     let text = if how.json {
         serde_json::to_string_pretty(&response)? + "\n"

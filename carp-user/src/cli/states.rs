@@ -153,20 +153,10 @@ fn walk(
 
 fn ask(name: &str, flows: &[Flow]) -> Result<Vec<FlowStanding>> {
     let request = Request::Flows { flows: flows.iter().map(FlowQuery::of).collect() };
-    match instance::ask(Some(name), &request)? {
-        Response::Flows { standings } if standings.len() == flows.len() => Ok(standings),
-        Response::Flows { .. }
-        | Response::Status(_)
-        | Response::Events { .. }
-        | Response::Moved { .. }
-        | Response::Reloaded { .. }
-        | Response::Shared(_)
-        | Response::Text { .. }
-        | Response::Done
-        | Response::Error { .. } => {
-            bail!("carpd answered something else: is it of another version?")
-        }
-    }
+    let Response::Flows { standings } = instance::ask(Some(name), &request)? else {
+        return Err(instance::something_else());
+    };
+    if standings.len() == flows.len() { Ok(standings) } else { Err(instance::something_else()) }
 }
 
 fn line(flow: &Flow, standing: FlowStanding) -> String {

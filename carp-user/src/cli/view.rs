@@ -47,23 +47,12 @@ impl View {
         // Before the daemon is asked: so one that it calls served for long was served here too.
         let pinned = bpf::read_pinned(&name);
         let (mut status, source) = match instance::call(&name, &Request::Status)? {
-            Ok(Response::Status(mut status)) => {
+            Ok(response) => {
+                let Response::Status(mut status) = response else { return Err(instance::something_else()) };
                 if let Ok(pinned) = &pinned {
                     join(&mut status, pinned, begun);
                 }
                 (*status, Source::Daemon)
-            }
-            Ok(
-                Response::Done
-                | Response::Reloaded { .. }
-                | Response::Flows { .. }
-                | Response::Events { .. }
-                | Response::Moved { .. }
-                | Response::Shared(_)
-                | Response::Text { .. }
-                | Response::Error { .. },
-            ) => {
-                bail!("carpd answered something else: is it of another version?")
             }
             Err(silence) => (alone(&name, pinned, &silence)?, Source::Maps),
         };

@@ -261,37 +261,17 @@ impl Daemon {
     }
 }
 
-async fn settled(editor: &Editor, response: Response) -> Response {
-    let outcome = match &response {
-        Response::Error { message } => Err(message.clone()),
-        Response::Status(_)
-        | Response::Flows { .. }
-        | Response::Events { .. }
-        | Response::Moved { .. }
-        | Response::Reloaded { .. }
-        | Response::Shared(_)
-        | Response::Text { .. }
-        | Response::Done => Ok(()),
-    };
+async fn settled(editor: &Editor, mut response: Response) -> Response {
+    let outcome = response.clone().or_error().map(drop);
     let more = match editor.used(outcome).await {
         News::Both(changes) => of_peer(&changes),
         News::Owed(why) => vec![format!("the other node gets it when it can: {}", reason(&why, editor))],
         News::Neither(_) | News::Would(_) | News::Unsure => Vec::new(),
     };
-    match response {
-        Response::Reloaded { mut changes, new_start } => {
-            changes.extend(more);
-            Response::Reloaded { changes, new_start }
-        }
-        response @ (Response::Status(_)
-        | Response::Flows { .. }
-        | Response::Events { .. }
-        | Response::Moved { .. }
-        | Response::Shared(_)
-        | Response::Text { .. }
-        | Response::Done
-        | Response::Error { .. }) => response,
+    if let Response::Reloaded { changes, .. } = &mut response {
+        changes.extend(more);
     }
+    response
 }
 
 /// Each line as one of the other node.

@@ -336,20 +336,10 @@ fn failed(error: &anyhow::Error) -> Response {
 }
 
 fn tell(done: &Response) {
-    match done {
-        Response::Reloaded { changes, .. } if changes.is_empty() => {
-            tracing::info!("the configuration is unchanged");
-        }
-        Response::Reloaded { changes, .. } => {
-            tracing::info!("reloaded: {}", changes.join("; "));
-        }
-        Response::Status(_)
-        | Response::Flows { .. }
-        | Response::Events { .. }
-        | Response::Moved { .. }
-        | Response::Shared(_)
-        | Response::Text { .. }
-        | Response::Done
-        | Response::Error { .. } => {}
+    let Response::Reloaded { changes, .. } = done else { return };
+    if changes.is_empty() {
+        tracing::info!("the configuration is unchanged");
+    } else {
+        tracing::info!("reloaded: {}", changes.join("; "));
     }
 }

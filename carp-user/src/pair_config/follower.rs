@@ -2,14 +2,13 @@
 
 use super::book::{FollowerBook, Pushed, Shelf};
 use super::talk::{Ask, Parcel, Standing, Told};
-use crate::api::remote::{Code, Fault};
-use crate::api::{Authority, Request, Response, Shared};
+use crate::api::{Authority, Request};
 use crate::config::sections;
 use crate::io::clock;
 use crate::io::revisions::Revisions;
 use crate::proto::config_sync::participant::{Action, Event, Ledger, Participant};
 use crate::proto::config_sync::{Answer, Ticket};
-use crate::remote::Door;
+use crate::remote::{Door, Outcome};
 use carp_common::time::Span;
 use std::collections::VecDeque;
 use std::io;
@@ -77,7 +76,7 @@ impl Follower {
     }
 
     async fn stand(&self, names: &[String]) -> Option<Standing> {
-        let shared = self.shared(names.to_vec()).await.ok()?;
+        let shared = self.door.shared(names.to_vec()).await.ok()?;
         let list = Revisions::of(&self.instance).list().unwrap_or_default();
         let newest = list.last();
         let pushed = shared.pushed.filter(|pushed| pushed.own == shared.hash && pushed.sections == names);
@@ -154,7 +153,7 @@ impl Follower {
             .staged
             .as_ref()
             .and_then(|(ticket, _)| std::fs::read_to_string(self.shelf.file(*ticket)).ok());
-        let text = self.shared(Vec::new()).await.ok()?.text;
+        let text = self.door.shared(Vec::new()).await.ok()?.text;
         let is_in_file = staged.is_some_and(|staged| staged == text);
         let (machine, first) = Participant::start(book.ledger(), is_in_file, clock::now());
         Some((State { machine, book, incoming: None, tried: None }, first))
@@ -164,7 +163,7 @@ impl Follower {
         let names: Vec<String> = parcel.sections.keys().cloned().collect();
         let known =
             sections::negotiate(&parcel.sections).map_err(|problem| self.says(&problem.to_string()))?;
-        let here = self.shared(names.clone()).await.map_err(|fault| self.says(&fault.message))?;
+        let here = self.door.shared(names.clone()).await.map_err(|fault| self.says(&fault.message))?;
         if here.pushes {
             return Err(
                 self.says("it has a [config_sync] of its own: only one of the two is edited, remove one")
@@ -182,7 +181,7 @@ impl Follower {
         };
         self.shelf.put(LOOKED_AT, &text).map_err(|error| self.says(&error.to_string()))?;
         let changes = self.apply(self.shelf.file(LOOKED_AT), &pushed, None, true).await;
-        let changes = changes.map_err(|message| self.says(&message))?.0;
+        let Outcome { changes, .. } = changes.map_err(|message| self.says(&message))?;
         let lost = here.changed.then(|| "what was changed here with --local goes".to_owned());
         state.incoming = Some((text, pushed));
         Ok(lost.into_iter().chain(changes).collect())
@@ -195,7 +194,7 @@ impl Follower {
             self.shelf.put(ticket, text)?;
         }
         if let Some(used) = book.used.as_mut().filter(|used| used.own.is_empty()) {
-            let shared = self.shared(used.sections.clone()).await;
+            let shared = self.door.shared(used.sections.clone()).await;
             used.own = shared.map_err(|fault| io::Error::other(fault.message))?.hash;
         }
         self.shelf.write(&book)?;
@@ -220,8 +219,8 @@ impl Follower {
         }
         let seconds = within.map(|within| u32::try_from(within.as_millis() / 1000).unwrap_or(u32::MAX));
         match self.apply(self.shelf.file(ticket.0), pushed, seconds, false).await {
-            Ok((_, Some(_new_start))) => None,
-            Ok((_, None)) => {
+            Ok(Outcome { new_start: Some(_), .. }) => None,
+            Ok(Outcome { new_start: None, .. }) => {
                 state.tried = within.map(|_| ticket);
                 Some(Ok(()))
             }
@@ -235,22 +234,11 @@ impl Follower {
         pushed: &Pushed,
         confirm_s: Option<u32>,
         dry_run: bool,
-    ) -> Result<(Vec<String>, Option<String>), String> {
+    ) -> Result<Outcome, String> {
         let origin = format!("pushed by {}: {}", pushed.node, pushed.origin);
         let by = Authority::Pushed(Box::new(pushed.clone()));
-        match self.door.ask(Request::Apply { file, dry_run, confirm_s, origin, by }).await {
-            Ok(Response::Reloaded { changes, new_start }) => Ok((changes, new_start)),
-            Ok(_) => Err("carpd answered something else".to_owned()),
-            Err(fault) => Err(fault.message),
-        }
-    }
-
-    async fn shared(&self, sections: Vec<String>) -> Result<Shared, Fault> {
-        match self.door.ask(Request::Shared { sections }).await {
-            Ok(Response::Shared(shared)) => Ok(*shared),
-            Err(fault) => Err(fault),
-            Ok(_) => Err(Fault::new(Code::Internal, "carpd answered something else")),
-        }
+        let request = Request::Apply { file, dry_run, confirm_s, origin, by };
+        self.door.reload(request).await.map_err(|fault| fault.message)
     }
 
     /// Named, as it is read on the other node.

@@ -1,10 +1,11 @@
 //! What each method does: asks the daemon, or looks at what it has written.
 
 use super::Caller;
-use super::staging::{Outcome, Staging};
+use super::door::{Door, Outcome};
+use super::staging::Staging;
+use crate::api::Request;
 use crate::api::remote::{self, Code, Deed, Fault, METHODS};
 use crate::api::xmlrpc::Call;
-use crate::api::{Request, Response, Status};
 use crate::io::bpf::BUILD;
 use crate::io::control;
 use crate::io::revisions::{Revision, Revisions};
@@ -16,54 +17,13 @@ use dxr::{DateTime, Value};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 /// Version of these methods; changes when one goes or changes its meaning.
 const API: i32 = 1;
 /// Documents that are read at a time, each of [`crate::api::xmlrpc::MOST_BYTES`] at most: of the peer, and of all others. Policy
 /// beyond: requests wait.
 const READING: usize = 2;
-/// How long the daemon may take.
-const ANSWER: Duration = Duration::from_secs(12);
-
-/// The daemon's door, that of the control socket too.
-#[derive(Clone, Debug)]
-pub struct Door {
-    calls: mpsc::Sender<control::Call>,
-}
-
-impl Door {
-    /// By which requests of the control socket come, too.
-    pub const fn new(calls: mpsc::Sender<control::Call>) -> Self {
-        Self { calls }
-    }
-
-    /// Asks the daemon.
-    ///
-    /// # Errors
-    /// [`Code::Refused`] in the daemon's words; [`Code::Stopping`]; [`Code::Busy`] when it takes too long.
-    pub async fn ask(&self, request: Request) -> Result<Response, Fault> {
-        let stopping = || Fault::new(Code::Stopping, "carpd is stopping");
-        let (sender, receiver) = oneshot::channel();
-        let answered = async {
-            self.calls.send((request, sender)).await.map_err(|_| stopping())?;
-            receiver.await.map_err(|_| stopping())
-        };
-        let answer = tokio::time::timeout(ANSWER, answered).await;
-        match answer.map_err(|_| Fault::new(Code::Busy, "carpd does not answer in time"))?? {
-            Response::Error { message } => Err(Fault::new(Code::Refused, message)),
-            response @ (Response::Status(_)
-            | Response::Flows { .. }
-            | Response::Events { .. }
-            | Response::Moved { .. }
-            | Response::Shared(_)
-            | Response::Text { .. }
-            | Response::Reloaded { .. }
-            | Response::Done) => Ok(response),
-        }
-    }
-}
 
 /// Answers calls.
 #[derive(Debug)]
@@ -78,7 +38,7 @@ pub(super) struct Desk {
 
 impl Desk {
     pub fn new(instance: &str, calls: mpsc::Sender<control::Call>) -> Self {
-        let door = Door { calls };
+        let door = Door::new(calls);
         let staging = Staging::new(instance, door.clone());
         let follower = Follower::new(instance, door.clone());
         let (reading_peer, reading_others) = (Semaphore::new(READING), Semaphore::new(READING));
@@ -105,7 +65,7 @@ impl Desk {
             Deed::MethodSignature => Ok(remote::find(given.text(0)?)?.signature()),
             Deed::MethodHelp => Ok(text(remote::find(given.text(0)?)?.help)),
             Deed::Version => Ok(self.version()),
-            Deed::Status => Ok(of_json(serde_json::to_value(self.status().await?).map_err(internal)?)),
+            Deed::Status => Ok(of_json(serde_json::to_value(self.door.status().await?).map_err(internal)?)),
             Deed::ConfigGet => self.config(true),
             Deed::ConfigDigest => self.config(false),
             Deed::ConfigStage => {
@@ -139,20 +99,6 @@ impl Desk {
         ])
     }
 
-    async fn status(&self) -> Result<Status, Fault> {
-        match self.door.ask(Request::Status).await? {
-            Response::Status(status) => Ok(*status),
-            Response::Flows { .. }
-            | Response::Events { .. }
-            | Response::Moved { .. }
-            | Response::Reloaded { .. }
-            | Response::Shared(_)
-            | Response::Text { .. }
-            | Response::Done
-            | Response::Error { .. } => Err(Fault::new(Code::Internal, "carpd answered something else")),
-        }
-    }
-
     /// The revision that is in use: what waits to be confirmed is none yet.
     fn config(&self, with_text: bool) -> Result<Value, Fault> {
         let revisions = Revisions::of(&self.instance);
@@ -177,7 +123,7 @@ impl Desk {
 
     async fn states(&self) -> Result<Value, Fault> {
         let tracked = sysctl::read("net.netfilter.nf_conntrack_count").and_then(|count| count.parse().ok());
-        let sync = self.status().await?.sync;
+        let sync = self.door.status().await?.sync;
         let of = |count: Option<usize>| count.and_then(|count| i64::try_from(count).ok()).map(number);
         let shared = sync.as_ref().and_then(|sync| usize::try_from(sync.shared).ok());
         Ok(fields([

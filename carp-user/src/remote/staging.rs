@@ -1,9 +1,9 @@
 //! Configurations that another machine brings: staged, then committed or aborted.
 
 use super::Caller;
-use super::desk::Door;
+use super::door::{Door, Outcome};
 use crate::api::remote::{Code, Fault};
-use crate::api::{Authority, Request, Response};
+use crate::api::{Authority, Request};
 use crate::io::clock;
 use crate::io::disk::{self, Staged};
 use carp_common::time::{Instant, Span};
@@ -16,15 +16,6 @@ use tokio::sync::Mutex;
 pub const KEPT: Span = Span::secs(300);
 /// Bytes of an id, random.
 const ID: usize = 8;
-
-/// What a configuration changes on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// A line each.
-    pub changes: Vec<String>,
-    /// Why the node hands over and starts anew for it, if it does.
-    pub new_start: Option<String>,
-}
 
 /// The one place for what is staged. Policy when taken: the same account's next one replaces it, another account is told to try
 /// again.
@@ -105,21 +96,8 @@ impl Staging {
 
     async fn apply(&self, dry_run: bool, caller: &Caller) -> Result<Outcome, Fault> {
         let (file, origin) = (self.file.clone(), format!("xml-rpc {caller}"));
-        match self
-            .door
-            .ask(Request::Apply { file, dry_run, confirm_s: None, origin, by: Authority::Here })
-            .await?
-        {
-            Response::Reloaded { changes, new_start } => Ok(Outcome { changes, new_start }),
-            Response::Status(_)
-            | Response::Flows { .. }
-            | Response::Events { .. }
-            | Response::Moved { .. }
-            | Response::Shared(_)
-            | Response::Text { .. }
-            | Response::Done
-            | Response::Error { .. } => Err(Fault::new(Code::Internal, "carpd answered something else")),
-        }
+        let request = Request::Apply { file, dry_run, confirm_s: None, origin, by: Authority::Here };
+        self.door.reload(request).await
     }
 }
 

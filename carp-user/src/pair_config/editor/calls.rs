@@ -1,7 +1,7 @@
 //! Calls to the peer.
 
 use super::{Start, Wanted};
-use crate::api::{Request, Response, Shared};
+use crate::api::Shared;
 use crate::config::{Sync, sections};
 use crate::io::https::{Client, Credentials};
 use crate::pair_config::talk::{Ask, Parcel, Told};
@@ -41,11 +41,8 @@ async fn parcel(start: &Start, names: Vec<String>, wanted: Option<Wanted>) -> Re
     let wanted = match wanted {
         Some(wanted) => wanted,
         None => {
-            let Shared { text, hash, .. } = match start.door.ask(Request::Shared { sections: names }).await {
-                Ok(Response::Shared(shared)) => *shared,
-                Ok(_) => return Err("carpd answered something else".to_owned()),
-                Err(fault) => return Err(fault.message),
-            };
+            let shared = start.door.shared(names).await;
+            let Shared { text, hash, .. } = shared.map_err(|fault| fault.message)?;
             Wanted { text, hash, origin: "config push".to_owned() }
         }
     };
