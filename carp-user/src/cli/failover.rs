@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-/// Hand the role over to the other node, which then serves without a gap, and keep out of its way.
+/// Hand the role over to the other node at once, without its dead time, and keep out of its way.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Run it on the node that serves. It hands over to its heir, the node of ours that has asked for that (carpctl explain), after that one has confirmed all connections, and returns 0 once that one has said that it serves; 1 when that did not come to pass, and why.\n\nWith preempt = true the node would take the role back at once. It does not: it leaves the new master alone until `carpctl failover --back` here, until `carpctl failover` there, until that node fails or is demoted, or until carpd is started anew here. For work on a node that may need a restart, use `carpctl maintenance`.\n\nExamples:\n  carpctl failover\n  carpctl failover lan0@1 --to gw2\n  carpctl failover --back"

@@ -72,7 +72,7 @@ enum Verb {
     Events(events::Args),
     /// Say why each virtual host has its role, and what would change that.
     Explain(explain::Args),
-    /// Hand the role over to the other node, without a gap.
+    /// Hand the role over to the other node.
     Failover(failover::FailoverArgs),
     /// Hand everything over and stay out of the way, over restarts and reboots.
     Maintenance(failover::MaintenanceArgs),

@@ -81,11 +81,18 @@ fn sync(folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    struct Folder(PathBuf);
+    /// A folder of a test's own, not made yet; it goes with the test.
+    pub(in super::super) struct Folder(pub PathBuf);
+
+    impl Folder {
+        pub(in super::super) fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("carp-{name}-{}", std::process::id())))
+        }
+    }
 
     impl Drop for Folder {
         fn drop(&mut self) {
@@ -95,7 +102,7 @@ mod tests {
 
     #[test]
     fn what_is_staged_counts_once_it_is_settled() {
-        let folder = Folder(std::env::temp_dir().join(format!("carp-staged-{}", std::process::id())));
+        let folder = Folder::new("staged");
         make(&folder.0).unwrap();
         let path = folder.0.join("carp.toml");
         fs::write(&path, "old").unwrap();
@@ -109,7 +116,7 @@ mod tests {
 
     #[test]
     fn every_new_folder_is_synced_in_the_one_that_it_is_in_and_no_other() {
-        let folder = Folder(std::env::temp_dir().join(format!("carp-disk-{}", std::process::id())));
+        let folder = Folder::new("disk");
         let new = folder.0.join("lib/carp");
         let synced = || {
             let mut synced = Vec::new();

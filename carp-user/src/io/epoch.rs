@@ -90,27 +90,14 @@ fn read(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::tests::Folder;
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            Self(std::env::temp_dir().join(format!("carp-epoch-{name}-{}", std::process::id())))
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn every_start_has_a_higher_number_and_the_first_is_1() {
-        let folder = Folder::new("count");
+        let folder = Folder::new("epoch-count");
         let numbers: Vec<u32> = (0..5).map(|_| next_in(&folder.0).unwrap()).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5]);
         let mode = fs::metadata(folder.0.join(FILE)).unwrap().permissions().mode();
@@ -121,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_or_the_last_one_is_refused_in_words_and_left_as_it_is() {
-        let folder = Folder::new("words");
+        let folder = Folder::new("epoch-words");
         fs::create_dir_all(&folder.0).unwrap();
         for (text, word) in
             [("", "not hold a number"), ("-1", "not hold a number"), ("4294967295", "at its end")]
@@ -135,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_written_is_named() {
-        let folder = Folder::new("closed");
+        let folder = Folder::new("epoch-closed");
         fs::create_dir_all(&folder.0).unwrap();
         // A file where the folder should be: root, too, cannot write there.
         let path = folder.0.join("file");

@@ -101,19 +101,12 @@ fn read_in(folder: &Path, now: u64) -> Option<Maintenance> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::tests::Folder;
     use super::*;
-
-    struct Folder(PathBuf);
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     #[test]
     fn it_is_there_until_it_is_over_or_removed() {
-        let folder = Folder(std::env::temp_dir().join(format!("carp-maintenance-{}", std::process::id())));
+        let folder = Folder::new("maintenance");
         assert_eq!(read_in(&folder.0, 0), None);
         let kept = Maintenance { reason: "new memory".to_owned(), since: 100, until: Some(200) };
         kept.write_in(&folder.0).unwrap();
