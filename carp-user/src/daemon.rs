@@ -22,7 +22,7 @@ use crate::proto::demote;
 use crate::proto::event::{Action, Command, Event, HostId, HostSetup};
 use crate::proto::node::Node;
 use crate::proto::sync::session::{DEMOTION, SessionStage};
-use crate::replication::Replication;
+use crate::replication;
 use crate::shells::{Shells, wanted};
 use anyhow::Result;
 use carp_common::id::IfIndex;
@@ -32,7 +32,6 @@ use reload::{Outcome, Reading, Ready, Wish};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use takeover::{Step, TakeOvers};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch::error::RecvError;
 
 /// Adverts read before time is looked at again: more than the ring holds, so a flood cannot keep
 /// the node from its own deadlines.
@@ -230,7 +229,7 @@ impl Daemon {
             () = keeping::expired(self.unconfirmed.as_ref()) => Ok(Woken::Expired),
             done = moving::due(&mut self.moving) => Ok(Woken::Moved(done)),
             read = reload::finished(&mut self.reading) => Ok(Woken::Read(Box::new(read))),
-            Ok(()) = replication_changed(shells.replication.as_mut()) => Ok(Woken::Replication),
+            Ok(()) = replication::changed(shells.replication.as_mut()) => Ok(Woken::Replication),
             refused = shells.refused.refused() => refused.map(Woken::Refused).map_err(Into::into),
         }
     }
@@ -289,9 +288,11 @@ impl Daemon {
     /// ends to be served, not of each of thousands of virtual hosts, and begins while the rest is done here.
     fn perform(&mut self, mut actions: VecDeque<Action>) {
         self.set_windows(&mut actions);
+        let mut changed = false;
         while let Some(action) = actions.pop_front() {
             if self.unpublished && !matches!(action, Action::Serving { .. }) {
                 self.publish();
+                changed = true;
             }
             if let Some(outcome) = self.dispatch(action) {
                 actions.extend(self.node.handle(outcome, clock::now()));
@@ -299,6 +300,11 @@ impl Daemon {
         }
         if self.unpublished {
             self.publish();
+            changed = true;
+        }
+        if changed {
+            self.take_overs.announced(&self.serving, clock::now());
+            self.note_addresses();
         }
     }
 
@@ -376,22 +382,10 @@ impl Daemon {
         let serving = self.node.setups().filter(|(id, _)| self.serving.contains(id));
         let wanted = wanted(serving.map(|(_, host)| host), &self.config.routes);
         self.shells.wanted.send_replace(wanted);
-        self.note_addresses();
     }
 
     fn label(&self, host: HostId) -> String {
         let name = self.node.setup(host).map(HostSetup::name);
         name.or_else(|| self.leaving.get(&host).cloned()).unwrap_or_default()
-    }
-}
-
-/// Never, where nothing is replicated.
-async fn replication_changed(replication: Option<&mut Replication>) -> Result<(), RecvError> {
-    match replication {
-        Some(Replication { demotion, stage, .. }) => tokio::select! {
-            changed = demotion.changed() => changed,
-            changed = stage.changed() => changed,
-        },
-        None => std::future::pending().await,
     }
 }

@@ -139,6 +139,20 @@ impl Replication {
     }
 }
 
+/// Waits for another demotion or another stage of the session; for ever where nothing is replicated.
+///
+/// # Errors
+/// The thread has ended.
+pub async fn changed(replication: Option<&mut Replication>) -> Result<(), watch::error::RecvError> {
+    match replication {
+        Some(Replication { demotion, stage, .. }) => tokio::select! {
+            changed = demotion.changed() => changed,
+            changed = stage.changed() => changed,
+        },
+        None => std::future::pending().await,
+    }
+}
+
 impl Drop for Replication {
     /// Waits for its end, which it comes to at once.
     fn drop(&mut self) {

@@ -1,7 +1,6 @@
 //! What happened, and why, kept for whoever asks (`carpctl events`).
 
 use super::Daemon;
-use super::takeover::Step;
 use crate::api::{EVENTS_AT_ONCE, Event, Response, What, rank};
 use crate::io::clock;
 use crate::proto::demote;
@@ -117,11 +116,8 @@ impl Daemon {
         self.note_of(host, if two { What::TwoMasters { text } } else { What::Warning { text } });
     }
 
-    /// It serves, after having announced that; or is fenced.
+    /// It serves, or is fenced.
     pub(super) fn note_serving(&mut self, host: HostId, serving: bool) {
-        if serving {
-            self.take_overs.done(host, Step::Announce, clock::now());
-        }
         self.note_of(host, if serving { What::Serves } else { What::Fenced });
     }
 

@@ -3,7 +3,7 @@
 use crate::api;
 use crate::proto::event::HostId;
 use carp_common::time::Instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a node does that takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,12 @@ impl TakeOvers {
         }
     }
 
+    /// Whatever was to be sent is: those who serve have announced themselves.
+    pub fn announced(&mut self, serving: &BTreeSet<HostId>, now: Instant) {
+        let hosts: Vec<HostId> = self.0.keys().filter(|host| serving.contains(host)).copied().collect();
+        hosts.into_iter().for_each(|host| self.done(host, Step::Announce, now));
+    }
+
     /// All addresses and routes that are wanted are in place: who has announced itself is done.
     pub fn settle(&mut self, now: Instant) -> Vec<(HostId, api::What)> {
         let announced =
@@ -98,7 +104,7 @@ mod tests {
         all.done(host, Step::Datapath, at(9_000));
         all.done(other, Step::Datapath, at(120));
         assert_eq!(all.settle(at(150)), [], "nobody has announced itself");
-        all.done(host, Step::Announce, at(160));
+        all.announced(&BTreeSet::from([host]), at(160));
         all.end(other);
         let step = |step: &str, us| api::Step { step: step.to_owned(), us };
         let steps =
