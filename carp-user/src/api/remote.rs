@@ -68,7 +68,7 @@ pub enum Deed {
     StatesCount,
     /// Forces a role.
     RoleSet,
-    /// Ranks the node lower, or no longer.
+    /// Hands over and stays out of the way, or no longer.
     Maintenance,
 }
 
@@ -219,7 +219,7 @@ pub const METHODS: &[Method] = &[
             Signature { gives: Kind::Boolean, takes: &[("on", Kind::Boolean)] },
             Signature { gives: Kind::Boolean, takes: &[("on", Kind::Boolean), ("reason", Kind::Text)] },
         ],
-        help: "Ranks the node last (demotion `maintenance`), so that the other one leads, or ends that.",
+        help: "Hands everything over and ranks the node last, over restarts, or ends that: as `carpctl maintenance`. Refused when the other node cannot take over.",
         deed: Deed::Maintenance,
     },
 ];

@@ -1,8 +1,8 @@
 //! `carpctl failover` and `carpctl maintenance`: moves that are planned.
 
 use super::instance;
-use crate::api::{Request, Response, VirtualHost, has_control};
-use anyhow::{Result, bail};
+use crate::api::{Request, Response, VirtualHost};
+use anyhow::Result;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -108,9 +108,6 @@ pub fn fail_over(args: FailoverArgs, name: Option<&str>) -> Result<ExitCode> {
 /// As [`fail_over`].
 pub fn maintain(args: MaintenanceArgs, name: Option<&str>) -> Result<ExitCode> {
     let MaintenanceArgs { state, time, reason, force } = args;
-    if reason.as_deref().is_some_and(has_control) {
-        bail!("a reason with control characters: write it without them, in one line");
-    }
     let for_s = time.map(|Duration(seconds)| seconds);
     show(&instance::ask(name, &Request::Maintenance { on: state == "on", reason, for_s, force })?)
 }

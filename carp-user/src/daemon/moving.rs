@@ -3,7 +3,7 @@
 
 use super::Daemon;
 use super::movable::{BUSY, Wish};
-use crate::api::{Response, What};
+use crate::api::{Response, What, has_control};
 use crate::io::clock;
 use crate::io::maintenance::{self, Maintenance};
 use crate::proto::demote::{self, MAINTENANCE};
@@ -128,6 +128,10 @@ impl Daemon {
         force: bool,
         answer: oneshot::Sender<Response>,
     ) {
+        if has_control(&reason) {
+            let message = "a reason with control characters: write it without them, in one line".to_owned();
+            return drop(answer.send(Response::Error { message }));
+        }
         let now = clock::now();
         let hosts = match self.may_be_spared(force, now) {
             Ok(hosts) => hosts,

@@ -11,7 +11,6 @@ use crate::io::control;
 use crate::io::revisions::{Revision, Revisions};
 use crate::io::sysctl;
 use crate::pair_config::follower::Follower;
-use crate::proto::demote::FACTOR;
 use carp_common::map::ABI;
 use dxr::{DateTime, Value};
 use sha2::{Digest, Sha256};
@@ -149,14 +148,9 @@ impl Desk {
     }
 
     async fn maintain(&self, caller: &Caller, given: &Given<'_>) -> Result<Value, Fault> {
-        let name = "maintenance".to_owned();
         let on = given.boolean(0)?;
-        let request = if on {
-            let reason = given.text(1).map_or_else(|_| format!("asked for by {caller}"), str::to_owned);
-            Request::Demote { name, amount: FACTOR, reason }
-        } else {
-            Request::Undemote { name }
-        };
+        let reason = given.text(1).map_or_else(|_| format!("asked for by {caller}"), str::to_owned);
+        let request = Request::Maintenance { on, reason: Some(reason), for_s: None, force: false };
         tracing::info!(%caller, on, "XML-RPC: maintenance");
         self.door.ask(request).await.map(|_| Value::Boolean(true))
     }
