@@ -6,9 +6,12 @@ use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::Duo;
+use carp_user::api::{Event, What};
 
 /// Some more than the pace of adverts: by then a node that preempts has done so.
 const PREEMPTED: Span = Span::millis(2_500);
+/// Three adverts that do not come.
+const DEAD: Span = Span::secs(3);
 
 #[test]
 fn a_failover_is_refused_where_there_is_nothing_or_nobody_to_hand_over_to() -> Result<()> {
@@ -30,6 +33,24 @@ fn a_failover_is_refused_where_there_is_nothing_or_nobody_to_hand_over_to() -> R
         ensure!(said.contains("has said nothing for"), "{words:?}: {said}");
     }
     ensure!(duo.gw1.is_all("MASTER"), "it went all the same");
+    duo.never_two_masters()
+}
+
+#[test]
+fn a_failover_takes_no_dead_time_stays_tells_its_steps_and_is_taken_back() -> Result<()> {
+    let duo = Duo::elected(&Config::gateway())?;
+    let asked = clock::now();
+    let said = succeeds(&duo.gw1, &["failover"])?;
+    ensure!(said.contains("lan0@1: ") && said.contains("wan0@2: "), "{said}");
+    duo.wait_moved()?;
+    let took = duo.served_at(1, asked)?.since(asked);
+    ensure!(took < DEAD, "the other node served after {took}");
+    clock::sleep(PREEMPTED + PREEMPTED);
+    ensure!(duo.gw2.is_all("MASTER"), "it took the role back, as it ranks higher");
+    let told = steps(&duo.gw2)?;
+    ensure!(told == [["advert", "datapath", "announce", "addresses"]; 2], "{told:?}");
+    succeeds(&duo.gw1, &["failover", "--back"])?;
+    duo.wait_as_configured()?;
     duo.never_two_masters()
 }
 
@@ -56,6 +77,17 @@ fn maintenance_hands_over_outlives_a_restart_and_ends() -> Result<()> {
     duo.gw1.run()?;
     ensure!(duo.gw1.status()?["demotions"] == serde_json::json!([]), "its file is still there");
     duo.never_two_masters()
+}
+
+/// The steps of each take-over of a node, in their order.
+fn steps(node: &Carpd) -> Result<Vec<Vec<String>>> {
+    let told = succeeds(node, &["events", "--json"])?;
+    let events = told.lines().map(serde_json::from_str::<Event>).collect::<Result<Vec<_>, _>>()?;
+    let of_one = |event: Event| {
+        let What::TakenOver { steps, .. } = event.what else { return None };
+        Some(steps.into_iter().map(|step| step.step).collect())
+    };
+    Ok(events.into_iter().filter_map(of_one).collect())
 }
 
 fn succeeds(node: &Carpd, words: &[&str]) -> Result<String> {
