@@ -1,7 +1,7 @@
 //! What the daemon says to whoever asks it by the control socket.
 
 use super::Daemon;
-use super::movable::Wish as Wanted;
+use super::movable::Move;
 use super::reload::Wish;
 use crate::api::{FlowQuery, Request, Response, Status, Sync};
 use crate::config::Files;
@@ -18,11 +18,11 @@ impl Daemon {
         match request {
             Request::Flows { flows } => self.find(flows, answer),
             Request::Failover { host, to, back, force } => {
-                let wish = Wanted { host, to, force };
+                let wanted = Move { host, to, force };
                 if back {
-                    self.take_back_role(&wish, answer);
+                    self.take_back_role(&wanted, answer);
                 } else {
-                    self.fail_over(&wish, answer);
+                    self.fail_over(&wanted, answer);
                 }
             }
             Request::Maintenance { on: true, reason, for_s, force } => {

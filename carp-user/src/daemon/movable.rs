@@ -18,7 +18,7 @@ pub(super) const BUSY: &str = "another move is under way: try again";
 
 /// What somebody wants to move.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wish {
+pub(super) struct Move {
     /// This virtual host, or all of the node.
     pub host: Option<VirtualHost>,
     /// To the node of this name or address.
@@ -28,12 +28,12 @@ pub(super) struct Wish {
 }
 
 impl Daemon {
-    /// Those that this wish is about and that can move, or why not.
-    pub(super) fn movable(&self, wish: &Wish) -> Result<Vec<HostId>, String> {
+    /// Those that this is about and that can move, or why not.
+    pub(super) fn movable(&self, wanted: &Move) -> Result<Vec<HostId>, String> {
         if self.moving.is_some() {
             return Err(BUSY.to_owned());
         }
-        let (now, chosen) = (clock::now(), self.chosen(wish.host.as_ref())?);
+        let (now, chosen) = (clock::now(), self.chosen(wanted.host.as_ref())?);
         let serves = |id: &HostId| self.node.standing(*id, now).is_some_and(|host| host.serves);
         let hosts: Vec<HostId> = chosen.iter().copied().filter(serves).collect();
         if hosts.is_empty() {
@@ -43,10 +43,10 @@ impl Daemon {
             ));
         }
         let heirs = self.heirs(&hosts, now)?;
-        if let Some(to) = &wish.to {
+        if let Some(to) = &wanted.to {
             self.is_meant(to, &heirs)?;
         }
-        if !wish.force {
+        if !wanted.force {
             self.replication_is_fit().map_err(|why| format!("{why}; --force moves all the same"))?;
         }
         Ok(hosts)

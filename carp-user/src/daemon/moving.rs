@@ -2,7 +2,7 @@
 //! serves. The loop goes on meanwhile.
 
 use super::Daemon;
-use super::movable::{BUSY, Wish};
+use super::movable::{BUSY, Move};
 use crate::api::{Response, What, has_control};
 use crate::io::clock;
 use crate::io::maintenance::{self, Maintenance};
@@ -84,8 +84,8 @@ pub(super) async fn due(moving: &mut Option<Moving>) -> Done {
 
 impl Daemon {
     /// `carpctl failover`.
-    pub(super) fn fail_over(&mut self, wish: &Wish, answer: oneshot::Sender<Response>) {
-        match self.movable(wish) {
+    pub(super) fn fail_over(&mut self, wanted: &Move, answer: oneshot::Sender<Response>) {
+        match self.movable(wanted) {
             Err(message) => drop(answer.send(Response::Error { message })),
             Ok(hosts) => {
                 self.note(What::Asked { text: format!("failover of {}", self.names(&hosts)) });
@@ -96,9 +96,9 @@ impl Daemon {
     }
 
     /// `carpctl failover --back`.
-    pub(super) fn take_back_role(&mut self, wish: &Wish, answer: oneshot::Sender<Response>) {
+    pub(super) fn take_back_role(&mut self, wanted: &Move, answer: oneshot::Sender<Response>) {
         let now = clock::now();
-        let found = self.chosen(wish.host.as_ref()).and_then(|hosts| {
+        let found = self.chosen(wanted.host.as_ref()).and_then(|hosts| {
             let held = |host: &HostId| self.node.standing(*host, now).is_some_and(|host| host.held.is_some());
             let hosts: Vec<HostId> = hosts.into_iter().filter(held).collect();
             if self.moving.is_some() {

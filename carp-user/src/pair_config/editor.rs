@@ -176,6 +176,8 @@ struct Desk {
     verdict: Option<oneshot::Sender<Result<Vec<String>, News>>>,
     news: Option<oneshot::Sender<News>>,
     pushed: Option<oneshot::Sender<News>>,
+    /// From calls and from what is being used. No more wait there than calls are under way: the machine makes one at a time,
+    /// and one that it has given up ends by its time limit.
     events: mpsc::UnboundedSender<(Event, Option<Seen>)>,
     heard: mpsc::UnboundedReceiver<(Event, Option<Seen>)>,
 }
