@@ -7,6 +7,7 @@ mod request;
 mod standing;
 mod states;
 mod sync;
+mod track;
 pub mod xmlrpc;
 
 pub use config::{ConfigPeer, ConfigState};
@@ -15,6 +16,7 @@ pub use request::{Authority, Request, Response, Shared, VirtualHost, has_control
 pub use standing::{Heir, Held, Standing, Waits};
 pub use states::{AT_ONCE, FlowQuery, FlowStanding, Place};
 pub use sync::Sync;
+pub use track::Track;
 
 use crate::io::bpf::{BUILD, Counters};
 use crate::proto::status::{HostStatus, NodeStatus};
@@ -55,6 +57,9 @@ pub struct Status {
     pub demotions: Vec<Demotion>,
     /// Their sum.
     pub demotion: i32,
+    /// What is looked at again and again, and demotes the node while it fails.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tracks: Vec<Track>,
     /// How adverts and VIPs are handled per interface: `native`, `generic` or `off`; `attached` when
     /// the daemon does not answer.
     pub datapath: BTreeMap<String, String>,
@@ -209,6 +214,7 @@ impl Status {
             hosts: node.hosts.iter().map(|host| Host::of(host, interface(host), now)).collect(),
             demotions: demotions.collect(),
             demotion: node.demotion,
+            tracks: Vec::new(),
             datapath: BTreeMap::new(),
             counters: BTreeMap::new(),
             stray: named(&node.stray),

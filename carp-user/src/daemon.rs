@@ -1,6 +1,7 @@
 //! The loop: next event, `node.handle`, dispatch; nothing else.
 
 mod answering;
+mod health;
 mod journal;
 mod keeping;
 mod movable;
@@ -15,6 +16,7 @@ pub use reload::Next;
 
 use crate::api::What;
 use crate::config::{Config, Files};
+use crate::health::changed as health_changed;
 use crate::io::clock::{self, Alarm};
 use crate::io::ear::{HeardFrame, RefusedFrame};
 use crate::io::link::LinkFacts;
@@ -83,6 +85,7 @@ enum Woken {
     Failures,
     Applied,
     Replication,
+    Health,
     Read(Box<Result<Ready>>),
     Expired,
     Moved(Done),
@@ -138,6 +141,7 @@ impl Daemon {
             daemon.demote_for_replication();
         }
         daemon.resume_maintenance();
+        daemon.shells.track(&daemon.config)?;
         let links: Vec<_> = daemon.shells.links.snapshot().collect();
         let events: Vec<_> = links.into_iter().map(|(link, facts)| daemon.describe(link, facts)).collect();
         // All at one moment, so that virtual hosts that are alike are due together ever after.
@@ -179,6 +183,7 @@ impl Daemon {
                     self.note_sync();
                     self.demote_for_replication();
                 }
+                Woken::Health => self.demote_for_tracks(),
                 Woken::Alarm => {}
                 Woken::Terminate => {
                     if self.begin_stop() {
@@ -230,6 +235,7 @@ impl Daemon {
             done = moving::due(&mut self.moving) => Ok(Woken::Moved(done)),
             read = reload::finished(&mut self.reading) => Ok(Woken::Read(Box::new(read))),
             Ok(()) = replication::changed(shells.replication.as_mut()) => Ok(Woken::Replication),
+            () = health_changed(shells.health.as_mut()) => Ok(Woken::Health),
             refused = shells.refused.refused() => refused.map(Woken::Refused).map_err(Into::into),
         }
     }

@@ -5,6 +5,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod health;
 pub mod io;
 pub mod pair_config;
 pub mod proto;

@@ -4,6 +4,7 @@
 mod reload;
 
 use crate::config::{self, Config, Sync, XdpMode};
+use crate::health::Health;
 use crate::io::address::{Addresses, Held};
 use crate::io::advert::Sender;
 use crate::io::applier::{Applier, Kernel, Wanted};
@@ -59,6 +60,8 @@ pub struct Shells {
     pub editor: Option<Editor>,
     /// What another editor starts with: the daemon's door, and the number of this start.
     seat: (Door, u32),
+    /// Looks at tracks, if there ever were any.
+    pub health: Option<Health>,
     /// Answers XML-RPC.
     remote: Option<Remote>,
     /// The rules of nftables.
@@ -130,6 +133,7 @@ impl Shells {
                     replication,
                     editor,
                     seat,
+                    health: None,
                     remote,
                     table: Arc::new(table),
                     settings,
@@ -178,12 +182,13 @@ impl Shells {
             instance,
             replication,
             editor,
+            health,
             remote,
             table,
             settings,
             ..
         } = self;
-        drop((editor, replication, remote));
+        drop((editor, health, replication, remote));
         drop(wanted);
         for failure in applier.finish() {
             tracing::warn!(what = failure.what, error = %failure.error, "left behind");

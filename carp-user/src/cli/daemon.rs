@@ -32,6 +32,7 @@ pub struct Args {
 
 /// Runs the daemon in the foreground; it logs to standard error (`RUST_LOG` sets the levels).
 pub fn run(args: &Args) -> ExitCode {
+    crate::io::raw::keep_open_files_from_programs();
     if let Err(error) = crate::io::privilege::give_up() {
         eprintln!("carpd: giving up privileges: {error}");
         return ExitCode::FAILURE;

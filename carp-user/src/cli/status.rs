@@ -3,7 +3,7 @@
 use super::health::{EXIT_CODES, Health};
 use super::table::{columns, nonzero, span};
 use super::view::{Source, View};
-use crate::api::{ConfigState, Host, MapWindow, Peer};
+use crate::api::{ConfigState, Host, MapWindow, Peer, Track};
 use anyhow::Result;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -66,6 +66,7 @@ pub fn render(view: &View) -> String {
             demotion.amount, demotion.name, demotion.reason
         );
     }
+    text.extend(status.tracks.iter().map(track));
     if let Some(left) = status.unconfirmed_ms {
         let left = span(left);
         let _ = writeln!(text, "the configuration is taken back in {left} unless you say `carpctl confirm`");
@@ -100,6 +101,18 @@ pub fn render(view: &View) -> String {
         let _ = writeln!(text, "{}: {}", view.judgement.health.name(), view.judgement.why.join("; "));
     }
     text
+}
+
+/// Whether it fails, and how near it is to be otherwise.
+fn track(track: &Track) -> String {
+    let Track { name, what, failing, since_ms, last, turning, turns_after, .. } = track;
+    let state = if *failing { "fails" } else { "is good" };
+    let mut text = format!("track {name} {state}, for {} ({what}): {last}", span(*since_ms));
+    if *turning > 0 {
+        let other = if *failing { "good" } else { "bad" };
+        let _ = write!(text, "; {turning} of {turns_after} {other}");
+    }
+    text + "\n"
 }
 
 /// Revision, origin and hash of both nodes.

@@ -42,6 +42,7 @@ impl Config {
             ("rules of nftables", Ruleset::of(self) != Ruleset::of(running)),
             ("forwarding", self.forwarded() != running.forwarded()),
             ("settings of the kernel", self.settings() != running.settings()),
+            ("tracks", self.tracks != running.tracks),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
     }

@@ -49,6 +49,11 @@ impl<'a> Fields<'a> {
         self.place(self.span.clone())
     }
 
+    /// The place of a value; of the table, when there is none.
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        self.table.get(key).map_or_else(|| self.place_of_table(), |value| self.place(value.span()))
+    }
+
     /// Whether nothing is written there.
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()
@@ -193,6 +198,32 @@ impl<'a> Fields<'a> {
             | DeValue::Array(_)
             | DeValue::Table(_) => self.wrong(value, key, "a string or a whole number", None, mistakes),
         }
+    }
+
+    /// Tables under free names, whose keys are these; empty when absent, without what is no table.
+    pub(super) fn named_tables(
+        &self,
+        key: &str,
+        (name, keys): (&'static str, &'static [Key]),
+        mistakes: &mut Vec<Mistake>,
+    ) -> Vec<(&'a str, Self)> {
+        let Some(value) = self.table.get(key) else { return Vec::new() };
+        let help = || Some(format!("begin each of them with a line {name}"));
+        let DeValue::Table(table) = value.get_ref() else {
+            let _: Option<()> = self.wrong(value, key, "a table", help(), mistakes);
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for (called, one) in table {
+            if let DeValue::Table(table) = one.get_ref() {
+                let table = (table, one.span());
+                let fields = Self::new((self.file, self.whole), name, table, keys, mistakes);
+                tables.push((called.get_ref().as_ref(), fields));
+            } else {
+                let _: Option<()> = self.wrong(one, called.get_ref(), "a table", help(), mistakes);
+            }
+        }
+        tables
     }
 
     /// A table of strings under free names; empty when absent.

@@ -8,7 +8,9 @@ pub mod private;
 pub mod reference;
 pub mod render;
 pub mod route;
+pub mod script;
 pub mod sections;
+pub mod track;
 
 mod address;
 mod change;
@@ -33,9 +35,12 @@ pub use password::Secret;
 pub use reference::reference;
 pub use route::Route;
 pub use schema::schema;
+pub use script::Script;
 pub use sync::{DEFAULT_CONFIG_PORT, DEFAULT_PORT, Sync};
 pub use sync_key::{SYNC_KEY_LEN, SyncKey, SyncKeys};
+pub use track::Track;
 
+use crate::io::program;
 use crate::proto::event::{Flavour, Former, HostSetup, Setup};
 use carp_common::admission::Mode;
 use carp_common::auth::Variant;
@@ -72,6 +77,8 @@ pub struct Config {
     pub firewall: Firewall,
     /// What the kernel is to do while carpd runs.
     pub kernel: Kernel,
+    /// What has the node rank lower while it fails.
+    pub tracks: Vec<Track>,
 }
 
 /// One `[[virtual_host]]`, its role and defaults resolved.
@@ -187,7 +194,7 @@ fn load_from(config: &Path, folder: &Path, node: Option<&Path>) -> Result<Loaded
         return Err(Mistakes::new(shared, own.unwrap_or_default(), unreadable));
     }
     let text = shared.text.clone();
-    let config = parse(shared, own, |file| private::read_named(folder, file))?;
+    let config = parse_here(shared, own, |file| private::read_named(folder, file), &program::examine)?;
     Ok(Loaded { config, text })
 }
 
@@ -201,11 +208,21 @@ pub fn parse(
     node: Option<Source>,
     read: impl Fn(&Path) -> Result<private::Content, private::Problem>,
 ) -> Result<Config, Mistakes> {
+    parse_here(shared, node, read, &|_| Ok(()))
+}
+
+/// The same, with somebody who looks at the machine that the scripts are for.
+fn parse_here(
+    shared: Source,
+    node: Option<Source>,
+    read: impl Fn(&Path) -> Result<private::Content, private::Problem>,
+    examine: &dyn Fn(script::Asked<'_>) -> Result<(), script::Unfit>,
+) -> Result<Config, Mistakes> {
     let mut mistakes = Vec::new();
     let own = node.as_ref().map(|source| document(File::Node, source, &mut mistakes));
     let all = document(File::Shared, &shared, &mut mistakes);
     let syntax: Vec<Place> = mistakes.iter().filter_map(|mistake| mistake.place.clone()).collect();
-    let node_config = node::read(&all, own.as_ref(), &mut mistakes);
+    let node_config = node::read(&all, own.as_ref(), examine, &mut mistakes);
     let sync = sync::read((&all, own.as_ref()), node_config.as_ref(), &read, &mut mistakes);
     let config_sync = config_sync::read((&all, own.as_ref()), sync.as_ref(), &read, &mut mistakes);
     let hosts = host::read_all(&all, node_config.as_ref(), &read, &mut mistakes);
@@ -214,9 +231,10 @@ pub fn parse(
     let nat = nat::read(&all, node_config.as_ref(), &around, &mut mistakes);
     let firewall = nat::read_firewall(&all, &around, &mut mistakes);
     let kernel = kernel::read(&all, &mut mistakes);
+    let tracks = track::read(&all, node_config.as_ref(), &mut mistakes);
     match node_config {
         Some(node) if mistakes.is_empty() => {
-            Ok(Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel })
+            Ok(Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel, tracks })
         }
         Some(_) | None => {
             Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))

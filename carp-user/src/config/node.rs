@@ -4,6 +4,7 @@
 use super::HostConfig;
 use super::fields::{At, Fields, nearest};
 use super::mistake::{Mistake, Place};
+use super::script::{self, Asked, Script, Unfit};
 use super::sections::{SECTIONS, Section};
 use super::{Document, reference};
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub struct Node {
     pub xdp: XdpMode,
     /// Role to device; already in [`HostConfig::device`].
     pub interfaces: BTreeMap<String, String>,
+    /// Programs that tracks may start, by name.
+    pub scripts: BTreeMap<String, Script>,
 }
 
 /// How the datapath is attached.
@@ -49,12 +52,17 @@ pub enum XdpMode {
 }
 
 /// The node from the file that has to have it; unknown tables of both files become mistakes.
-pub(super) fn read(shared: &Document, own: Option<&Document>, mistakes: &mut Vec<Mistake>) -> Option<Node> {
+pub(super) fn read(
+    shared: &Document,
+    own: Option<&Document>,
+    examine: &dyn Fn(Asked<'_>) -> Result<(), Unfit>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Node> {
     unknown_tables(shared, mistakes);
     let table = shared.table("node", MINIMAL, mistakes);
     let Some(own) = own else {
         missing(shared, "or give --node FILE", mistakes);
-        return table.and_then(|table| node(shared, table, mistakes));
+        return table.and_then(|table| node(shared, table, examine, mistakes));
     };
     unknown_tables(own, mistakes);
     missing(own, "as --node names this file", mistakes);
@@ -73,7 +81,7 @@ pub(super) fn read(shared: &Document, own: Option<&Document>, mistakes: &mut Vec
             Mistake::at(here, "[node] stands in both files", "once here").and(there, "and once here");
         mistakes.push(mistake.help("remove it from the shared file: it is what differs between the nodes"));
     }
-    own_table.and_then(|table| node(own, table, mistakes))
+    own_table.and_then(|table| node(own, table, examine, mistakes))
 }
 
 /// Why a device of this name cannot exist (the kernel's `dev_valid_name`).
@@ -91,6 +99,7 @@ pub(super) fn device_problem(name: &str) -> Option<&'static str> {
 fn node(
     document: &Document,
     table: (&DeTable<'_>, Range<usize>),
+    examine: &dyn Fn(Asked<'_>) -> Result<(), Unfit>,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Node> {
     let fields = Fields::new((document.file, document.whole), "[node]", table, reference::NODE, mistakes);
@@ -107,8 +116,9 @@ fn node(
         }
         interfaces.insert(role.to_owned(), device.value.to_owned());
     }
+    let scripts = script::read(&fields, examine, mistakes);
     let (preempt, preempt_delay) = (preempt?, preempt_delay?.value);
-    Some(Node { name: name?, skew: skew?.value, preempt, preempt_delay, xdp: xdp?, interfaces })
+    Some(Node { name: name?, skew: skew?.value, preempt, preempt_delay, xdp: xdp?, interfaces, scripts })
 }
 
 fn instance_name(name: At<&str>, mistakes: &mut Vec<Mistake>) -> Option<String> {
@@ -147,6 +157,7 @@ fn unknown_tables(document: &Document, mistakes: &mut Vec<Mistake>) {
             ("[[nat.prefix]]", reference::PREFIX),
             ("[firewall]", reference::FIREWALL),
             ("[kernel]", reference::KERNEL),
+            ("[[track]]", reference::TRACK),
         ];
         let help = owners.into_iter().find_map(owner);
         // The header above it may be what is broken.

@@ -7,7 +7,9 @@ pub use super::kernel::KERNEL;
 pub use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
 pub use super::route::ROUTE;
 pub use super::rules::RULE;
+pub use super::script::SCRIPT;
 pub use super::sync::SYNC;
+pub use super::track::TRACK;
 
 use std::fmt::Write;
 
@@ -28,6 +30,8 @@ pub enum Kind {
     Names,
     /// A list of tables.
     Rules,
+    /// Tables under names of the user's choice.
+    Scripts,
     /// A whole number, or a string with one or more.
     Numbers,
 }
@@ -125,16 +129,27 @@ pub const NODE: &[Key] = &[
         example: r#"{ lan = "eth1" }"#,
         meaning: "Which device has which role on this node. A name that is not listed is itself a device name.",
     },
+    Key {
+        name: "scripts",
+        kind: Kind::Scripts,
+        range: "at most 64; names of 1 to 32 of a-z 0-9 -",
+        unit: "",
+        default: "none",
+        example: r#"{ check-dns = { command = ["/usr/local/lib/carp/check-dns"] } }"#,
+        meaning: "The programs of this node that tracks may start, by name: see `[node.scripts.NAME]` and \
+                  [health](health.md).",
+    },
 ];
 
 /// The top-level tables.
 pub const TOP: &[&str] =
-    &["node", "sync", "config_sync", "virtual_host", "route", "nat", "firewall", "kernel"];
+    &["node", "sync", "config_sync", "virtual_host", "route", "nat", "firewall", "kernel", "track"];
 
 /// The reference of all keys as Markdown: the content of `docs/config.md`.
 pub fn reference() -> String {
     let mut text = String::from(HEAD);
     table(&mut text, "[node]", NODE_INTRO, NODE);
+    table(&mut text, "[node.scripts.NAME]", SCRIPT_INTRO, SCRIPT);
     table(&mut text, "[sync]", SYNC_INTRO, SYNC);
     table(&mut text, "[sync] include, exclude", RULE_INTRO, RULE);
     table(&mut text, "[config_sync]", CONFIG_SYNC_INTRO, CONFIG_SYNC);
@@ -146,6 +161,7 @@ pub fn reference() -> String {
     table(&mut text, "[[nat.prefix]]", PREFIX_INTRO, PREFIX);
     table(&mut text, "[firewall]", FIREWALL_INTRO, FIREWALL);
     table(&mut text, "[kernel]", KERNEL_INTRO, KERNEL);
+    table(&mut text, "[[track]]", TRACK_INTRO, TRACK);
     text.push_str(EXAMPLE_HEAD);
     text.push_str(EXAMPLE);
     text.push_str("```\n");
@@ -218,6 +234,8 @@ built on it) complete and check keys while one types, in a file that begins with
 schema beside it.
 ";
 pub(super) const NODE_INTRO: &str = "What is of this node alone.";
+pub(super) const SCRIPT_INTRO: &str = "A program of this node. Tracks call it by its name; the other node has its own of that \
+     name, or none, and what a pair shares can name no program. It gets no file, secret or variable of carpd's.";
 pub(super) const SYNC_INTRO: &str = "The other node, so that tracked connections are there when it takes over. The table stands where `[node]` does.";
 pub(super) const CONFIG_SYNC_INTRO: &str = "The node that has this table is the one that is edited, and the other one follows; see [one configuration on two \
      nodes](config-sync.md). The table stands where `[node]` does, on one of the two.";
@@ -235,6 +253,8 @@ pub(super) const PREFIX_INTRO: &str =
 pub(super) const FIREWALL_INTRO: &str = "Rules that keep strangers out; a firewall that is there already needs what `carpctl firewall print` says.";
 pub(super) const KERNEL_INTRO: &str =
     "What carpd sees to in the kernel, on both nodes: the one that takes over has to forward, too.";
+pub(super) const TRACK_INTRO: &str = "What is looked at again and again, and has the node rank lower while it fails; see [health](health.md). The table is \
+     repeated; at most 64.";
 const EXAMPLE_HEAD: &str = "\n## Example\n\n```toml\n";
 
 fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {
@@ -265,6 +285,7 @@ fn range(key: &Key) -> String {
         Kind::List => "list of strings".to_owned(),
         Kind::Names => "table of strings".to_owned(),
         Kind::Rules => "list of tables".to_owned(),
+        Kind::Scripts => "table of tables".to_owned(),
         Kind::Numbers => "number or string".to_owned(),
     };
     if key.range.is_empty() { kind } else { format!("{kind}; {}", key.range) }

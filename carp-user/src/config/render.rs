@@ -3,11 +3,12 @@
 
 mod nat;
 mod route;
+mod track;
 
 use super::nat::keys::FIREWALL;
-use super::reference::{CONFIG_SYNC, KERNEL, Key, NODE, SYNC, VIRTUAL_HOST};
+use super::reference::{CONFIG_SYNC, KERNEL, Key, NODE, SCRIPT, SYNC, VIRTUAL_HOST};
 use super::sections::SECTIONS;
-use super::{Config, ConfigSync, Firewall, HostConfig, Kernel, Node, Sync, SyncKeys};
+use super::{Config, ConfigSync, Firewall, HostConfig, Kernel, Node, Script, Sync, SyncKeys};
 use crate::proto::protocol;
 use crate::proto::sync::rule::{Mark, Rule, Rules};
 use carp_common::pace::Pace;
@@ -30,7 +31,7 @@ pub enum Form {
 /// is right in the folder that the shared file was in.
 pub fn render(config: &Config, form: Form) -> String {
     // Whoever adds a field has to say here how it is written.
-    let Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel } = config;
+    let Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel, tracks } = config;
     let mut text = String::new();
     self::node(&mut text, form, node);
     if let Some(sync) = sync {
@@ -51,6 +52,7 @@ pub fn render(config: &Config, form: Form) -> String {
     if form == Form::Effective || *kernel != Kernel::default() {
         self::kernel(&mut text, form, kernel);
     }
+    tracks.iter().for_each(|one| track::write(&mut text, form, one));
     text
 }
 
@@ -95,7 +97,7 @@ impl<'a> Section<'a> {
 }
 
 fn node(text: &mut String, form: Form, node: &Node) {
-    let Node { name, skew, preempt, preempt_delay, xdp, interfaces } = node;
+    let Node { name, skew, preempt, preempt_delay, xdp, interfaces, scripts } = node;
     let mut section = Section::begin(text, form, "[node]", NODE);
     section.put("name", quoted(name));
     section.put("skew", skew);
@@ -105,6 +107,11 @@ fn node(text: &mut String, form: Form, node: &Node) {
     if !interfaces.is_empty() {
         let roles = interfaces.iter().map(|(role, device)| (role.clone(), Value::String(device.clone())));
         let _ = write!(text, "\n[node.interfaces]\n{}", roles.collect::<toml::Table>());
+    }
+    for (name, Script { command, user }) in scripts {
+        let mut section = Section::begin(text, form, &format!("[node.scripts.{name}]"), SCRIPT);
+        section.put("command", list(command));
+        section.put("user", quoted(user));
     }
 }
 

@@ -7,8 +7,10 @@ use super::reference::{
 };
 use super::reference::{FIREWALL_INTRO, FORWARD_INTRO, ONE_TO_ONE_INTRO, OUTBOUND_INTRO, PREFIX_INTRO};
 use super::reference::{Key, Kind, NODE, NODE_INTRO, RULE, RULE_INTRO, SYNC, SYNC_INTRO};
+use super::reference::{SCRIPT, SCRIPT_INTRO, TRACK, TRACK_INTRO};
 use super::route::Route;
 use crate::proto::sync::rule::Rules;
+use crate::proto::track;
 use serde_json::{Map, Value, json};
 
 /// JSON schema (draft 2020-12) of the shared file and of the node's own: the content of
@@ -38,6 +40,7 @@ pub fn schema() -> String {
             },
             "firewall": table(FIREWALL_INTRO, FIREWALL),
             "kernel": table(KERNEL_INTRO, KERNEL),
+            "track": list(track::MOST, TRACK_INTRO, TRACK),
         },
     });
     format!("{schema:#}\n")
@@ -83,6 +86,7 @@ fn kind_of(kind: Kind) -> Value {
         Kind::List => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Names => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Rules => json!({ "type": "array", "maxItems": Rules::MOST, "items": table(RULE_INTRO, RULE) }),
+        Kind::Scripts => json!({ "type": "object", "additionalProperties": table(SCRIPT_INTRO, SCRIPT) }),
         Kind::Numbers => json!({ "type": ["integer", "string"] }),
     }
 }
@@ -161,6 +165,8 @@ mod tests {
             (&top["nat"]["properties"]["prefix"]["items"], PREFIX),
             (&top["firewall"], FIREWALL),
             (&top["kernel"], KERNEL),
+            (&top["track"]["items"], TRACK),
+            (&top["node"]["properties"]["scripts"]["additionalProperties"], SCRIPT),
         ] {
             let mut expected: Vec<&str> = keys.iter().map(|key| key.name).collect();
             expected.sort_unstable();
@@ -179,7 +185,13 @@ mod tests {
                         assert_eq!(property.get("default"), default.map(Value::from).as_ref());
                     }
                     Kind::Choice(names) => assert_eq!(property["default"], names[0]),
-                    Kind::Text | Kind::Flag | Kind::List | Kind::Names | Kind::Rules | Kind::Numbers => {}
+                    Kind::Text
+                    | Kind::Flag
+                    | Kind::List
+                    | Kind::Names
+                    | Kind::Rules
+                    | Kind::Scripts
+                    | Kind::Numbers => {}
                 }
             }
         }

@@ -32,6 +32,7 @@ pub const SECTIONS: &[Section] = &[
     section("nat", "NAT", "nat"),
     section("firewall", "the firewall", "firewall"),
     section("kernel", "the kernel's settings", "kernel"),
+    section("health", "a track", "track"),
 ];
 
 const fn section(name: &'static str, what: &'static str, table: &'static str) -> Section {

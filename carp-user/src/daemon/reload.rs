@@ -262,6 +262,7 @@ impl Daemon {
         if config.config_sync != self.config.config_sync {
             self.shells.edit(&config)?;
         }
+        self.shells.track(&config)?;
         // What is published from here on follows it.
         self.config = config;
         let actions = self.node.handle(Event::Configure(changes), clock::now());

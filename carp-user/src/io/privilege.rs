@@ -43,11 +43,16 @@ pub fn give_up() -> rustix::io::Result<()> {
     super::readers::join();
     let has = capabilities(None)?;
     let keep = has.permitted & (NEEDED | also_needed(has.permitted));
+    let permitted = keep | has.permitted & FOR_PROGRAMS;
     set_no_new_privs(true)?;
-    set_capabilities(
-        None,
-        CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() },
-    )
+    set_capabilities(None, CapabilitySets { effective: keep, permitted, inheritable: CapabilitySet::empty() })
+}
+
+/// Lets the calling thread start programs as other users, and end them. For the one thread that does.
+pub(super) fn raise_for_programs() -> rustix::io::Result<()> {
+    let has = capabilities(None)?;
+    let effective = has.effective | has.permitted & FOR_PROGRAMS;
+    set_capabilities(None, CapabilitySets { effective, ..has })
 }
 
 /// Lets programs that the calling thread starts have `CAP_NET_ADMIN`, if it has that itself; root's have it anyway. For a
@@ -99,6 +104,10 @@ const NEEDED: CapabilitySet = CapabilitySet::NET_ADMIN
     .union(CapabilitySet::BPF)
     .union(CapabilitySet::PERFMON)
     .union(CapabilitySet::DAC_READ_SEARCH);
+
+/// Starting programs as other users, and ending those: permitted, and in effect only in the thread that does it.
+const FOR_PROGRAMS: CapabilitySet =
+    CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::KILL);
 
 /// Mounting the BPF file system where there is none, and BPF itself where it was granted as
 /// `CAP_SYS_ADMIN`; raising the limit of locked memory that maps

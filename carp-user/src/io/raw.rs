@@ -148,6 +148,20 @@ pub fn cap_acknowledgements(netlink: BorrowedFd<'_>) -> io::Result<()> {
     set_option(netlink, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, on)
 }
 
+/// Has no program that this process starts get files that were open when it started. What it opens itself it does not pass on
+/// anyway. For the start, before there are other threads.
+pub fn keep_open_files_from_programs() {
+    let entries = std::fs::read_dir("/proc/self/fd").map(|entries| entries.flatten().collect::<Vec<_>>());
+    let numbers = entries.unwrap_or_default().into_iter();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
+    for number in numbers.filter(|number| *number > 2).collect::<Vec<_>>() {
+        // SAFETY: it is borrowed for one call, which changes no descriptor that somebody else counts on; one that is closed
+        // is an error.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let _closed = rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC);
+    }
+}
+
 /// AF_PACKET, in the width of `sll_family`.
 const AF_PACKET: u16 = 17;
 

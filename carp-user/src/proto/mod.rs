@@ -33,4 +33,5 @@ pub mod sync;
 mod tally;
 mod tenure;
 mod together;
+pub mod track;
 mod watching;

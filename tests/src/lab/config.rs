@@ -41,6 +41,8 @@ pub struct Config {
     pub rules: &'static str,
     /// More of `node.toml`, as text.
     pub own: &'static str,
+    /// Tables of `[node.scripts]` as text, the same on both nodes.
+    pub scripts: String,
     /// The virtual hosts; the index is the slot in the map of windows.
     pub hosts: Vec<VirtualHost>,
 }
@@ -87,6 +89,7 @@ impl Config {
             excluded: "",
             rules: "",
             own: "",
+            scripts: String::new(),
             interfaces: vec![("lan", "lan0"), ("wan", "wan0"), ("sync", "sync0")],
             hosts: vec![
                 host("lan", 1, vec!["10.77.1.1/24", "fd77:1::1/64"]),
@@ -217,6 +220,6 @@ impl Config {
             )
         });
         let (roles, sync) = (roles.collect::<String>(), sync.unwrap_or_default());
-        format!("{head}[node.interfaces]\n{roles}{sync}{}", self.own)
+        format!("{head}[node.interfaces]\n{roles}{sync}{}{}", self.own, self.scripts)
     }
 }

@@ -1,6 +1,6 @@
 use super::super::kernel::RP_FILTERS;
 use super::super::nat::keys::FORWARD;
-use super::super::reference::{AUTH_MODES, EXAMPLE, FLAVOURS, ROUTE, RULE, XDP_MODES};
+use super::super::reference::{AUTH_MODES, EXAMPLE, FLAVOURS, ROUTE, RULE, TRACK, XDP_MODES};
 use super::super::{Source, parse, private};
 use super::*;
 use proptest::collection::{btree_map, vec};
@@ -194,12 +194,37 @@ fn config() -> impl Strategy<Value = String> {
         let device = hosts[0].0["interface"].as_str().expect("a name").to_owned();
         (Just(hosts), of(nat(&device)), routes(&device))
     });
+    let count = || of(1_i64..=100);
+    let track = (of(1_i64..=254), of(100_i64..=60_000), of(10_i64..=60_000), count(), count());
+    let tracks = vec(track, 0..3);
     let kernel = (flag("forwarding"), flag("arp"), choice("rp_filter", RP_FILTERS), flag("tcp_liberal"));
     let most = of((1024_i64..=0x7fff_ffff).prop_map(|most| ("conntrack_max", Value::Integer(most))));
     let kernel = of((kernel, most).prop_map(|((forwarding, arp, filter, liberal), most)| {
         ("kernel", Value::Table(table(vec![forwarding, arp, filter, liberal, most])))
     }));
-    (node(), of(sync()), hosts, kernel).prop_map(|(node, sync, (hosts, nat, routes), kernel)| {
+    let all = (node(), of(sync()), hosts, kernel, tracks);
+    all.prop_map(|(mut node, sync, (hosts, nat, routes), kernel, tracks)| {
+        let script = ["/bin/check", "a \"word\""].map(Value::from).to_vec();
+        let script = table(vec![Some(("command", Value::Array(script)))]);
+        node.insert(
+            "scripts".into(),
+            Value::Table([("check".to_owned(), Value::Table(script))].into_iter().collect()),
+        );
+        let tracks = (1..).zip(tracks).map(|(number, (demote, interval, timeout, rise, fall))| {
+            let number = format!("t{number}").into();
+            let key = |name, value: Option<i64>| value.map(|value| (name, Value::Integer(value)));
+            let keys = [
+                ("demote", demote),
+                ("interval", interval),
+                ("timeout", timeout),
+                ("rise", rise),
+                ("fall", fall),
+            ];
+            let keys = keys.map(|(name, value)| key(name, value));
+            let first = [Some(("name", number)), Some(("script", Value::from("check")))];
+            Value::Table(table(first.into_iter().chain(keys).collect()))
+        });
+        let tracks = Some(("track", Value::Array(tracks.collect())));
         let hosts = (1_u8..).zip(hosts).map(|(vhid, (mut host, count))| {
             if count > 2 && vhid == 1 {
                 host.insert("snat".into(), "vip".into());
@@ -217,7 +242,7 @@ fn config() -> impl Strategy<Value = String> {
         });
         let nat = nat.map(|(nat, _)| ("nat", Value::Table(nat)));
         let routes = Some(("route", Value::Array(routes)));
-        table(vec![Some(("node", Value::Table(node))), sync, hosts, routes, nat, firewall, kernel])
+        table(vec![Some(("node", Value::Table(node))), sync, hosts, routes, nat, firewall, kernel, tracks])
             .to_string()
     })
 }
@@ -252,6 +277,9 @@ fn the_effective_form_has_every_key_of_the_reference() {
         "peer =",
         &format!("next_key_file = \"key2\"\ninclude = {rules}\nexclude = {rules}\npeer ="),
     );
+    let scripts = "[node.scripts.check]\ncommand = [\"/bin/true\"]\n";
+    let track = "[[track]]\nname = \"dns\"\nscript = \"check\"\n";
+    let text = text.replacen("[sync]\n", &format!("{scripts}[sync]\n"), 1) + track;
     let whole: Table = render(&parsed(&text), Form::Effective).parse().expect("it is TOML");
     let keys = |table: &Value| table.as_table().expect("a table").keys().cloned().collect::<Vec<_>>();
     let last = whole["virtual_host"].as_array().and_then(|hosts| hosts.last()).expect("a host");
@@ -265,6 +293,8 @@ fn the_effective_form_has_every_key_of_the_reference() {
         (rule, RULE),
         (route, ROUTE),
         (forward, FORWARD),
+        (&whole["track"].as_array().expect("tracks")[0], TRACK),
+        (&whole["node"]["scripts"]["check"], SCRIPT),
     ] {
         let mut names: Vec<&str> = reference.iter().map(|key| key.name).collect();
         names.sort_unstable();

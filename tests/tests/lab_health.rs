@@ -1,0 +1,77 @@
+//! Tracks with real daemons: what fails demotes the node by its name, and no longer once it is good again.
+
+use anyhow::{Result, ensure};
+use carp_tests::lab::Purpose;
+use carp_tests::lab::carpd::Carpd;
+use carp_tests::lab::clock;
+use carp_tests::lab::config::Config;
+use carp_tests::lab::duo::{Duo, PATIENCE};
+use carp_tests::lab::pair::Pair;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Of a script that fails at once and is good again at once.
+const TRACK: &str = "[[track]]\nname = \"dns\"\nscript = \"check\"\ninterval = 100\nfall = 2\nrise = 2\n";
+/// gw1 only, while there is such a file. It says who it runs as and how many files it has open: three and that of ls.
+const CHECK: &str = "ip -o -4 address show lan0 | grep -q 'inet 10.77.1.2/' || exit 0\n\
+    test -e bad || exit 0\necho $(id -un) $(id -G) $(ls /proc/self/fd | wc -l) $(env | wc -l)\nexit 7\n";
+
+#[test]
+fn a_script_that_fails_has_the_peer_take_over_and_once_it_is_good_the_node_is_master_again() -> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let folder = pair.lab.folder().to_owned();
+    let bad = folder.join("bad");
+    let check = program(&folder, "check", &CHECK.replace("bad", &bad.to_string_lossy()))?;
+    let config = Config { scripts: script("check", &check), ..Config::gateway() }.with_rules(TRACK);
+    let mut duo = Duo::elected_in(pair, &config)?;
+    ensure!(duo.gw1.status()?["tracks"][0]["failing"] == false, "{}", duo.gw1.status()?);
+
+    fs::write(&bad, "")?;
+    duo.wait_moved()?;
+    let status = duo.gw1.status()?;
+    let demotion = &status["demotions"][0];
+    ensure!(demotion["name"] == "track dns" && demotion["amount"] == 240, "{status}");
+    // LANG, PATH, and what the shell itself sets.
+    let (who, open) = ("exit code 7: nobody 65534 4 ", demotion["reason"].as_str().unwrap_or_default());
+    ensure!(open.starts_with(who) && open.ends_with(['3', '4', '5']), "{open}");
+    let told = String::from_utf8(duo.gw1.carpctl(&["status"])?.stdout)?;
+    ensure!(
+        told.contains("track dns fails, for ") && told.contains("demoted by 240: track dns (exit code 7"),
+        "{told}"
+    );
+
+    fs::remove_file(&bad)?;
+    duo.wait_as_configured()?;
+    ensure!(duo.gw1.status()?["demotions"] == serde_json::json!([]), "{}", duo.gw1.status()?);
+
+    // What hangs fails, and what a reload takes out demotes nobody any more.
+    program(&folder, "check", "exec sleep 1000\n")?;
+    wait_demotion(&duo.gw1, Some("no outcome after 1.000 s"))?;
+    duo.gw1.reload_live(&config.with_rules(""))?;
+    wait_demotion(&duo.gw1, None)?;
+    duo.never_two_masters()
+}
+
+/// Waits until the node is demoted for this reason alone, or not at all.
+fn wait_demotion(node: &Carpd, reason: Option<&str>) -> Result<()> {
+    clock::wait_for(&format!("demotion {reason:?}"), PATIENCE, || {
+        let demotions = node.status().ok()?["demotions"].as_array()?.clone();
+        let reasons: Vec<_> = demotions.iter().filter_map(|one| one["reason"].as_str()).collect();
+        (reasons.first().copied() == reason && reasons.len() < 2).then_some(())
+    })
+}
+
+/// Puts a program in its place as a whole: it may just be running.
+fn program(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let (path, new) = (folder.join(name), folder.join(format!("{name}.new")));
+    fs::write(&new, format!("#!/bin/sh\n{text}"))?;
+    fs::set_permissions(&new, Permissions::from_mode(0o755))?;
+    fs::rename(&new, &path)?;
+    Ok(path)
+}
+
+/// Its table, for `node.toml`.
+fn script(name: &str, program: &Path) -> String {
+    format!("[node.scripts.{name}]\ncommand = [\"{}\"]\n", program.display())
+}
