@@ -23,7 +23,7 @@ fn a_script_that_fails_has_the_peer_take_over_and_once_it_is_good_the_node_is_ma
     let folder = pair.lab.folder().to_owned();
     let bad = folder.join("bad");
     let check = program(&folder, "check", &CHECK.replace("bad", &bad.to_string_lossy()))?;
-    let config = Config { scripts: script("check", &check), ..Config::gateway() }.with_rules(TRACK);
+    let config = Config { scripts: script("check", &check), tracks: TRACK.to_owned(), ..Config::gateway() };
     let mut duo = Duo::elected_in(pair, &config)?;
     ensure!(duo.gw1.status()?["tracks"][0]["failing"] == false, "{}", duo.gw1.status()?);
 
@@ -48,8 +48,33 @@ fn a_script_that_fails_has_the_peer_take_over_and_once_it_is_good_the_node_is_ma
     // What hangs fails, and what a reload takes out demotes nobody any more.
     program(&folder, "check", "exec sleep 1000\n")?;
     wait_demotion(&duo.gw1, Some("no outcome after 1.000 s"))?;
-    duo.gw1.reload_live(&config.with_rules(""))?;
+    duo.gw1.reload_live(&Config { tracks: String::new(), ..config })?;
     wait_demotion(&duo.gw1, None)?;
+    duo.never_two_masters()
+}
+
+#[test]
+fn a_gateway_that_answers_only_the_peer_moves_the_role_there_until_it_answers_again() -> Result<()> {
+    let tracks = [("wan4", "10.77.2.10"), ("wan6", "fd77:2::10")].map(|(name, address)| {
+        format!(
+            "[[track]]\nname = \"{name}\"\nkind = \"gateway\"\ninterface = \"wan\"\naddress = \"{address}\"\n\
+             interval = 100\ntimeout = 90\n"
+        )
+    });
+    let duo = Duo::elected(&Config { tracks: tracks.concat(), ..Config::gateway() })?;
+    let server = &duo.pair.server;
+    server.load_rules(
+        "table inet t { chain c { type filter hook input priority 0; ip saddr 10.77.2.2 icmp type echo-request drop; \
+         ip6 saddr fd77:2::2 icmpv6 type echo-request drop; }; }",
+    )?;
+    duo.wait_moved()?;
+    let status = duo.gw1.status()?;
+    let names: Vec<&str> =
+        status["demotions"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect();
+    ensure!(names == ["track wan4", "track wan6"], "{status}");
+    ensure!(duo.gw2.status()?["demotions"] == serde_json::json!([]), "asked from its own address");
+    server.load_rules("delete table inet t")?;
+    duo.wait_as_configured()?;
     duo.never_two_masters()
 }
 

@@ -18,6 +18,13 @@ pub struct Kinds {
     answer: u8,
 }
 
+impl Kinds {
+    /// Type of a request.
+    pub const fn request(self) -> u8 {
+        self.request
+    }
+}
+
 /// What every message begins with.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -31,6 +38,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// Whether it begins an answer.
+    pub fn is_answer(self, kinds: Kinds) -> bool {
+        (self.kind, self.code) == (kinds.answer, 0)
+    }
+
     /// What the answer to this request begins with, its checksum as right as the request's; `None`
     /// when it is none.
     #[inline(always)]

@@ -231,7 +231,7 @@ fn parse_here(
     let nat = nat::read(&all, node_config.as_ref(), &around, &mut mistakes);
     let firewall = nat::read_firewall(&all, &around, &mut mistakes);
     let kernel = kernel::read(&all, &mut mistakes);
-    let tracks = track::read(&all, node_config.as_ref(), &mut mistakes);
+    let tracks = track::read(&all, node_config.as_ref(), &hosts, &mut mistakes);
     match node_config {
         Some(node) if mistakes.is_empty() => {
             Ok(Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel, tracks })

@@ -9,7 +9,7 @@ pub use super::route::ROUTE;
 pub use super::rules::RULE;
 pub use super::script::SCRIPT;
 pub use super::sync::SYNC;
-pub use super::track::TRACK;
+pub use super::track::keys::TRACK;
 
 use std::fmt::Write;
 

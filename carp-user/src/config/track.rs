@@ -1,98 +1,28 @@
 //! The tables `[[track]]`: what is looked at again and again, and has the node rank lower while it fails.
 
+pub(super) mod keys;
+
 use super::fields::{At, Fields};
-use super::host::tables;
+use super::host::{device, tables};
 use super::mistake::{Mistake, Place};
-use super::reference::{Key, Kind};
 use super::script::Script;
-use super::{Document, Node};
+use super::{Document, HostConfig, Node, sync};
 use crate::proto::track::{MOST, Setup};
 use carp_common::time::Span;
+use keys::TRACK;
 use std::collections::BTreeMap;
-
-/// Names of what a track can look at.
-pub const KINDS: &[&str] = &["script"];
-
-/// Keys of every table `[[track]]`.
-pub const TRACK: &[Key] = &[
-    Key {
-        name: "name",
-        kind: Kind::Text,
-        range: "1 to 32 of a-z 0-9 -; once",
-        unit: "",
-        default: "",
-        example: r#""dns""#,
-        meaning: "Its name: the demotion is called `track NAME`.",
-    },
-    Key {
-        name: "kind",
-        kind: Kind::Choice(KINDS),
-        range: "",
-        unit: "",
-        default: r#""script""#,
-        example: r#""script""#,
-        meaning: "What it looks at. `script`: a program ends with exit code 0.",
-    },
-    Key {
-        name: "script",
-        kind: Kind::Text,
-        range: "one of `[node.scripts]`; kind `script`",
-        unit: "",
-        default: "none",
-        example: r#""check-dns""#,
-        meaning: "The program. Each node says in its own table `[node.scripts.NAME]` what that is.",
-    },
-    Key {
-        name: "demote",
-        kind: Kind::Number(1, 254, Some(240)),
-        range: "",
-        unit: "1/256 s",
-        default: "240",
-        example: "50",
-        meaning: "Added to the skew of every virtual host while it fails. 240 is what a lost link adds, and more than any \
-                  difference between two nodes; less only counts where the nodes are closer to each other than that.",
-    },
-    Key {
-        name: "interval",
-        kind: Kind::Number(100, 60_000, Some(1_000)),
-        range: "",
-        unit: "ms",
-        default: "1000",
-        example: "5000",
-        meaning: "From the beginning of one attempt to that of the next. There is one at a time: one that takes longer has \
-                  the next wait.",
-    },
-    Key {
-        name: "timeout",
-        kind: Kind::Number(10, 60_000, Some(1_000)),
-        range: "",
-        unit: "ms",
-        default: "1000",
-        example: "3000",
-        meaning: "After so long without an outcome an attempt has failed, and is ended.",
-    },
-    Key {
-        name: "rise",
-        kind: Kind::Number(1, 100, Some(2)),
-        range: "",
-        unit: "",
-        default: "2",
-        example: "5",
-        meaning: "So many good attempts in a row lift the demotion.",
-    },
-    Key {
-        name: "fall",
-        kind: Kind::Number(1, 100, Some(3)),
-        range: "",
-        unit: "",
-        default: "3",
-        example: "1",
-        meaning: "So many failed ones in a row put it in place. Before the first attempts a track counts as good.",
-    },
-];
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// Keys that only some kinds have: those that a kind needs or may have.
-const OF_KINDS: &[(&str, &[&str])] = &[("script", &["script"])];
+const OF_KINDS: &[(&str, &[&str])] = &[
+    ("script", &["script"]),
+    ("gateway", &["interface", "address"]),
+    ("process", &["process"]),
+    ("unit", &["unit"]),
+    ("file", &["file", "exists"]),
+    ("interface", &["interface", "errors"]),
+];
 
 /// One `[[track]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +53,41 @@ pub enum Probe {
         /// What that is here.
         script: Script,
     },
+    /// Whether a host answers.
+    Gateway {
+        /// As written: a role, or a device.
+        interface: String,
+        /// The device.
+        device: String,
+        /// The host.
+        address: IpAddr,
+    },
+    /// Whether a process runs.
+    Process {
+        /// Its name, or the path of a file with its number.
+        process: String,
+    },
+    /// Whether a unit of systemd's is active.
+    Unit {
+        /// Its name.
+        unit: String,
+    },
+    /// Whether a file is there.
+    File {
+        /// Absolute.
+        file: PathBuf,
+        /// Or whether it is not.
+        exists: bool,
+    },
+    /// Whether a link has a carrier, and not too many errors.
+    Interface {
+        /// As written: a role, or a device.
+        interface: String,
+        /// The device.
+        device: String,
+        /// Most errors of receiving a second, if that counts.
+        errors: Option<u16>,
+    },
 }
 
 impl Track {
@@ -147,6 +112,15 @@ impl Probe {
             Self::Script { name, script: Script { command, user } } => {
                 format!("script {name}: {} as {user}", command.join(" "))
             }
+            Self::Gateway { device, address, .. } => format!("{address} on {device}"),
+            Self::Process { process } => format!("process {process}"),
+            Self::Unit { unit } => format!("unit {unit}"),
+            Self::File { file, exists: true } => format!("file {}", file.display()),
+            Self::File { file, exists: false } => format!("no file {}", file.display()),
+            Self::Interface { device, errors: None, .. } => format!("link {device}"),
+            Self::Interface { device, errors: Some(errors), .. } => {
+                format!("link {device}, at most {errors} errors a second")
+            }
         }
     }
 
@@ -154,12 +128,22 @@ impl Probe {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Script { .. } => "script",
+            Self::Gateway { .. } => "gateway",
+            Self::Process { .. } => "process",
+            Self::Unit { .. } => "unit",
+            Self::File { .. } => "file",
+            Self::Interface { .. } => "interface",
         }
     }
 }
 
 /// All tracks that are in order.
-pub(super) fn read(document: &Document, node: Option<&Node>, mistakes: &mut Vec<Mistake>) -> Vec<Track> {
+pub(super) fn read(
+    document: &Document,
+    node: Option<&Node>,
+    hosts: &[HostConfig],
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<Track> {
     let tables = tables(document, "track", "begin each track with a line [[track]]", mistakes);
     if let (true, Some((_, span))) = (tables.len() > MOST, tables.last()) {
         let place = Place { file: document.file, span: span.clone() };
@@ -173,20 +157,20 @@ pub(super) fn read(document: &Document, node: Option<&Node>, mistakes: &mut Vec<
     let mut tracks = Vec::new();
     for table in tables {
         let fields = Fields::new((document.file, document.whole), "[[track]]", table, TRACK, mistakes);
-        tracks.extend(track(&fields, node, &mut known, mistakes));
+        tracks.extend(track(&fields, (node, hosts), &mut known, mistakes));
     }
     tracks
 }
 
 fn track(
     fields: &Fields<'_>,
-    node: Option<&Node>,
+    around: (Option<&Node>, &[HostConfig]),
     known: &mut BTreeMap<String, Place>,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Track> {
     let name = fields.text("name", mistakes).and_then(|name| unique(&name, "track", known, mistakes));
     let kind = fields.choice("kind", mistakes);
-    let probe = kind.as_ref().and_then(|kind| probe(fields, kind, node, mistakes));
+    let probe = kind.as_ref().and_then(|kind| probe(fields, kind, around, mistakes));
     let demote = fields.number("demote", mistakes);
     let [interval, timeout] = ["interval", "timeout"].map(|key| fields.number(key, mistakes));
     let [rise, fall] = ["rise", "fall"].map(|key| fields.number(key, mistakes));
@@ -204,7 +188,7 @@ fn track(
 fn probe(
     fields: &Fields<'_>,
     kind: &At<&str>,
-    node: Option<&Node>,
+    (node, hosts): (Option<&Node>, &[HostConfig]),
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Probe> {
     let own = OF_KINDS.iter().find(|(name, _)| *name == kind.value).map_or(&[][..], |(_, keys)| keys);
@@ -216,9 +200,67 @@ fn probe(
             kinds_with(key).join(", ")
         )));
     }
-    let name = fields.text("script", mistakes)?;
-    let script = of_node(&name, node, mistakes)?;
-    Some(Probe::Script { name: name.value.to_owned(), script })
+    let text = |key: &str, mistakes: &mut Vec<Mistake>| fields.text(key, mistakes);
+    let link = |mistakes: &mut Vec<Mistake>| {
+        let interface = text("interface", mistakes)?;
+        Some((interface.value.to_owned(), device(&interface, node, mistakes)?))
+    };
+    Some(match kind.value {
+        "gateway" => {
+            let link = link(mistakes);
+            let address = text("address", mistakes).and_then(|text| sync::unicast(&text, mistakes));
+            let (At { value: address, place }, (interface, device)) = (address?, link?);
+            if hosts.iter().flat_map(|host| &host.addresses).any(|vip| vip.ip == address) {
+                let what = format!("{address} is a VIP: it moves with the role");
+                mistakes.push(Mistake::at(place, what, "expected the address of another host"));
+            }
+            Probe::Gateway { interface, device, address }
+        }
+        "process" => Probe::Process { process: text("process", mistakes)?.value.to_owned() },
+        "unit" => Probe::Unit { unit: unit(&text("unit", mistakes)?, mistakes)? },
+        "file" => {
+            let (file, exists) = (text("file", mistakes), fields.flag("exists", true, mistakes));
+            Probe::File { file: absolute(&file?, mistakes)?, exists: exists? }
+        }
+        "interface" => {
+            let link = link(mistakes);
+            let errors = fields.has("errors").then(|| fields.number("errors", mistakes));
+            let errors = errors.map(|errors| errors.map(|errors| errors.value));
+            let (interface, device) = link?;
+            Probe::Interface {
+                interface,
+                device,
+                errors: errors.map_or(Some(None), |errors| errors.map(Some))?,
+            }
+        }
+        _script => {
+            let name = text("script", mistakes)?;
+            let script = of_node(&name, node, mistakes)?;
+            Probe::Script { name: name.value.to_owned(), script }
+        }
+    })
+}
+
+fn unit(name: &At<&str>, mistakes: &mut Vec<Mistake>) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "@:_.\\-".contains(c);
+    let is_one =
+        name.value.contains('.') && !name.value.starts_with(['-', '.']) && name.value.chars().all(allowed);
+    if !is_one {
+        let what = format!("\"{}\" is no name of a unit", name.value);
+        let mistake = Mistake::at(name.place.clone(), what, "expected one with its ending");
+        mistakes.push(mistake.help("for example \"unbound.service\""));
+    }
+    is_one.then(|| name.value.to_owned())
+}
+
+fn absolute(file: &At<&str>, mistakes: &mut Vec<Mistake>) -> Option<PathBuf> {
+    let path = PathBuf::from(file.value);
+    if !path.is_absolute() {
+        let what = format!("\"{}\" is no absolute path", file.value);
+        mistakes.push(Mistake::at(file.place.clone(), what, "expected one that begins with /"));
+        return None;
+    }
+    Some(path)
 }
 
 /// The kinds that this key belongs to.

@@ -1,6 +1,6 @@
 //! The thread's loop: what is wanted and what has ended go in, attempts begin.
 
-use super::probe;
+use super::probe::{self, Sample};
 use crate::config::Track;
 use crate::config::track::Probe;
 use crate::io::clock;
@@ -16,14 +16,24 @@ pub(super) struct Engine {
     tracks: Tracks,
     probes: BTreeMap<String, Probe>,
     /// Attempts that have not ended, as many as tracks at most, and those that were told to end.
-    attempts: JoinSet<(u64, Outcome)>,
+    attempts: JoinSet<Ended>,
+    /// What the last attempt of a track has left for its next one.
+    samples: BTreeMap<String, Sample>,
     /// Dropping one ends its attempt.
     ends: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
+/// An attempt that has ended.
+struct Ended {
+    track: String,
+    attempt: u64,
+    outcome: Outcome,
+    sample: Option<Sample>,
+}
+
 enum Woken {
     Wanted,
-    Ended(u64, Outcome),
+    Ended(Ended),
     Tick,
     /// Nobody wants anything any more.
     Gone,
@@ -32,7 +42,8 @@ enum Woken {
 impl Engine {
     pub(super) fn new(wanted: watch::Receiver<Vec<Track>>, tell: watch::Sender<Vec<Finding>>) -> Self {
         let (attempts, ends) = (JoinSet::new(), BTreeMap::new());
-        Self { wanted, tell, tracks: Tracks::default(), probes: BTreeMap::new(), attempts, ends }
+        let (tracks, probes, samples) = (Tracks::default(), BTreeMap::new(), BTreeMap::new());
+        Self { wanted, tell, tracks, probes, attempts, samples, ends }
     }
 
     pub(super) async fn run(mut self) {
@@ -40,8 +51,11 @@ impl Engine {
         loop {
             match self.next().await {
                 Woken::Wanted => self.configure(),
-                Woken::Ended(attempt, outcome) => {
+                Woken::Ended(Ended { track, attempt, outcome, sample }) => {
                     self.ends.remove(&attempt);
+                    if let Some(sample) = sample.filter(|_| self.probes.contains_key(&track)) {
+                        self.samples.insert(track, sample);
+                    }
                     self.handle(Event::Ended { attempt, outcome });
                 }
                 Woken::Tick => self.handle(Event::Tick),
@@ -63,7 +77,7 @@ impl Engine {
             biased;
             wanted = self.wanted.changed() => wanted.map_or(Woken::Gone, |()| Woken::Wanted),
             Some(ended) = self.attempts.join_next() => match ended {
-                Ok((attempt, outcome)) => Woken::Ended(attempt, outcome),
+                Ok(ended) => Woken::Ended(ended),
                 Err(_panicked) => Woken::Tick,
             },
             () = due => Woken::Tick,
@@ -74,6 +88,7 @@ impl Engine {
         let tracks = self.wanted.borrow_and_update().clone();
         let setups = tracks.iter().map(Track::setup).collect();
         self.probes = tracks.into_iter().map(|track| (track.name, track.probe)).collect();
+        self.samples.retain(|track, _| self.probes.contains_key(track));
         self.handle(Event::Configure(setups));
     }
 
@@ -96,7 +111,11 @@ impl Engine {
         let Some(probe) = self.probes.get(track).cloned() else { return };
         let (end, ended) = oneshot::channel();
         self.ends.insert(attempt, end);
-        self.attempts.spawn(async move { (attempt, probe::look(&probe, ended).await) });
+        let (track, before) = (track.to_owned(), self.samples.get(track).copied());
+        self.attempts.spawn(async move {
+            let (outcome, sample) = probe::look(&probe, attempt, before, ended).await;
+            Ended { track, attempt, outcome, sample }
+        });
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Config {
     pub own: &'static str,
     /// Tables of `[node.scripts]` as text, the same on both nodes.
     pub scripts: String,
+    /// Tables `[[track]]`, as text.
+    pub tracks: String,
     /// The virtual hosts; the index is the slot in the map of windows.
     pub hosts: Vec<VirtualHost>,
 }
@@ -90,6 +92,7 @@ impl Config {
             rules: "",
             own: "",
             scripts: String::new(),
+            tracks: String::new(),
             interfaces: vec![("lan", "lan0"), ("wan", "wan0"), ("sync", "sync0")],
             hosts: vec![
                 host("lan", 1, vec!["10.77.1.1/24", "fd77:1::1/64"]),
@@ -203,6 +206,7 @@ impl Config {
             .ok();
             text
         }) + self.rules
+            + &self.tracks
     }
 
     /// The text of `node.toml`.

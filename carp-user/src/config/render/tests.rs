@@ -1,6 +1,6 @@
 use super::super::kernel::RP_FILTERS;
 use super::super::nat::keys::FORWARD;
-use super::super::reference::{AUTH_MODES, EXAMPLE, FLAVOURS, ROUTE, RULE, TRACK, XDP_MODES};
+use super::super::reference::{AUTH_MODES, EXAMPLE, FLAVOURS, ROUTE, RULE, XDP_MODES};
 use super::super::{Source, parse, private};
 use super::*;
 use proptest::collection::{btree_map, vec};
@@ -293,7 +293,6 @@ fn the_effective_form_has_every_key_of_the_reference() {
         (rule, RULE),
         (route, ROUTE),
         (forward, FORWARD),
-        (&whole["track"].as_array().expect("tracks")[0], TRACK),
         (&whole["node"]["scripts"]["check"], SCRIPT),
     ] {
         let mut names: Vec<&str> = reference.iter().map(|key| key.name).collect();

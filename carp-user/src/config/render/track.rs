@@ -13,6 +13,22 @@ pub(super) fn write(text: &mut String, form: Form, track: &Track) {
     match probe {
         // What it is stands in [node.scripts].
         Probe::Script { name, script: _ } => section.put("script", quoted(name)),
+        Probe::Gateway { interface, device: _, address } => {
+            section.put("interface", quoted(interface));
+            section.put("address", quoted(&address.to_string()));
+        }
+        Probe::Process { process } => section.put("process", quoted(process)),
+        Probe::Unit { unit } => section.put("unit", quoted(unit)),
+        Probe::File { file, exists } => {
+            section.put_file("file", Some(file));
+            section.put("exists", exists);
+        }
+        Probe::Interface { interface, device: _, errors } => {
+            section.put("interface", quoted(interface));
+            if let Some(errors) = errors {
+                section.put("errors", errors);
+            }
+        }
     }
     section.put("demote", demote);
     section.put("interval", interval);

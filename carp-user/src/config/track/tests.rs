@@ -1,6 +1,9 @@
+use super::super::render::{Form, render};
 use super::super::script::{Asked, Unfit};
 use super::super::{Config, Mistakes, Source, parse_here};
+use super::keys::KINDS;
 use super::*;
+use std::collections::BTreeSet;
 
 const HOST: &str =
     "[[virtual_host]]\ninterface = \"lan\"\nvhid = 1\naddresses = [\"10.0.0.1\"]\npassword_file = \"pw\"\n";
@@ -77,6 +80,44 @@ fn a_track_of_a_script_has_the_command_of_this_node_and_the_defaults() {
 }
 
 #[test]
+fn every_kind_is_written_as_it_is_read() {
+    let kinds = [
+        "script = \"dns\"",
+        "kind = \"gateway\"\ninterface = \"wan\"\naddress = \"fe80::9\"",
+        "kind = \"process\"\nprocess = \"unbound\"",
+        "kind = \"unit\"\nunit = \"a@b.service\"",
+        "kind = \"file\"\nfile = \"/a b\"",
+        "kind = \"file\"\nfile = \"/a\"\nexists = false",
+        "kind = \"interface\"\ninterface = \"eth7\"",
+        "kind = \"interface\"\ninterface = \"lan\"\nerrors = 9",
+    ];
+    let text = (1..).zip(kinds).map(|(n, kind)| track(kind).replace("\"t\"", &format!("\"t{n}\"")));
+    let config = with(&text.collect::<String>(), NODE).map_err(|found| found.render(false)).expect("right");
+    let told: Vec<String> = config.tracks.iter().map(|track| track.setup().what).collect();
+    assert_eq!(
+        told,
+        [
+            "script dns: /lib/dns a b as nobody",
+            "fe80::9 on eth0",
+            "process unbound",
+            "unit a@b.service",
+            "file /a b",
+            "no file /a",
+            "link eth7",
+            "link eth1, at most 9 errors a second",
+        ]
+    );
+    for form in [Form::Short, Form::Effective] {
+        let secret = |_: &std::path::Path| Ok(b"secret".to_vec().into());
+        let written = render(&config, form);
+        let again = parse_here(source("carp.toml", written.clone()), None, secret, &examine);
+        assert_eq!(again.map_err(|found| found.render(false)), Ok(config.clone()), "{written}");
+    }
+    let kinds: BTreeSet<&str> = config.tracks.iter().map(|track| track.probe.kind()).collect();
+    assert_eq!(kinds, KINDS.iter().copied().collect());
+}
+
+#[test]
 fn what_no_track_can_be_is_refused_at_its_place() {
     for (lines, said) in [
         ("kind = \"skript\"", "\"skript\" | `kind` cannot be \"skript\" | did you mean `script`?"),
@@ -86,6 +127,31 @@ fn what_no_track_can_be_is_refused_at_its_place() {
             "\"smtp\" | there is no script \"smtp\" on this node | there are: dns, web; write [node.scripts.smtp] and below it \
              command = [\"/path/of/the/program\"], beside [node]",
         ),
+        (
+            "script = \"dns\"\nfile = \"/a\"",
+            "\"/a\" | `file` is nothing for a track of kind \"script\" | take it out, or write the kind that it belongs to: file",
+        ),
+        (
+            "kind = \"gateway\"\naddress = \"192.0.2.9\"",
+            "[[track]] | [[track]] has no `interface` | for example interface = \"wan\"",
+        ),
+        (
+            "kind = \"gateway\"\ninterface = \"wan\"\naddress = \"10.0.0.1\"",
+            "\"10.0.0.1\" | 10.0.0.1 is a VIP: it moves with the role | -",
+        ),
+        (
+            "kind = \"interface\"\ninterface = \"an uplink of the provider\"",
+            "\"an uplink of the provider\" | \"an uplink of the provider\" is neither a role in [node.interfaces] nor a device name | -",
+        ),
+        (
+            "kind = \"unit\"\nunit = \"dns\"",
+            "\"dns\" | \"dns\" is no name of a unit | for example \"unbound.service\"",
+        ),
+        (
+            "kind = \"unit\"\nunit = \"-h.x\"",
+            "\"-h.x\" | \"-h.x\" is no name of a unit | for example \"unbound.service\"",
+        ),
+        ("kind = \"file\"\nfile = \"a\"", "\"a\" | \"a\" is no absolute path | -"),
         (
             "script = \"dns\"\ninterval = 99",
             "99 | `interval` is out of range | the nearest valid value is 100",
