@@ -1,9 +1,11 @@
 //! The loop: next event, `node.handle`, dispatch; nothing else.
 
 mod answering;
+mod following;
 mod health;
 mod journal;
 mod keeping;
+mod links;
 mod movable;
 mod moving;
 mod pair;
@@ -25,7 +27,7 @@ use crate::proto::event::{Action, Command, Event, HostId, HostSetup};
 use crate::proto::node::Node;
 use crate::proto::sync::session::{DEMOTION, SessionStage};
 use crate::replication;
-use crate::shells::{Shells, wanted};
+use crate::shells::{Prepared, Shells, wanted};
 use anyhow::Result;
 use carp_common::id::IfIndex;
 use keeping::Unconfirmed;
@@ -59,6 +61,8 @@ pub struct Daemon {
     pair: pair::Pair,
     /// Names of virtual hosts that are just leaving.
     leaving: BTreeMap<HostId, String>,
+    /// What takes away what they had, once the kernel holds nothing of theirs.
+    prepared: Option<Prepared>,
     /// What happened.
     journal: Journal,
     take_overs: TakeOvers,
@@ -130,6 +134,7 @@ impl Daemon {
             unconfirmed: None,
             pair,
             leaving: BTreeMap::new(),
+            prepared: None,
             journal,
             take_overs: TakeOvers::default(),
             sync_stage: SessionStage::default(),
@@ -178,7 +183,10 @@ impl Daemon {
                 }
                 Woken::Call((request, answer)) => self.call(request, answer, files),
                 Woken::Failures => self.report_failures(),
-                Woken::Applied => self.note_addresses(),
+                Woken::Applied => {
+                    self.note_addresses();
+                    self.settle();
+                }
                 Woken::Replication => {
                     self.note_sync();
                     self.demote_for_replication();
@@ -238,29 +246,6 @@ impl Daemon {
             () = health_changed(shells.health.as_mut()) => Ok(Woken::Health),
             refused = shells.refused.refused() => refused.map(Woken::Refused).map_err(Into::into),
         }
-    }
-
-    fn link(&mut self, link: IfIndex, facts: LinkFacts) {
-        let event = self.describe(link, facts);
-        self.tell(event);
-    }
-
-    /// Tells the datapath of a link; what to tell the node.
-    fn describe(&mut self, link: IfIndex, facts: LinkFacts) -> Event<'static> {
-        let name = self.shells.links.name(link).unwrap_or_default();
-        tracing::debug!(interface = name, ?facts, "link");
-        if facts.successor.is_some() {
-            tracing::warn!(
-                interface = name,
-                "it was removed and made anew: reload carpd (SIGHUP) to use the new one"
-            );
-        }
-        if let Some(shield) = &mut self.shells.shield
-            && let Err(error) = shield.describe(&self.shells.links, self.node.setups())
-        {
-            tracing::warn!(%error, "telling the datapath of a link");
-        }
-        Event::Link { link, state: facts.state(self.shells.shield.is_some()) }
     }
 
     fn heard(&mut self, heard: &HeardFrame) {

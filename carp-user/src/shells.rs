@@ -3,6 +3,8 @@
 
 mod reload;
 
+pub use reload::Prepared;
+
 use crate::config::{self, Config, Sync, XdpMode};
 use crate::health::Health;
 use crate::io::address::{Addresses, Held};
@@ -247,17 +249,22 @@ fn forward(config: &Config, instance: &Instance) -> Result<(Table, (Forwarding, 
 
 /// XDP on every link, unless it is off.
 fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield>, Option<Rings>)> {
-    let mode = match config.node.xdp {
-        XdpMode::Off => return Ok((None, None)),
-        XdpMode::Auto => Mode::Auto,
-        XdpMode::Native => Mode::Native,
-        XdpMode::Generic => Mode::Generic,
-        XdpMode::Tcx => Mode::Tcx,
-    };
+    let Some(mode) = mode_of(config.node.xdp) else { return Ok((None, None)) };
     let port = |link: IfIndex| Port { link, name: links.name(link).unwrap_or_default().to_owned(), mode };
     let ports: Vec<Port> = link_set(setup).into_iter().map(port).collect();
     let (shield, rings) = Shield::open(&config.node.name, &ports, links, setup.numbered())?;
     Ok((Some(shield), Some(rings)))
+}
+
+/// None where there is no datapath.
+const fn mode_of(xdp: XdpMode) -> Option<Mode> {
+    match xdp {
+        XdpMode::Off => None,
+        XdpMode::Auto => Some(Mode::Auto),
+        XdpMode::Native => Some(Mode::Native),
+        XdpMode::Generic => Some(Mode::Generic),
+        XdpMode::Tcx => Some(Mode::Tcx),
+    }
 }
 
 fn lower(shield: Option<Shield>) {

@@ -3,15 +3,12 @@
 use super::{Config, HostConfig};
 use crate::ruleset::Ruleset;
 use carp_common::id::Vhid;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 impl Config {
     /// Why a daemon that runs with another configuration cannot go on with this one, if it cannot: it then hands over and
     /// starts anew.
     pub fn cannot_follow(&self, running: &Self) -> Option<&'static str> {
-        let devices = |config: &Self| -> BTreeSet<String> {
-            config.hosts.iter().map(|host| host.device.clone()).collect()
-        };
         let is_same_link = match (&self.sync, &running.sync) {
             (Some(new), Some(old)) => new.is_but_for_keys(old),
             (None, None) => true,
@@ -21,8 +18,6 @@ impl Config {
             Some("the node has another name")
         } else if self.node.xdp != running.node.xdp {
             Some("the datapath is attached in another way")
-        } else if devices(self) != devices(running) {
-            Some("the virtual hosts are on other interfaces")
         } else if !is_same_link {
             Some("[sync] is another one")
         } else if self.counts_otherwise(running) {
@@ -93,7 +88,7 @@ password_file = "pw"
     }
 
     #[test]
-    fn what_concerns_virtual_hosts_on_the_same_links_can_be_followed() {
+    fn what_concerns_virtual_hosts_and_their_links_can_be_followed() {
         let running = with("", "");
         let second = "[[virtual_host]]\ninterface = \"lan\"\nvhid = 2\naddresses = [\"10.0.0.2\"]\npassword_file = \"pw\"\n[[";
         for (from, to) in [
@@ -102,6 +97,7 @@ password_file = "pw"
             ("10.0.0.1/24", "10.0.0.7/24"),
             ("name = \"gw1\"", "name = \"gw1\"\nskew = 100\npreempt = false"),
             ("{ lan = \"eth0\" }", "{ lan = \"eth0\", wan = \"eth1\" }"),
+            ("eth0", "eth1"),
             ("[[", second),
             ("[[", "[[route]]\nto = \"default\"\nvia = \"10.0.0.9\"\ninterface = \"lan\"\n[["),
         ] {
@@ -124,7 +120,6 @@ password_file = "pw"
         for (from, to, why) in [
             ("gw1", "gw2", "name"),
             ("name = \"gw1\"", "name = \"gw1\"\nxdp = \"off\"", "attached"),
-            ("eth0", "eth1", "interfaces"),
             ("vhid = 1", "vhid = 1\nauth = \"migrate\"", "strictly"),
             ("vhid = 1", "vhid = 2\nauth = \"strict\"", "strictly"),
         ] {

@@ -1,19 +1,21 @@
 //! Another configuration, while the daemon runs. What it changes is changed while everything else goes on; only what a
 //! running daemon cannot follow makes it hand over and start anew.
 //!
-//! Two steps wait for others and are done on another thread, as the election does not: files are read and rules of
-//! nftables are checked; then, once it is known what is to change, the rules are loaded.
+//! Three steps wait for others and are done on another thread, as the election does not: files are read and rules of
+//! nftables are checked; then, once it is known what is to change, the datapath is attached to new links, and the rules are
+//! loaded.
 
 use super::journal::Journal;
 use super::{Daemon, Pending};
 use crate::api::{Authority, Response, What};
 use crate::config::sections::{self, Section};
 use crate::config::{Config, Files, Loaded, NoSuchInterface};
+use crate::io::bpf::Reach;
 use crate::io::clock;
 use crate::io::disk::Staged;
 use crate::io::error::chain;
 use crate::io::nft;
-use crate::proto::event::{Changes, Event};
+use crate::proto::event::{Changes, HostSetup};
 use crate::proto::keyring;
 use crate::ruleset::Ruleset;
 use anyhow::{Context, Result, anyhow, bail};
@@ -22,9 +24,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// What somebody wants.
 #[derive(Clone, Debug)]
@@ -54,10 +55,12 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) config: Config,
-    ruleset: Option<Ruleset>,
-    are_rules_loaded: bool,
+    pub(super) ruleset: Option<Ruleset>,
+    pub(super) are_rules_loaded: bool,
+    /// The links that it brings, where the datapath is now.
+    pub(super) reach: Option<Reach>,
     pub(super) text: String,
-    staged: Option<Staged>,
+    pub(super) staged: Option<Staged>,
     /// Of the sections that are pushed.
     pub(super) hash: String,
     /// What it changes on the node that follows, once that has agreed.
@@ -131,7 +134,7 @@ impl Daemon {
         }
         let (files, wanted) = (files.clone(), wish.clone());
         let sections = self.sections();
-        let task = tokio::task::spawn_blocking(move || prepare(&files, &wanted, &sections));
+        let task = spawn_blocking(move || prepare(&files, &wanted, &sections));
         self.reading = Some(Reading { task, wish, answer });
     }
 
@@ -140,6 +143,7 @@ impl Daemon {
         let Some(Reading { wish, answer, .. }) = self.reading.take() else { return Outcome::Stays };
         let agreed = ready.as_ref().is_ok_and(|ready| ready.agreed.is_some());
         self.pair.is_awaited |= agreed && !wish.dry_run;
+        let are_rules_loaded = ready.as_ref().is_ok_and(|ready| ready.are_rules_loaded);
         let planned = ready.and_then(|ready| {
             self.admit(&ready, &wish)?;
             let plan = self.plan(&ready.config)?;
@@ -147,39 +151,17 @@ impl Daemon {
         });
         let (response, outcome) = match planned {
             Err(error) => (failed(&error), Outcome::Stays),
-            Ok((ready, _)) if self.needs_agreement(&ready, &wish) => {
-                let task = self.agree(ready, &wish);
-                self.reading = Some(Reading { task, wish, answer });
-                return Outcome::Stays;
-            }
-            Ok((ready, Plan { changes, mut lines, new_start })) => {
-                lines.extend(ready.agreed.clone().unwrap_or_default());
-                let done = Response::Reloaded { changes: lines, new_start: new_start.map(str::to_owned) };
-                let has_other_rules = !ready.are_rules_loaded && ready.ruleset != Ruleset::of(&self.config);
-                match new_start {
-                    _ if wish.dry_run => (done, Outcome::Stays),
-                    Some(why) => {
-                        tracing::info!("the new configuration needs a new start: {why}");
-                        let (config, pending) = ready.split(wish.clone());
-                        (
-                            done,
-                            Outcome::StartAnew(Box::new(Next {
-                                config,
-                                running: self.config.clone(),
-                                pending,
-                                journal: std::mem::take(&mut self.journal),
-                            })),
-                        )
-                    }
-                    None if has_other_rules => {
-                        let task = self.load_rules(ready);
-                        self.reading = Some(Reading { task, wish, answer });
-                        return Outcome::Stays;
-                    }
-                    None => (self.follow(ready, changes, wish.clone(), done), Outcome::Stays),
+            Ok((ready, plan)) => match self.elsewhere(ready, &plan, &wish) {
+                Ok(task) => {
+                    self.reading = Some(Reading { task, wish, answer });
+                    return Outcome::Stays;
                 }
-            }
+                Err(ready) => self.carry_out(*ready, plan, wish.clone()),
+            },
         };
+        if are_rules_loaded && matches!(response, Response::Error { .. }) {
+            self.restore_rules();
+        }
         if let (Response::Error { message }, false) = (&response, wish.dry_run) {
             tracing::error!("reload: {message}");
             self.note(What::ConfigurationRefused { origin: wish.origin, message: message.clone() });
@@ -188,34 +170,67 @@ impl Daemon {
         outcome
     }
 
-    /// What is done, or why everything stays as it is.
-    fn follow(&mut self, ready: Ready, changes: Changes, wish: Wish, done: Response) -> Response {
-        let are_rules_loaded = ready.are_rules_loaded;
-        let (config, pending) = ready.split(wish);
-        match self.apply(config, changes) {
-            Ok(()) => {
-                tell(&done);
-                if let Response::Reloaded { changes, .. } = &done {
-                    self.note(What::Configured { origin: pending.origin.clone(), changes: changes.clone() });
-                }
-                self.keep(pending).map_or_else(|error| failed(&error), |()| done)
+    /// What has to be done where it may wait, before that can be carried out; or nothing has.
+    fn elsewhere(
+        &mut self,
+        ready: Ready,
+        plan: &Plan,
+        wish: &Wish,
+    ) -> std::result::Result<JoinHandle<Result<Ready>>, Box<Ready>> {
+        if self.needs_agreement(&ready, wish) {
+            return Ok(self.agree(ready, wish));
+        }
+        if wish.dry_run || plan.new_start.is_some() || ready.are_rules_loaded {
+            return Err(Box::new(ready));
+        }
+        let reach =
+            if ready.reach.is_none() { self.shells.reach(&ready.config, &plan.changes) } else { None };
+        if let Some(reach) = reach {
+            return Ok(spawn_blocking(move || Ok(Ready { reach: Some(reach()?), ..ready })));
+        }
+        if ready.ruleset != Ruleset::of(&self.config) {
+            return Ok(self.load_rules(ready));
+        }
+        Err(Box::new(ready))
+    }
+
+    fn carry_out(&mut self, ready: Ready, plan: Plan, wish: Wish) -> (Response, Outcome) {
+        let Plan { changes, mut lines, new_start } = plan;
+        lines.extend(ready.agreed.clone().unwrap_or_default());
+        let done = Response::Reloaded { changes: lines, new_start: new_start.map(str::to_owned) };
+        match new_start {
+            _ if wish.dry_run => (done, Outcome::Stays),
+            Some(why) => {
+                tracing::info!("the new configuration needs a new start: {why}");
+                let (config, pending, _) = ready.split(wish);
+                let (running, journal) = (self.config.clone(), std::mem::take(&mut self.journal));
+                (done, Outcome::StartAnew(Box::new(Next { config, running, pending, journal })))
             }
-            Err(error) => {
-                if are_rules_loaded {
-                    self.restore_rules();
-                }
-                failed(&error)
-            }
+            None => (self.follow(ready, changes, wish, done), Outcome::Stays),
         }
     }
 
+    /// What is done, or why everything stays as it is.
+    fn follow(&mut self, ready: Ready, changes: Changes, wish: Wish, done: Response) -> Response {
+        let (config, pending, reach) = ready.split(wish);
+        if let Err(error) = self.apply(config, changes, reach) {
+            return failed(&error);
+        }
+        tell(&done);
+        if let Response::Reloaded { changes, .. } = &done {
+            self.note(What::Configured { origin: pending.origin.clone(), changes: changes.clone() });
+        }
+        self.keep(pending).map_or_else(|error| failed(&error), |()| done)
+    }
+
     fn plan(&self, config: &Config) -> Result<Plan> {
-        if *config == self.config {
+        let links = &self.shells.links;
+        let is_another = |host: &HostSetup| links.find(&host.interface).is_some_and(|now| now != host.link);
+        if *config == self.config && !self.node.setups().any(|(_, host)| is_another(host)) {
             return Ok(Plan { changes: Changes::default(), lines: Vec::new(), new_start: None });
         }
-        let missing =
-            config.hosts.iter().map(|host| &host.device).filter(|device| !self.shells.links.exists(device));
-        let missing: BTreeSet<String> = missing.cloned().collect();
+        let devices = config.hosts.iter().map(|host| &host.device);
+        let missing: BTreeSet<String> = devices.filter(|name| links.find(name).is_none()).cloned().collect();
         if !missing.is_empty() {
             bail!(NoSuchInterface(missing.into_iter().collect()));
         }
@@ -224,7 +239,7 @@ impl Daemon {
             lines.push(why.to_owned());
             return Ok(Plan { changes: Changes::default(), lines, new_start: Some(why) });
         }
-        let wanted = config.setup(|name| self.shells.links.index(name), 0)?.hosts;
+        let wanted = config.setup(|name| links.find(name), 0)?.hosts;
         let Ok(changes) = Changes::between(self.node.setups(), wanted, clock::now()) else {
             let why = "there is no room for so many new virtual hosts beside the old ones";
             return Ok(Plan { changes: Changes::default(), lines, new_start: Some(why) });
@@ -241,58 +256,6 @@ impl Daemon {
         lines.extend(changes.lines(self.node.setups()));
         Ok(Plan { changes, lines, new_start: None })
     }
-
-    /// Everything that can fail comes first, and changes nothing that is served.
-    fn apply(&mut self, config: Config, changes: Changes) -> Result<()> {
-        if config == self.config {
-            return Ok(());
-        }
-        let set = self.shells.set_kernel(&config);
-        let prepared = match set.and_then(|()| self.shells.prepare(self.node.setups(), &changes)) {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                if let Err(error) = self.shells.set_kernel(&self.config) {
-                    tracing::warn!(%error, "undoing a reload");
-                }
-                return Err(error);
-            }
-        };
-        let leaving = changes.removed.iter().filter_map(|id| Some((*id, self.node.setup(*id)?.name())));
-        self.leaving = leaving.collect();
-        if config.config_sync != self.config.config_sync {
-            self.shells.edit(&config)?;
-        }
-        self.shells.track(&config)?;
-        // What is published from here on follows it.
-        self.config = config;
-        let actions = self.node.handle(Event::Configure(changes), clock::now());
-        self.unpublished = true;
-        self.perform(actions.into());
-        self.leaving.clear();
-        self.shells.settle(prepared, self.node.setups());
-        if let (Some(replication), Some(sync)) = (&self.shells.replication, &self.config.sync) {
-            replication.set_keys(sync.keys.clone());
-        }
-        Ok(())
-    }
-
-    /// nft replaces them as a whole or not at all.
-    fn load_rules(&self, ready: Ready) -> JoinHandle<Result<Ready>> {
-        let table = Arc::clone(&self.shells.table);
-        tokio::task::spawn_blocking(move || {
-            table.replace(ready.ruleset.as_ref())?;
-            Ok(Ready { are_rules_loaded: true, ..ready })
-        })
-    }
-
-    fn restore_rules(&self) {
-        let (table, ruleset) = (Arc::clone(&self.shells.table), Ruleset::of(&self.config));
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = table.replace(ruleset.as_ref()) {
-                tracing::error!(%error, "the rules of nftables are not those of the configuration");
-            }
-        });
-    }
 }
 
 impl Ready {
@@ -301,13 +264,13 @@ impl Ready {
         Self { agreed: Some(changes), ..self }
     }
 
-    fn split(self, wish: Wish) -> (Config, Pending) {
-        let Self { config, text, staged, .. } = self;
+    fn split(self, wish: Wish) -> (Config, Pending, Option<Reach>) {
+        let Self { config, text, staged, reach, .. } = self;
         let pushed = match wish.by {
             Authority::Pushed(pushed) => Some(*pushed),
             Authority::Here | Authority::Local | Authority::Agreed => None,
         };
-        (config, Pending { staged, text, origin: wish.origin, confirm: wish.confirm, pushed })
+        (config, Pending { staged, text, origin: wish.origin, confirm: wish.confirm, pushed }, reach)
     }
 }
 
@@ -329,7 +292,7 @@ fn prepare(files: &Files, wish: &Wish, sections: &[&Section]) -> Result<Ready> {
     };
     let staged = (wish.file.is_some() && !wish.dry_run).then(stage).transpose()?;
     let hash = sections::hash(&config, sections);
-    Ok(Ready { config, ruleset, are_rules_loaded: false, text, staged, hash, agreed: None })
+    Ok(Ready { config, ruleset, are_rules_loaded: false, reach: None, text, staged, hash, agreed: None })
 }
 
 fn failed(error: &anyhow::Error) -> Response {

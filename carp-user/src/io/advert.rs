@@ -8,6 +8,7 @@ use carp_common::time::Instant;
 use carp_common::wire::Frame;
 use rustix::net::RecvFlags;
 use socket2::{SockFilter, Socket};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
@@ -79,13 +80,26 @@ impl Receiver {
     /// # Errors
     /// Without `CAP_NET_RAW`, and what else the kernel says.
     pub fn open(links: &[IfIndex]) -> Result<Self, Error> {
-        let listen = |link: &IfIndex| {
-            let failed =
-                |source| Error::kernel(format!("listening on interface number {link}"), CAP_NET_RAW, source);
-            listen(*link).map(|socket| (*link, socket)).map_err(failed)
-        };
-        let sockets = links.iter().map(listen).collect::<Result<_, _>>()?;
-        Ok(Self { sockets, first: 0, buffer: Box::new([0; Self::LONGEST]) })
+        let mut receiver = Self { sockets: Vec::new(), first: 0, buffer: Box::new([0; Self::LONGEST]) };
+        links.iter().try_for_each(|link| receiver.listen(*link))?;
+        Ok(receiver)
+    }
+
+    /// Listens on one more link. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Receiver::open`].
+    pub fn listen(&mut self, link: IfIndex) -> Result<(), Error> {
+        let failed =
+            |source| Error::kernel(format!("listening on interface number {link}"), CAP_NET_RAW, source);
+        self.sockets.push((link, listen(link).map_err(failed)?));
+        Ok(())
+    }
+
+    /// Listens on these links, and no others any more.
+    pub fn keep(&mut self, links: &BTreeSet<IfIndex>) {
+        self.sockets.retain(|(link, _)| links.contains(link));
+        self.first = 0;
     }
 
     /// Waits for the next frame. Dropping the future loses nothing.

@@ -15,6 +15,7 @@ mod layout;
 mod load;
 mod pins;
 mod port;
+mod reach;
 mod read;
 mod share;
 mod shift;
@@ -28,7 +29,9 @@ mod windows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 
+use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
 use aya::util::KernelVersion;
 use carp_common::admission::Auth;
@@ -47,6 +50,7 @@ pub use holder::{Foreign, Holder, Place};
 pub use hosts::HostTable;
 pub use pins::is_bpffs_mounted;
 pub use port::{Attached, Mode, Port};
+pub use reach::Reach;
 pub use read::{Counters, Pinned, Standing, instance_of, pinned_instances, read_pinned};
 pub use trace::Trace;
 pub use vips::{Changed, VipTable};
@@ -77,6 +81,8 @@ pub const EGRESS_PROGRAM: &str = "carp_egress";
 pub struct Datapath {
     pins: Pins,
     modes: Vec<(IfIndex, Attached)>,
+    /// The programs are just taken off links that have left.
+    leaving: Option<JoinHandle<()>>,
     hosts: Hosts,
     vips: Vips,
     windows: Windows,
@@ -140,6 +146,26 @@ impl Datapath {
     /// How the program is attached to a link.
     pub fn mode_of(&self, link: IfIndex) -> Option<Attached> {
         self.modes.iter().find(|(port, _)| *port == link).map(|(_, attached)| *attached)
+    }
+
+    /// Goes on with more links.
+    pub fn extend(&mut self, reach: Reach) {
+        self.modes.extend(reach.keep());
+    }
+
+    /// Takes the programs off all other links. Does not wait for the kernel.
+    pub fn leave_others(&mut self, kept: &BTreeSet<IfIndex>) {
+        let before = self.modes.len();
+        self.modes.retain(|(link, _)| kept.contains(link));
+        if self.modes.len() < before {
+            reach::finish(self.leaving.take());
+            self.leaving = reach::leave_others(&self.pins, kept.iter().copied().collect());
+        }
+    }
+
+    /// What [`Reach::of`] has to wait for.
+    pub const fn leaving(&mut self) -> Option<JoinHandle<()>> {
+        self.leaving.take()
     }
 
     /// Adds or changes a virtual host. One that is new to its slot starts with a closed window:
@@ -251,6 +277,7 @@ impl Datapath {
     /// # Errors
     /// The first one; the rest is removed nevertheless.
     pub fn close(self) -> Result<(), Error> {
+        reach::finish(self.leaving);
         self.pins.remove()
     }
 
@@ -289,21 +316,13 @@ impl Datapath {
         coming.remove_left(pins)?;
         // New links first: they may fail, replacing a program does not.
         let mut undo = Undo::new(pins);
-        let refused = survey.attach_new(pins, program(&mut ebpf)?, &mut undo)?;
-        // What leaves goes first: it may bring the qdisc that both share, and takes it away then.
-        leaving.attach_new(pins, tc_program(&mut ebpf, Way::Out)?, &mut undo)?;
-        coming.attach_new(pins, tc_program(&mut ebpf, Way::In)?, &mut undo)?;
-        if !refused.is_empty() {
-            load::also_at_tc(&mut ebpf)?;
-            let late = tc::Survey::take(Way::In, pins, &refused)?;
-            late.attach_new(pins, tc_program(&mut ebpf, Way::In)?, &mut undo)?;
-        }
+        let refused = attach_all(pins, &mut ebpf, (survey, &leaving, &coming), &mut undo)?;
         fill(&mut datapath)?;
         survey.replace(program(&mut ebpf)?)?;
         leaving.replace(tc_program(&mut ebpf, Way::Out)?)?;
         coming.replace(tc_program(&mut ebpf, Way::In)?)?;
         pins.settle()?;
-        undo.forget();
+        undo.made_for_good();
         Ok((Self { modes: attach::modes(&[ports, &refused].concat())?, ..datapath }, rings))
     }
 
@@ -314,6 +333,7 @@ impl Datapath {
         let datapath = Self {
             pins: pins.clone(),
             modes: Vec::new(),
+            leaving: None,
             hosts: Hosts::new(maps.take(LINKS, Array::try_from)?, maps.take(HOSTS, Array::try_from)?)?,
             vips: Vips::new(maps.take(VIP_INDEX, Array::try_from)?, maps.take(VIPS, Array::try_from)?)?,
             windows: Windows::new(maps.take(WINDOWS, Array::try_from)?, maps.take(HEARD, Array::try_from)?),
@@ -333,6 +353,25 @@ impl fmt::Debug for Datapath {
             .field("modes", &self.modes)
             .finish_non_exhaustive()
     }
+}
+
+/// Attaches where there is nothing yet. Gives the ports whose driver refuses, as ports at tc, where they are now.
+fn attach_all(
+    pins: &Pins,
+    ebpf: &mut Ebpf,
+    (survey, leaving, coming): (&Survey<'_>, &tc::Survey<'_>, &tc::Survey<'_>),
+    undo: &mut Undo<'_>,
+) -> Result<Vec<Port>, Error> {
+    let refused = survey.attach_new(pins, program(ebpf)?, undo)?;
+    // What leaves goes first: it may bring the qdisc that both share, and takes it away then.
+    leaving.attach_new(pins, tc_program(ebpf, Way::Out)?, undo)?;
+    coming.attach_new(pins, tc_program(ebpf, Way::In)?, undo)?;
+    if !refused.is_empty() {
+        load::also_at_tc(ebpf)?;
+        let late = tc::Survey::take(Way::In, pins, &refused)?;
+        late.attach_new(pins, tc_program(ebpf, Way::In)?, undo)?;
+    }
+    Ok(refused)
 }
 
 /// The XDP program for the kernel that runs.

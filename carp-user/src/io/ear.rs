@@ -7,6 +7,7 @@ use carp_common::id::IfIndex;
 use carp_common::map::{CAPTURE_LEN, Captured};
 use carp_common::time::Instant;
 use carp_common::wire::Refusal;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -50,6 +51,19 @@ impl Ear {
     /// What the kernel says.
     pub fn open(ring: Option<Adverts>, links: &[IfIndex]) -> Result<Self, super::error::Error> {
         Ok(Self { ring: ring.map(watched).transpose()?, sockets: Receiver::open(links)? })
+    }
+
+    /// Listens with a packet socket on one more link.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn listen(&mut self, link: IfIndex) -> Result<(), super::error::Error> {
+        self.sockets.listen(link)
+    }
+
+    /// Listens with packet sockets on no other links any more.
+    pub fn keep(&mut self, links: &BTreeSet<IfIndex>) {
+        self.sockets.keep(links);
     }
 
     /// Waits for the next one. Dropping the future loses nothing.

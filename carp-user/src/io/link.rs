@@ -105,9 +105,28 @@ impl Links {
         self.watched.iter().find_map(|watched| (watched.link == link).then_some(watched.name.as_str()))
     }
 
-    /// Whether there is a link of this name, configured or not.
-    pub fn exists(&self, name: &str) -> bool {
-        self.table.find(name).is_some()
+    /// The number of the link that has this name now, configured or not.
+    pub fn find(&self, name: &str) -> Option<IfIndex> {
+        self.table.find(name).map(IfIndex)
+    }
+
+    /// The links that have these names now are configured too. Gives those that are new, as they are known now.
+    ///
+    /// # Errors
+    /// As [`Links::open`]; nothing has changed then.
+    pub fn watch(&mut self, names: &BTreeSet<&str>) -> Result<Vec<(IfIndex, LinkFacts)>, Error> {
+        let found = names.iter().map(|name| Watched::find(name, &self.table, &self.vips));
+        let found = found.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let is_known = |link| self.watched.iter().any(|watched| watched.link == link);
+        let new: Vec<_> = found.filter(|watched| !is_known(watched.link)).collect();
+        let told = new.iter().map(|watched| (watched.link, watched.told)).collect();
+        self.watched.extend(new);
+        Ok(told)
+    }
+
+    /// These links are configured, and no others any more.
+    pub fn keep(&mut self, links: &BTreeSet<IfIndex>) {
+        self.watched.retain(|watched| links.contains(&watched.link));
     }
 
     /// The MTU of the link of this name, configured or not.

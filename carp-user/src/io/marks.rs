@@ -46,12 +46,7 @@ impl Marks {
         let failed = |source| Error::Io { path: path.display().to_string(), source };
         let netns = netns().map_err(failed)?;
         let now: BTreeSet<Mark> = setup.hosts.iter().map(|host| mark(netns, host)).collect();
-        for (rival, marks) in rivals(instance.name()) {
-            if let Some(taken) = now.iter().find(|mine| marks.iter().any(|theirs| theirs.is_on_link_of(mine)))
-            {
-                return Err(rival.of(&taken.interface));
-            }
-        }
+        refuse_rivals(instance, &now)?;
         let before = read(&path);
         let all: BTreeSet<Mark> = before.union(&now).cloned().collect();
         write(&path, &all).map_err(failed)?;
@@ -76,12 +71,17 @@ impl Marks {
         write(&self.path, &self.now)
     }
 
-    /// Enters other virtual hosts, on the same links, beside those of now.
+    /// Enters other virtual hosts beside those of now.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn add<'a>(&mut self, hosts: impl Iterator<Item = &'a HostSetup>) -> Result<(), Error> {
-        let more = hosts.map(|host| mark(self.netns, host));
+    /// As [`Marks::enter`].
+    pub fn add<'a>(
+        &mut self,
+        instance: &Instance,
+        hosts: impl Iterator<Item = &'a HostSetup>,
+    ) -> Result<(), Error> {
+        let more: BTreeSet<Mark> = hosts.map(|host| mark(self.netns, host)).collect();
+        refuse_rivals(instance, &more)?;
         self.now.extend(more);
         write(&self.path, &self.now)
             .map_err(|source| Error::Io { path: self.path.display().to_string(), source })
@@ -165,6 +165,16 @@ const MOST_BYTES: u64 = 8 << 20;
 fn mark(netns: u64, host: &HostSetup) -> Mark {
     let vips = host.vips.iter().copied().collect();
     Mark { netns, link: host.link.0, interface: host.interface.clone(), vhid: host.vhid.get(), vips }
+}
+
+fn refuse_rivals(instance: &Instance, wanted: &BTreeSet<Mark>) -> Result<(), Error> {
+    for (rival, marks) in rivals(instance.name()) {
+        let is_taken = |mine: &&Mark| marks.iter().any(|theirs| theirs.is_on_link_of(mine));
+        if let Some(taken) = wanted.iter().find(is_taken) {
+            return Err(rival.of(&taken.interface));
+        }
+    }
+    Ok(())
 }
 
 /// The other running daemons, and what they have entered.

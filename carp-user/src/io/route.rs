@@ -59,6 +59,7 @@ impl Routes {
 
     /// Removes what is ours and not wanted, and returns what could not be. Names what somebody else has removed.
     pub fn retain(&mut self, wanted: &BTreeSet<Route>) -> Vec<Failure> {
+        self.links.extend(wanted.iter().map(|route| route.link));
         // A gateway's tables may be long: no look at them where nothing of ours is or shall be.
         if self.ours.is_empty() && wanted.is_empty() {
             return Vec::new();

@@ -1,6 +1,6 @@
 //! XDP, or tc in its place, and what belongs to it: the programs and maps, and the virtual MACs that the links receive.
 
-use super::bpf::{Attached, Counters, Datapath, Port, Rings};
+use super::bpf::{Attached, Counters, Datapath, Port, Reach, Rings};
 use super::clock;
 use super::fdb::VirtualMacs;
 use super::instance;
@@ -116,11 +116,29 @@ impl Shield {
         describe(&mut self.datapath, links, hosts)
     }
 
-    /// Leaves these virtual hosts and no others, and returns what could not be taken away.
+    /// Has the programs attached to more links, wherever it is run: it blocks. Nothing is served there until
+    /// [`Shield::extend`].
+    pub fn reach(
+        &mut self,
+        instance: &str,
+        ports: Vec<Port>,
+    ) -> impl FnOnce() -> Result<Reach, Error> + use<> {
+        let (instance, leaving) = (instance.to_owned(), self.datapath.leaving());
+        move || Reach::of(&instance, &ports, leaving).map_err(name_rival)
+    }
+
+    /// Goes on with more links.
+    pub fn extend(&mut self, reach: Reach) {
+        self.datapath.extend(reach);
+    }
+
+    /// Leaves these virtual hosts and no others, and returns what could not be taken away. From links that have none the
+    /// programs are taken off, a little later.
     pub fn retain<'a>(&mut self, hosts: impl Iterator<Item = (HostId, &'a HostSetup)> + Clone) -> Vec<Error> {
         let kept: BTreeSet<_> = hosts.clone().map(|(_, host)| (host.link, virtual_mac(host.vhid))).collect();
         let retained = retain(&mut self.datapath, hosts);
         let macs = self.macs.retain(&kept).into_iter().map(Error::from);
+        self.datapath.leave_others(&kept.iter().map(|(link, _)| *link).collect());
         retained.err().map(Error::from).into_iter().chain(macs).collect()
     }
 

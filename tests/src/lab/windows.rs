@@ -1,9 +1,9 @@
 //! What the datapath of a node serves, read from its pinned map once in a millisecond: when which
 //! node served, and whether ever two did.
 
-use super::clock;
+use super::{clock, maps};
 use anyhow::{Context, Result};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, IterableMap, Map, MapData};
 use carp_common::map::{HEARD, WINDOWS, Window};
 use carp_common::time::{Instant, Span};
 use carp_user::io::bpf::Standing;
@@ -72,6 +72,32 @@ impl Windows {
     /// # Errors
     /// When nothing is pinned (XDP off, or never started).
     pub fn read(&mut self, slot: u32) -> Result<Standing> {
+        let Maps { windows, heard } = self.open()?;
+        let heard = Instant::from_nanos(heard.get(&slot, 0)?);
+        Ok(Standing { window: windows.get(&slot, 0)?, heard })
+    }
+
+    /// Which of the virtual hosts the datapath serves at this moment, just before and just after one look at all of them.
+    fn serving(&mut self) -> Vec<bool> {
+        let slots = self.slots;
+        let before = clock::now();
+        let mut look = || {
+            let Maps { windows, heard } = self.open()?;
+            let windows = maps::first(windows.map(), slots, Window::CLOSED)?;
+            anyhow::Ok((windows, maps::first(heard.map(), slots, 0_u64)?))
+        };
+        let (windows, heard) = look().unwrap_or_default();
+        let now = clock::now();
+        let standings = windows.iter().zip(&heard);
+        let standings =
+            standings.map(|(window, heard)| Standing { window: *window, heard: Instant::from_nanos(*heard) });
+        let mut serving: Vec<bool> =
+            standings.map(|standing| standing.is_open(before) && standing.is_open(now)).collect();
+        serving.resize(slots as usize, false);
+        serving
+    }
+
+    fn open(&mut self) -> Result<&Maps> {
         let path = self.folder.join(WINDOWS);
         let inode = path.metadata().with_context(|| format!("{}", path.display()))?.ino();
         if self.open.as_ref().is_none_or(|(known, _)| *known != inode) {
@@ -79,9 +105,7 @@ impl Windows {
             let heard = Array::try_from(Map::Array(MapData::from_pin(self.folder.join(HEARD))?))?;
             self.open = Some((inode, Maps { windows, heard }));
         }
-        let (_, maps) = self.open.as_ref().context("just opened")?;
-        let heard = Instant::from_nanos(maps.heard.get(&slot, 0)?);
-        Ok(Standing { window: maps.windows.get(&slot, 0)?, heard })
+        self.open.as_ref().map(|(_, maps)| maps).context("just opened")
     }
 
     /// Whether the datapath serves this virtual host at this moment, just before and just after the
@@ -163,20 +187,25 @@ impl Shared {
         let mut before: Vec<[bool; 2]> = (0..slots).map(|_| [false; 2]).collect();
         let mut last = clock::now();
         while !self.stop.load(Ordering::Relaxed) {
-            let mut both = false;
-            for (slot, before) in (0..).zip(&mut before) {
-                // The first is asked again after the second: only if it served before and after is
-                // it sure that it did when the second was asked.
-                let serve = [first.serves(slot), second.serves(slot)];
-                both |= serve == [true; 2] && first.serves(slot);
-                let at = clock::now();
-                for (node, (was, serves)) in before.iter_mut().zip(serve).enumerate() {
-                    if *was != serves {
-                        self.seen().changes.push(Change { at, node, slot, serves });
-                        *was = serves;
+            let mut looked = [Vec::new(), Vec::new()];
+            for (node, windows) in [&mut first, &mut second].into_iter().enumerate() {
+                let (serving, at) = (windows.serving(), clock::now());
+                for (slot, (before, serves)) in (0..).zip(before.iter_mut().zip(&serving)) {
+                    if before[node] != *serves {
+                        self.seen().changes.push(Change { at, node, slot, serves: *serves });
+                        before[node] = *serves;
                     }
                 }
+                looked[node] = serving;
             }
+            let two =
+                |[one, other]: [&Vec<bool>; 2]| one.iter().zip(other).any(|pair| pair == (&true, &true));
+            // The first is asked again after the second: only if it served before and after is it sure that
+            // it did when the second was asked.
+            let [one, other] = &looked;
+            let again = if two([one, other]) { first.serving() } else { Vec::new() };
+            let still: Vec<bool> = one.iter().zip(&again).map(|(was, is)| *was && *is).collect();
+            let both = two([&still, other]);
             let now = clock::now();
             let mut seen = self.seen();
             seen.looks.push(now);

@@ -150,9 +150,9 @@ impl<'a> Undo<'a> {
         self.made.push(path);
     }
 
-    /// All went well: nothing to undo.
-    pub(super) fn forget(mut self) {
-        self.made.clear();
+    /// All went well: nothing to undo. Gives what was made.
+    pub(super) fn made_for_good(mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.made)
     }
 }
 
