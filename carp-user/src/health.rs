@@ -1,11 +1,16 @@
-//! Tracks, beside the daemon's loop: a thread of its own, as it starts programs and waits for them, and an election must never
-//! wait for that. What is counted how is [`crate::proto::track`]'s; this begins attempts and passes on what they come to.
+//! Tracks and hooks, beside the daemon's loop: a thread of its own, as it starts programs and waits for them, and an election must
+//! never wait for that. What is counted how is [`crate::proto::track`]'s, who is told when [`crate::proto::notify`]'s; this begins
+//! attempts and runs hooks, and passes on what they come to.
 
 mod engine;
+mod hooks;
 mod probe;
 
-use crate::config::Track;
+pub use hooks::State;
+
+use crate::config::{Config, Hook, Track};
 use crate::proto::event::Command;
+use crate::proto::notify::{MOST, Notice};
 use crate::proto::track::Finding;
 use engine::Engine;
 use std::collections::BTreeMap;
@@ -13,10 +18,23 @@ use std::io;
 use std::thread::JoinHandle;
 use tokio::sync::watch;
 
-/// The running thread. Dropping it ends it, and all attempts.
+/// What the thread is to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    node: String,
+    tracks: Vec<Track>,
+    hooks: Vec<Hook>,
+}
+
+/// How each virtual host is, by its label.
+type States = BTreeMap<String, Notice<State>>;
+
+/// The running thread. Dropping it ends it, and all attempts; hooks are told of the last states before, as long as
+/// [`engine::LAST`] allows.
 #[derive(Debug)]
 pub struct Health {
-    wanted: watch::Sender<Vec<Track>>,
+    wanted: watch::Sender<Wanted>,
+    states: watch::Sender<States>,
     findings: watch::Receiver<Vec<Finding>>,
     /// The demotions that are in place, with what they add.
     placed: BTreeMap<String, u8>,
@@ -28,28 +46,59 @@ impl Health {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start(tracks: Vec<Track>) -> io::Result<Self> {
-        let (wanted, told) = watch::channel(tracks);
+    pub fn start(config: &Config) -> io::Result<Self> {
+        Self::begin(Wanted::of(config))
+    }
+
+    fn begin(wanted: Wanted) -> io::Result<Self> {
+        let (wanted, told) = watch::channel(wanted);
+        let (states, newest) = watch::channel(States::new());
         let (tell, findings) = watch::channel(Vec::new());
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return };
-            runtime.block_on(Engine::new(told, tell).run());
+            runtime.block_on(Engine::new(told, newest, tell).run());
             // Who looks at a file that does not answer is not waited for.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("health".to_owned()).spawn(run)?;
-        Ok(Self { wanted, findings, placed: BTreeMap::new(), thread: Some(thread) })
+        Ok(Self { wanted, states, findings, placed: BTreeMap::new(), thread: Some(thread) })
     }
 
-    /// These are the tracks from now on.
-    pub fn set(&self, tracks: &[Track]) {
+    /// These are the tracks and hooks from now on.
+    pub fn set(&self, config: &Config) {
+        self.want(Wanted::of(config));
+    }
+
+    fn want(&self, new: Wanted) {
         self.wanted.send_if_modified(|wanted| {
-            let differs = *wanted != tracks;
-            if differs {
-                tracks.clone_into(wanted);
-            }
+            let differs = *wanted != new;
+            *wanted = new;
             differs
+        });
+    }
+
+    /// Whether there is anybody to tell of virtual hosts.
+    pub fn has_hooks(&self) -> bool {
+        !self.wanted.borrow().hooks.is_empty()
+    }
+
+    /// A virtual host is otherwise than it was. At most [`MOST`] are kept: those of the others that are in INIT go.
+    pub fn tell(&self, label: &str, change: impl FnOnce(&mut State)) {
+        self.states.send_if_modified(|states| {
+            let known = states.get(label);
+            let before = known.map(|notice| notice.state.clone()).unwrap_or_default();
+            let mut state = before.clone();
+            change(&mut state);
+            if known.is_some() && (state.role, state.serving) == (before.role, before.serving) {
+                return false;
+            }
+            if known.is_none() && states.len() >= MOST {
+                states.retain(|_, notice| notice.state.role != "INIT");
+            }
+            let number = states.values().map(|notice| notice.number).max().unwrap_or(0) + 1;
+            states.insert(label.to_owned(), Notice { number, state });
+            true
         });
     }
 
@@ -90,11 +139,18 @@ pub fn demotion(track: &str) -> String {
     format!("track {track}")
 }
 
+impl Wanted {
+    fn of(config: &Config) -> Self {
+        let (node, tracks, hooks) = (config.node.name.clone(), config.tracks.clone(), config.hooks.clone());
+        Self { node, tracks, hooks }
+    }
+}
+
 impl Drop for Health {
-    /// Waits for its end, which it comes to at once.
+    /// Waits for its end, which it comes to at once, or when hooks have been told of the last states.
     fn drop(&mut self) {
         // The thread sees that nobody can want anything any more.
-        let (gone, _) = watch::channel(Vec::new());
+        let (gone, _) = watch::channel(Wanted::default());
         drop(std::mem::replace(&mut self.wanted, gone));
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();

@@ -62,7 +62,7 @@ pub struct Shells {
     pub editor: Option<Editor>,
     /// What another editor starts with: the daemon's door, and the number of this start.
     seat: (Door, u32),
-    /// Looks at tracks, if there ever were any.
+    /// Looks at tracks and tells hooks, if there ever were any.
     pub health: Option<Health>,
     /// Answers XML-RPC.
     remote: Option<Remote>,
@@ -190,7 +190,7 @@ impl Shells {
             settings,
             ..
         } = self;
-        drop((editor, health, replication, remote));
+        drop((editor, replication, remote));
         drop(wanted);
         for failure in applier.finish() {
             tracing::warn!(what = failure.what, error = %failure.error, "left behind");
@@ -200,6 +200,8 @@ impl Shells {
         drop(settings);
         drop((table, memberships));
         marks.clear();
+        // Hooks have a moment to be told of the end.
+        drop(health);
         drop(instance);
     }
 }

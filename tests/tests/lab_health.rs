@@ -1,6 +1,7 @@
-//! Tracks with real daemons: what fails demotes the node by its name, and no longer once it is good again.
+//! Tracks and hooks with real daemons: what fails demotes the node by its name, and no longer once it is good again; what becomes
+//! of the virtual hosts is told, and nothing waits for that.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use carp_tests::lab::Purpose;
 use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
@@ -76,6 +77,56 @@ fn a_gateway_that_answers_only_the_peer_moves_the_role_there_until_it_answers_ag
     server.load_rules("delete table inet t")?;
     duo.wait_as_configured()?;
     duo.never_two_masters()
+}
+
+#[test]
+fn hooks_are_told_in_order_what_became_of_each_virtual_host_and_one_that_hangs_delays_no_take_over()
+-> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let folder = pair.lab.folder().to_owned();
+    let told = folder.join("told");
+    fs::write(&told, "")?;
+    fs::set_permissions(&told, Permissions::from_mode(0o666))?;
+    let hang = script("hang", &program(&folder, "hang", "exec sleep 1000\n")?);
+    let tell = script("tell", &program(&folder, "tell", &format!("cat >> {}\n", told.display()))?);
+    let hooks =
+        "[[hook]]\nscript = \"hang\"\ntimeout = 500\n[[hook]]\nscript = \"tell\"\nwhen = \"notify\"\n";
+    let config = Config { scripts: hang + &tell, tracks: hooks.to_owned(), ..Config::gateway() };
+    let mut duo = Duo::elected_in(pair, &config)?;
+    wait_told(&told, duo.gw1.instance(), "MASTER", true)?;
+    wait_told(&told, duo.gw2.instance(), "BACKUP", false)?;
+    duo.gw1.kill()?;
+    duo.wait_moved()?;
+    wait_told(&told, duo.gw2.instance(), "MASTER", true)?;
+    duo.gw2.stop()?;
+    wait_told(&told, duo.gw2.instance(), "INIT", false)?;
+    // Nothing is told twice, and each knows what it was told before.
+    let lines = lines(&told)?;
+    for (node, vhid) in [(duo.gw1.instance(), 1), (duo.gw2.instance(), 1), (duo.gw2.instance(), 2)] {
+        let mut before = (serde_json::Value::Null, serde_json::Value::Null);
+        for line in lines.iter().filter(|line| line["node"] == node && line["vhid"] == vhid) {
+            ensure!(line["before"] == before.0, "{lines:?}");
+            let is = (line["role"].clone(), line["serving"].clone());
+            ensure!(is != before && line["at"].is_u64() && line["ranks"]["own"].is_string(), "{line}");
+            before = is;
+        }
+    }
+    duo.never_two_masters()
+}
+
+/// Waits until the last that was told of both virtual hosts of a node is this.
+fn wait_told(file: &Path, node: &str, role: &str, serving: bool) -> Result<()> {
+    let is_told = |vhid: u8| {
+        let lines = lines(file).unwrap_or_default();
+        let last = lines.into_iter().rfind(|line| line["node"] == node && line["vhid"] == vhid);
+        last.is_some_and(|line| line["role"] == role && line["serving"] == serving)
+    };
+    clock::wait_for(&format!("{node} to tell {role}"), PATIENCE, || (is_told(1) && is_told(2)).then_some(()))
+        .with_context(|| fs::read_to_string(file).unwrap_or_default())
+}
+
+fn lines(file: &Path) -> Result<Vec<serde_json::Value>> {
+    Ok(fs::read_to_string(file)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
 /// Waits until the node is demoted for this reason alone, or not at all.

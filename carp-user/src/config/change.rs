@@ -38,6 +38,7 @@ impl Config {
             ("forwarding", self.forwarded() != running.forwarded()),
             ("settings of the kernel", self.settings() != running.settings()),
             ("tracks", self.tracks != running.tracks),
+            ("hooks", self.hooks != running.hooks),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
     }

@@ -16,6 +16,7 @@ mod address;
 mod change;
 mod config_sync;
 mod fields;
+pub mod hook;
 mod host;
 mod node;
 mod rules;
@@ -27,6 +28,7 @@ mod sync_key;
 mod tests;
 
 pub use config_sync::{ConfigSync, Password};
+pub use hook::Hook;
 pub use kernel::Kernel;
 pub use mistake::{File, Mistake, Mistakes, Source};
 pub use nat::{Firewall, Nat};
@@ -79,6 +81,8 @@ pub struct Config {
     pub kernel: Kernel,
     /// What has the node rank lower while it fails.
     pub tracks: Vec<Track>,
+    /// What is told of virtual hosts.
+    pub hooks: Vec<Hook>,
 }
 
 /// One `[[virtual_host]]`, its role and defaults resolved.
@@ -232,9 +236,10 @@ fn parse_here(
     let firewall = nat::read_firewall(&all, &around, &mut mistakes);
     let kernel = kernel::read(&all, &mut mistakes);
     let tracks = track::read(&all, node_config.as_ref(), &hosts, &mut mistakes);
+    let hooks = hook::read(&all, node_config.as_ref(), &mut mistakes);
     match node_config {
         Some(node) if mistakes.is_empty() => {
-            Ok(Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel, tracks })
+            Ok(Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel, tracks, hooks })
         }
         Some(_) | None => {
             Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))

@@ -31,7 +31,7 @@ pub struct Node {
     pub xdp: XdpMode,
     /// Role to device; already in [`HostConfig::device`].
     pub interfaces: BTreeMap<String, String>,
-    /// Programs that tracks may start, by name.
+    /// Programs that tracks and hooks may start, by name.
     pub scripts: BTreeMap<String, Script>,
 }
 
@@ -158,6 +158,7 @@ fn unknown_tables(document: &Document, mistakes: &mut Vec<Mistake>) {
             ("[firewall]", reference::FIREWALL),
             ("[kernel]", reference::KERNEL),
             ("[[track]]", reference::TRACK),
+            ("[[hook]]", reference::HOOK),
         ];
         let help = owners.into_iter().find_map(owner);
         // The header above it may be what is broken.

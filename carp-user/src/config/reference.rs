@@ -2,6 +2,7 @@
 //! `docs/config.md` is printed from it.
 
 pub use super::config_sync::CONFIG_SYNC;
+pub use super::hook::HOOK;
 pub use super::host::keys::VIRTUAL_HOST;
 pub use super::kernel::KERNEL;
 pub use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
@@ -136,14 +137,14 @@ pub const NODE: &[Key] = &[
         unit: "",
         default: "none",
         example: r#"{ check-dns = { command = ["/usr/local/lib/carp/check-dns"] } }"#,
-        meaning: "The programs of this node that tracks may start, by name: see `[node.scripts.NAME]` and \
+        meaning: "The programs of this node that tracks and hooks may start, by name: see `[node.scripts.NAME]` and \
                   [health](health.md).",
     },
 ];
 
 /// The top-level tables.
 pub const TOP: &[&str] =
-    &["node", "sync", "config_sync", "virtual_host", "route", "nat", "firewall", "kernel", "track"];
+    &["node", "sync", "config_sync", "virtual_host", "route", "nat", "firewall", "kernel", "track", "hook"];
 
 /// The reference of all keys as Markdown: the content of `docs/config.md`.
 pub fn reference() -> String {
@@ -162,6 +163,7 @@ pub fn reference() -> String {
     table(&mut text, "[firewall]", FIREWALL_INTRO, FIREWALL);
     table(&mut text, "[kernel]", KERNEL_INTRO, KERNEL);
     table(&mut text, "[[track]]", TRACK_INTRO, TRACK);
+    table(&mut text, "[[hook]]", HOOK_INTRO, HOOK);
     text.push_str(EXAMPLE_HEAD);
     text.push_str(EXAMPLE);
     text.push_str("```\n");
@@ -234,7 +236,7 @@ built on it) complete and check keys while one types, in a file that begins with
 schema beside it.
 ";
 pub(super) const NODE_INTRO: &str = "What is of this node alone.";
-pub(super) const SCRIPT_INTRO: &str = "A program of this node. Tracks call it by its name; the other node has its own of that \
+pub(super) const SCRIPT_INTRO: &str = "A program of this node. Tracks and hooks call it by its name; the other node has its own of that \
      name, or none, and what a pair shares can name no program. It gets no file, secret or variable of carpd's.";
 pub(super) const SYNC_INTRO: &str = "The other node, so that tracked connections are there when it takes over. The table stands where `[node]` does.";
 pub(super) const CONFIG_SYNC_INTRO: &str = "The node that has this table is the one that is edited, and the other one follows; see [one configuration on two \
@@ -255,6 +257,7 @@ pub(super) const KERNEL_INTRO: &str =
     "What carpd sees to in the kernel, on both nodes: the one that takes over has to forward, too.";
 pub(super) const TRACK_INTRO: &str = "What is looked at again and again, and has the node rank lower while it fails; see [health](health.md). The table is \
      repeated; at most 64.";
+pub(super) const HOOK_INTRO: &str = "A program that is told of what becomes of a virtual host; see [health](health.md). The table is repeated; at most 16.";
 const EXAMPLE_HEAD: &str = "\n## Example\n\n```toml\n";
 
 fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {

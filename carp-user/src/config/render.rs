@@ -1,6 +1,7 @@
 //! [`Config`] to text: the one way in which a configuration is written, for `carpctl config show`. What is
 //! written is a configuration again, in one file: `parse(render(config)) == config`.
 
+mod hook;
 mod nat;
 mod route;
 mod track;
@@ -31,7 +32,7 @@ pub enum Form {
 /// is right in the folder that the shared file was in.
 pub fn render(config: &Config, form: Form) -> String {
     // Whoever adds a field has to say here how it is written.
-    let Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel, tracks } = config;
+    let Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel, tracks, hooks } = config;
     let mut text = String::new();
     self::node(&mut text, form, node);
     if let Some(sync) = sync {
@@ -53,6 +54,7 @@ pub fn render(config: &Config, form: Form) -> String {
         self::kernel(&mut text, form, kernel);
     }
     tracks.iter().for_each(|one| track::write(&mut text, form, one));
+    hooks.iter().for_each(|one| hook::write(&mut text, form, one));
     text
 }
 

@@ -1,13 +1,14 @@
 //! The table of all keys as a JSON schema, for editors and for programs that write configurations.
 
+use super::hook::Hook;
 use super::nat::Nat;
 use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
 use super::reference::{
     CONFIG_SYNC, CONFIG_SYNC_INTRO, HOST_INTRO, KERNEL, KERNEL_INTRO, ROUTE, ROUTE_INTRO, VIRTUAL_HOST,
 };
 use super::reference::{FIREWALL_INTRO, FORWARD_INTRO, ONE_TO_ONE_INTRO, OUTBOUND_INTRO, PREFIX_INTRO};
+use super::reference::{HOOK, HOOK_INTRO, SCRIPT, SCRIPT_INTRO, TRACK, TRACK_INTRO};
 use super::reference::{Key, Kind, NODE, NODE_INTRO, RULE, RULE_INTRO, SYNC, SYNC_INTRO};
-use super::reference::{SCRIPT, SCRIPT_INTRO, TRACK, TRACK_INTRO};
 use super::route::Route;
 use crate::proto::sync::rule::Rules;
 use crate::proto::track;
@@ -41,6 +42,7 @@ pub fn schema() -> String {
             "firewall": table(FIREWALL_INTRO, FIREWALL),
             "kernel": table(KERNEL_INTRO, KERNEL),
             "track": list(track::MOST, TRACK_INTRO, TRACK),
+            "hook": list(Hook::MOST, HOOK_INTRO, HOOK),
         },
     });
     format!("{schema:#}\n")
@@ -166,6 +168,7 @@ mod tests {
             (&top["firewall"], FIREWALL),
             (&top["kernel"], KERNEL),
             (&top["track"]["items"], TRACK),
+            (&top["hook"]["items"], HOOK),
             (&top["node"]["properties"]["scripts"]["additionalProperties"], SCRIPT),
         ] {
             let mut expected: Vec<&str> = keys.iter().map(|key| key.name).collect();

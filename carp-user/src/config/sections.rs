@@ -33,6 +33,7 @@ pub const SECTIONS: &[Section] = &[
     section("firewall", "the firewall", "firewall"),
     section("kernel", "the kernel's settings", "kernel"),
     section("health", "a track", "track"),
+    section("hooks", "a hook", "hook"),
 ];
 
 const fn section(name: &'static str, what: &'static str, table: &'static str) -> Section {

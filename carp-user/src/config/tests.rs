@@ -333,7 +333,7 @@ fn missing_tables_are_named_with_what_to_write() {
             "carp.toml:1:1 there is no virtual host | in this file | begin each virtual host with a line \
              [[virtual_host]]",
             "carp.toml:1:1 unknown table or key `colour` | not at the top level | it can be `node`, `sync`, `config_sync`, \
-             `virtual_host`, `route`, `nat`, `firewall`, `kernel`, `track`",
+             `virtual_host`, `route`, `nat`, `firewall`, `kernel`, `track`, `hook`",
             "carp.toml:2:1 unknown table or key `base` | not at the top level | `base` belongs below [[virtual_host]]",
         ]
     );

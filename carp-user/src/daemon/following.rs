@@ -38,6 +38,7 @@ impl Daemon {
             self.settle_now();
             return Err(error);
         }
+        self.tell_hooks_of_all();
         // What is published from here on follows it.
         self.config = config;
         // The node may remember one that comes back as it was.

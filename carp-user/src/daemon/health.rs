@@ -1,9 +1,12 @@
-//! Tracks that fail demote the node.
+//! Tracks that fail demote the node, and hooks are told of its virtual hosts.
 
 use super::Daemon;
+use crate::api::rank;
 use crate::config::Config;
-use crate::health::Health;
-use crate::proto::event::Event;
+use crate::health::{Health, State};
+use crate::io::clock;
+use crate::proto::event::{Event, HostId, HostSetup, Transition};
+use crate::proto::status::HostStatus;
 use crate::shells::Shells;
 use anyhow::{Context, Result};
 
@@ -13,20 +16,60 @@ impl Daemon {
         let commands = self.shells.health.as_mut().map(Health::commands).unwrap_or_default();
         commands.into_iter().for_each(|command| self.tell(Event::Command(command)));
     }
+
+    /// A virtual host has another role.
+    pub(super) fn tell_hooks_of_role(&self, transition: &Transition) {
+        self.tell_hooks(transition.host, |state| {
+            state.role = transition.to.name();
+            state.reason = transition.reason.text();
+            state.rank = rank(transition.rank);
+            state.master_rank = transition.master.map(|(_, pace)| rank(pace));
+        });
+    }
+
+    /// It begins or ends to serve one.
+    pub(super) fn tell_hooks_of_serving(&self, host: HostId, serving: bool) {
+        self.tell_hooks(host, |state| state.serving = serving);
+    }
+
+    /// Hooks that have just come learn how things are.
+    pub(super) fn tell_hooks_of_all(&self) {
+        for HostStatus { id, role, reason, effective, .. } in self.node.status(clock::now()).hosts {
+            let serving = self.serving.contains(&id);
+            self.tell_hooks(id, |state| {
+                (state.role, state.serving, state.reason) = (role.name(), serving, reason.text());
+                state.rank = rank(effective);
+            });
+        }
+    }
+
+    fn tell_hooks(&self, host: HostId, change: impl FnOnce(&mut State)) {
+        let Some(health) = self.shells.health.as_ref().filter(|health| health.has_hooks()) else { return };
+        let setup: Option<&HostSetup> = self.node.setup(host);
+        let name = setup.map(HostSetup::name).or_else(|| self.leaving.get(&host).cloned());
+        let Some(name) = name else { return };
+        health.tell(&name, |state| {
+            if let Some(setup) = setup {
+                setup.interface.clone_into(&mut state.interface);
+                state.vhid = setup.vhid.get();
+            }
+            state.wall_ms = clock::milliseconds_since_1970();
+            change(state);
+        });
+    }
 }
 
 impl Shells {
-    /// These tracks are looked at from now on.
+    /// These tracks are looked at, and these hooks told, from now on.
     ///
     /// # Errors
     /// When there can be no thread.
     pub(super) fn track(&mut self, config: &Config) -> Result<()> {
         match &self.health {
-            Some(health) => health.set(&config.tracks),
-            None if config.tracks.is_empty() => {}
+            Some(health) => health.set(config),
+            None if config.tracks.is_empty() && config.hooks.is_empty() => {}
             None => {
-                let health = Health::start(config.tracks.clone()).context("starting the thread of tracks")?;
-                self.health = Some(health);
+                self.health = Some(Health::start(config).context("starting the thread of tracks and hooks")?);
             }
         }
         Ok(())

@@ -55,6 +55,7 @@ impl Daemon {
     pub(super) fn changed(&mut self, transition: Transition) {
         let Transition { host, from, to, reason, .. } = transition;
         tracing::info!("carp: {}: {from} -> {to} ({reason})", self.label(host));
+        self.tell_hooks_of_role(&transition);
         self.note_role(transition);
     }
 
@@ -118,6 +119,7 @@ impl Daemon {
 
     /// It serves, or is fenced.
     pub(super) fn note_serving(&mut self, host: HostId, serving: bool) {
+        self.tell_hooks_of_serving(host, serving);
         self.note_of(host, if serving { What::Serves } else { What::Fenced });
     }
 

@@ -1,17 +1,25 @@
 //! The thread's loop: what is wanted and what has ended go in, attempts begin.
 
+use super::hooks::{self, State};
 use super::probe::{self, Sample};
-use crate::config::Track;
+use super::{States, Wanted};
 use crate::config::track::Probe;
+use crate::config::{Hook, Track};
 use crate::io::clock;
+use crate::proto::notify::{self, Notice, Notices, Run};
 use crate::proto::track::{Action, Event, Finding, Outcome, Tracks};
+use carp_common::time::Span;
 use std::collections::BTreeMap;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+/// Longest that hooks have, at the end, to be told of the last states. Policy after it: they are ended.
+pub(super) const LAST: Span = Span::secs(2);
+
 /// Everything of the thread.
 pub(super) struct Engine {
-    wanted: watch::Receiver<Vec<Track>>,
+    wanted: watch::Receiver<Wanted>,
+    states: watch::Receiver<States>,
     tell: watch::Sender<Vec<Finding>>,
     tracks: Tracks,
     probes: BTreeMap<String, Probe>,
@@ -21,6 +29,11 @@ pub(super) struct Engine {
     samples: BTreeMap<String, Sample>,
     /// Dropping one ends its attempt.
     ends: BTreeMap<u64, oneshot::Sender<()>>,
+    node: String,
+    hooks: BTreeMap<String, Hook>,
+    notices: Notices<State>,
+    /// Hooks that run, one for each virtual host at most; they give its label.
+    runs: JoinSet<String>,
 }
 
 /// An attempt that has ended.
@@ -33,6 +46,8 @@ struct Ended {
 
 enum Woken {
     Wanted,
+    States,
+    Told(String),
     Ended(Ended),
     Tick,
     /// Nobody wants anything any more.
@@ -40,10 +55,25 @@ enum Woken {
 }
 
 impl Engine {
-    pub(super) fn new(wanted: watch::Receiver<Vec<Track>>, tell: watch::Sender<Vec<Finding>>) -> Self {
-        let (attempts, ends) = (JoinSet::new(), BTreeMap::new());
-        let (tracks, probes, samples) = (Tracks::default(), BTreeMap::new(), BTreeMap::new());
-        Self { wanted, tell, tracks, probes, attempts, samples, ends }
+    pub(super) fn new(
+        wanted: watch::Receiver<Wanted>,
+        states: watch::Receiver<States>,
+        tell: watch::Sender<Vec<Finding>>,
+    ) -> Self {
+        Self {
+            wanted,
+            states,
+            tell,
+            tracks: Tracks::default(),
+            probes: BTreeMap::new(),
+            attempts: JoinSet::new(),
+            samples: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            node: String::new(),
+            hooks: BTreeMap::new(),
+            notices: Notices::default(),
+            runs: JoinSet::new(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -58,9 +88,24 @@ impl Engine {
                     }
                     self.handle(Event::Ended { attempt, outcome });
                 }
+                Woken::States => self.take_states(),
+                Woken::Told(host) => self.notify(notify::Event::Ended(host)),
                 Woken::Tick => self.handle(Event::Tick),
-                Woken::Gone => return,
+                Woken::Gone => return self.tell_the_last().await,
             }
+        }
+    }
+
+    async fn tell_the_last(&mut self) {
+        self.take_states();
+        let told = async {
+            while !self.notices.is_done() {
+                let Some(Ok(host)) = self.runs.join_next().await else { return };
+                self.notify(notify::Event::Ended(host));
+            }
+        };
+        if tokio::time::timeout(LAST.std(), told).await.is_err() {
+            tracing::warn!("some hooks have not ended after {LAST}: they are ended now");
         }
     }
 
@@ -81,11 +126,17 @@ impl Engine {
                 Err(_panicked) => Woken::Tick,
             },
             () = due => Woken::Tick,
+            Some(Ok(host)) = self.runs.join_next() => Woken::Told(host),
+            Ok(()) = self.states.changed() => Woken::States,
         }
     }
 
     fn configure(&mut self) {
-        let tracks = self.wanted.borrow_and_update().clone();
+        let Wanted { node, tracks, hooks } = self.wanted.borrow_and_update().clone();
+        self.node = node;
+        let names = hooks.iter().map(|hook| hook.name.clone()).collect();
+        self.hooks = hooks.into_iter().map(|hook| (hook.name.clone(), hook)).collect();
+        self.notify(notify::Event::Hooks(names));
         let setups = tracks.iter().map(Track::setup).collect();
         self.probes = tracks.into_iter().map(|track| (track.name, track.probe)).collect();
         self.samples.retain(|track, _| self.probes.contains_key(track));
@@ -105,6 +156,26 @@ impl Engine {
             *told = findings;
             differs
         });
+    }
+
+    fn take_states(&mut self) {
+        let states = self.states.borrow_and_update().clone();
+        let mut states: Vec<(String, Notice<State>)> = states.into_iter().collect();
+        states.sort_by_key(|(_, notice)| notice.number);
+        for (host, notice) in states {
+            self.notify(notify::Event::State(host, notice));
+        }
+    }
+
+    fn notify(&mut self, event: notify::Event<State>) {
+        for Run { hook, host, state, before } in self.notices.handle(event) {
+            let Some(hook) = self.hooks.get(&hook).cloned() else { continue };
+            let node = self.node.clone();
+            self.runs.spawn(async move {
+                hooks::run(&hook, &host, (before.as_ref(), &state), &node).await;
+                host
+            });
+        }
     }
 
     fn begin(&mut self, track: &str, attempt: u64) {

@@ -9,6 +9,10 @@ fn track(name: &str, text: &str) -> Track {
     Track { name: name.to_owned(), probe, demote: 50, interval: 100, timeout: 10_000, rise: 1, fall: 1 }
 }
 
+fn wanted(tracks: Vec<Track>) -> Wanted {
+    Wanted { node: "gw1".to_owned(), tracks, hooks: Vec::new() }
+}
+
 /// What the node is told next.
 fn told(health: &mut Health) -> Vec<Command> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -25,7 +29,7 @@ fn a_script_that_fails_demotes_and_the_demotion_goes_with_the_failure_or_with_th
     let file = std::env::temp_dir().join(format!("carp-health-{}", std::process::id()));
     std::fs::write(&file, "").unwrap();
     let text = format!("test ! -e {} || {{ echo it is there; exit 4; }}", file.display());
-    let mut health = Health::start(vec![track("file", &text)]).unwrap();
+    let mut health = Health::begin(wanted(vec![track("file", &text)])).unwrap();
     let first = loop {
         let commands = told(&mut health);
         if !commands.is_empty() {
@@ -36,7 +40,7 @@ fn a_script_that_fails_demotes_and_the_demotion_goes_with_the_failure_or_with_th
     std::fs::remove_file(&file).unwrap();
     assert_eq!(told(&mut health), [Command::Undemote { name: "track file".to_owned() }]);
 
-    health.set(&[track("file", &text), track("other", "exit 1")]);
+    health.want(wanted(vec![track("file", &text), track("other", "exit 1")]));
     let second = loop {
         let commands = told(&mut health);
         if !commands.is_empty() {
@@ -44,14 +48,41 @@ fn a_script_that_fails_demotes_and_the_demotion_goes_with_the_failure_or_with_th
         }
     };
     assert_eq!(second, [demote("track other", 50, "exit code 1")]);
-    health.set(&[Track { demote: 9, ..track("other", "exit 1") }]);
+    health.want(wanted(vec![Track { demote: 9, ..track("other", "exit 1") }]));
     assert_eq!(told(&mut health), [demote("track other", 9, "exit code 1")]);
-    health.set(&[]);
+    health.want(wanted(vec![]));
     assert_eq!(told(&mut health), [Command::Undemote { name: "track other".to_owned() }]);
 }
 
 #[test]
 fn dropping_it_ends_what_hangs() {
-    let health = Health::start(vec![track("hangs", "sleep 1000")]).unwrap();
+    let health = Health::begin(wanted(vec![track("hangs", "sleep 1000")])).unwrap();
     drop(health);
+}
+
+#[test]
+fn hooks_are_told_of_the_newest_states_and_of_the_last_ones_before_the_end() {
+    let file = std::env::temp_dir().join(format!("carp-hooks-{}", std::process::id()));
+    let command = ["/bin/sh", "-c", &format!("cat >> {}", file.display())].map(str::to_owned).to_vec();
+    let user = rustix::process::geteuid().as_raw().to_string();
+    let hook = Hook { name: "tell".to_owned(), script: Script { command, user }, timeout: 10_000 };
+    let health = Health::begin(Wanted { hooks: vec![hook], ..wanted(vec![]) }).unwrap();
+    assert!(health.has_hooks());
+    let role = |role| move |state: &mut State| state.role = role;
+    health.tell("lan0@1", role("BACKUP"));
+    health.tell("lan0@1", role("BACKUP"));
+    let read = || std::fs::read_to_string(&file).unwrap_or_default();
+    while read().is_empty() {
+        std::thread::yield_now();
+    }
+    health.tell("lan0@1", role("MASTER"));
+    health.tell("lan0@1", |state| state.serving = true);
+    health.tell("lan0@1", |state| (state.role, state.serving) = ("INIT", false));
+    drop(health);
+    let told = read();
+    std::fs::remove_file(&file).unwrap();
+    let first = told.lines().next().unwrap_or_default();
+    let last = told.lines().last().unwrap_or_default();
+    assert!(first.contains("\"role\":\"BACKUP\"") && first.contains("\"before\":null"), "{told}");
+    assert!(last.contains("\"role\":\"INIT\"") && (2..=4).contains(&told.lines().count()), "{told}");
 }

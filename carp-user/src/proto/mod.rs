@@ -18,6 +18,7 @@ pub mod keyring;
 mod migration;
 pub mod node;
 pub mod notice;
+pub mod notify;
 mod outgoing;
 mod peers;
 pub mod protocol;

@@ -43,7 +43,7 @@ pub struct Config {
     pub own: &'static str,
     /// Tables of `[node.scripts]` as text, the same on both nodes.
     pub scripts: String,
-    /// Tables `[[track]]`, as text.
+    /// Tables `[[track]]` and `[[hook]]`, as text.
     pub tracks: String,
     /// The virtual hosts; the index is the slot in the map of windows.
     pub hosts: Vec<VirtualHost>,

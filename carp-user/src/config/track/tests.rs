@@ -92,7 +92,9 @@ fn every_kind_is_written_as_it_is_read() {
         "kind = \"interface\"\ninterface = \"lan\"\nerrors = 9",
     ];
     let text = (1..).zip(kinds).map(|(n, kind)| track(kind).replace("\"t\"", &format!("\"t{n}\"")));
-    let config = with(&text.collect::<String>(), NODE).map_err(|found| found.render(false)).expect("right");
+    let hooks = "[[hook]]\nscript = \"web\"\ntimeout = 7000\n[[hook]]\nscript = \"dns\"\nwhen = \"notify\"\n";
+    let config =
+        with(&(text.collect::<String>() + hooks), NODE).map_err(|found| found.render(false)).expect("right");
     let told: Vec<String> = config.tracks.iter().map(|track| track.setup().what).collect();
     assert_eq!(
         told,
@@ -107,6 +109,8 @@ fn every_kind_is_written_as_it_is_read() {
             "link eth1, at most 9 errors a second",
         ]
     );
+    let hooks: Vec<_> = config.hooks.iter().map(|hook| (hook.name.as_str(), hook.timeout)).collect();
+    assert_eq!(hooks, [("web", 7_000), ("dns", 10_000)]);
     for form in [Form::Short, Form::Effective] {
         let secret = |_: &std::path::Path| Ok(b"secret".to_vec().into());
         let written = render(&config, form);
@@ -168,6 +172,16 @@ fn what_no_track_can_be_is_refused_at_its_place() {
     let many: String =
         (0..=MOST).map(|n| track("script = \"dns\"").replace("\"t\"", &format!("\"t{n}\""))).collect();
     assert!(only(&many, NODE).contains("65 tracks"));
+}
+
+#[test]
+fn what_no_hook_can_be_is_refused_at_its_place() {
+    let hook = |lines: &str| only(&format!("[[hook]]\n{lines}\n"), NODE);
+    assert!(hook("script = \"smtp\"").starts_with("\"smtp\" | there is no script \"smtp\" on this node"));
+    assert!(hook("when = \"notify\"").starts_with("[[hook]] | [[hook]] has no `script`"));
+    assert!(hook("script = \"dns\"\nwhen = \"before\"").contains("`when` cannot be \"before\""));
+    let two = "script = \"dns\"\n[[hook]]\nscript = \"dns\"";
+    assert_eq!(hook(two), "\"dns\" | two hooks of dns | keep one of the two");
 }
 
 #[test]
