@@ -9,6 +9,7 @@ use carp_tests::lab::clock;
 use carp_tests::lab::config::{Config, VirtualHost};
 use carp_tests::lab::duo::{Duo, PATIENCE};
 use carp_user::io::address;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
@@ -93,11 +94,16 @@ fn a_thousand_vips_and_five_thousand_rules_are_checked_applied_and_moved() -> Re
     duo.watch.catch_up()?;
     let changes = duo.watch.changes(from, Instant::MAX);
     let opened = || changes.iter().filter(|change| change.node == 1 && change.serves).map(|change| change.at);
+    let closed = changes.iter().filter(|change| change.node == 0 && !change.serves).map(|change| change.at);
+    let fenced = closed.min().context("it was fenced")?;
+    let steps: BTreeSet<Instant> = opened().collect();
     let (first, last) = (opened().min().context("it serves")?, opened().max().context("it serves")?);
     eprintln!(
         "{all} VIPs and {RULES} rules: check {check}, apply {apply}, the same again {again}; the datapath of all moves \
-         within {}, the addresses within {}, all of them {} after the first window",
+         within {} in {} steps ({} after it was fenced), the addresses within {}, all of them {} after the first window",
         last.since(first),
+        steps.len(),
+        last.since(fenced),
         came_last.since(came_first),
         came_last.since(first)
     );

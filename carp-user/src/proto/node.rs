@@ -94,6 +94,7 @@ impl Node {
         if self.deadline().is_some_and(|deadline| now.since(deadline) > SETTLE) {
             self.hosts.values_mut().for_each(|host| host.woke_late(now));
         }
+        let leaves = matches!(event, Event::Stop | Event::Command(Command::Cede { .. }));
         self.hosts.values_mut().for_each(|host| host.lapse(now, &mut actions));
         match event {
             Event::Frame { link, at, frame } => self.frame(link, at, frame, now, &mut actions),
@@ -115,9 +116,11 @@ impl Node {
             }
         }
         self.watch_sending(.., now, &mut actions);
-        // The datapath of all virtual hosts first, as one change, and then all addresses.
+        // The datapath of all virtual hosts first, as one change, and then all addresses. Who leaves tells the others
+        // before its addresses go and what it does is written down: of thousands, the heir of the last one waits for that.
         actions.sort_by_key(|action| match action {
             Action::Window { .. } => 0,
+            Action::Serving { .. } | Action::Changed(_) if leaves => 3,
             Action::Serving { .. } => 1,
             Action::Advertise { .. }
             | Action::Send { .. }
