@@ -23,7 +23,7 @@ use crate::wire::Refusal;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts; pinned maps of another version are not adopted.
-pub const ABI: u32 = 8;
+pub const ABI: u32 = 9;
 
 /// Most virtual hosts of one instance; the size of [`WINDOWS`]. Policy when full: the
 /// configuration is refused.
@@ -164,7 +164,7 @@ const _: () = {
     assert!(size_of::<Host>() == 12);
     assert!(size_of::<SenderKey>() == 24);
     assert!(size_of::<VipEntry>() == 32);
-    assert!(size_of::<Window>() == 48);
+    assert!(size_of::<Window>() == 56);
     assert!(size_of::<Captured>() == 144);
     assert!(size_of::<Sample>() == 152);
 };

@@ -113,10 +113,11 @@ fn recall(
 #[inline(never)]
 fn follow(source: &[u8; 16], patience: Span, slot: u32, at: Instant, maps: &impl Maps) {
     let Some(window) = maps.arming(slot) else { return };
-    let before = maps.heard(slot);
+    let clock = window.clock(slot);
+    let before = maps.heard(clock);
     let after = window.hear(before, *source, patience, at);
     if after != before {
-        maps.set_heard(slot, after);
+        maps.set_heard(clock, after);
     }
 }
 

@@ -180,6 +180,7 @@ impl Maps for Pinned {
                 serve_until: (&raw const (*window).serve_until).read_volatile(),
                 dead: (&raw const (*window).dead).read_volatile(),
                 armed_until: (&raw const (*window).armed_until).read_volatile(),
+                group: (&raw const (*window).group).read_volatile(),
                 ..Window::CLOSED
             }
         })
@@ -210,6 +211,7 @@ impl Maps for Pinned {
                     (&raw const (*window).master[0]).read_volatile(),
                     (&raw const (*window).master[1]).read_volatile(),
                 ],
+                group: (&raw const (*window).group).read_volatile(),
                 ..Window::CLOSED
             }
         })

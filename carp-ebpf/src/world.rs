@@ -136,7 +136,7 @@ pub trait Maps {
     #[inline(always)]
     fn serves(&self, slot: u32) -> bool {
         let Some(window) = self.window(slot) else { return false };
-        let heard = if window.dead == 0 { Instant::ZERO } else { self.heard(slot) };
+        let heard = if window.dead == 0 { Instant::ZERO } else { self.heard(window.clock(slot)) };
         !window.is_surely_closed(heard, self.lately()) && window.is_open(heard, self.now())
     }
 }

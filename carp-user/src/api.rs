@@ -88,6 +88,9 @@ pub struct Host {
     pub interface: String,
     /// Number on the segment.
     pub vhid: u8,
+    /// The group that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// `INIT`, `BACKUP` or `MASTER`; `UNKNOWN` when the daemon does not answer.
     pub role: String,
     /// Milliseconds since the role changed.
@@ -233,6 +236,7 @@ impl Host {
         Self {
             interface,
             vhid: host.vhid.get(),
+            group: host.group.clone(),
             role: host.role.name().to_owned(),
             since_ms: now.since(host.since).as_millis(),
             reason: host.reason.text().to_owned(),

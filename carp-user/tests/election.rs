@@ -15,7 +15,7 @@ fn pace(base: u8, skew: u8) -> Pace {
 }
 
 fn election(configured: Pace, preempt: bool, families: Families) -> Election {
-    Election::new(Terms { configured, preempt, flavour: Flavour::Freebsd, families })
+    Election::new(Terms { configured, preempt, grouped: false, flavour: Flavour::Freebsd, families })
 }
 
 fn backup(own: Pace, preempt: bool) -> Election {

@@ -31,7 +31,8 @@ fn demotion(case: &Value) -> i32 {
 }
 
 fn backup(own: Pace, preempt: bool, flavour: Flavour) -> Election {
-    let mut election = Election::new(Terms { configured: own, preempt, flavour, families: V4 });
+    let mut election =
+        Election::new(Terms { configured: own, preempt, grouped: false, flavour, families: V4 });
     election.handle(Input::Up(Reason::Initialized), START);
     election
 }

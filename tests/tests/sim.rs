@@ -18,7 +18,7 @@ const FAIR: Weather = Weather { blocked: false, ..BLOCKED };
 
 #[test]
 fn three_hundred_fixed_seeds_break_no_rule() {
-    let caught = hunt::hunt(0, 300, None, Until::Done, |_, _| ());
+    let caught = hunt::hunt(chance::scenario, 0, 300, None, Until::Done, |_, _| ());
     let told: Vec<_> = caught.iter().map(|it| format!("--seed {}: {}", it.seed, it.failure)).collect();
     assert!(told.is_empty(), "replay with cargo xtask sim:\n{}", told.join("\n"));
 }
@@ -88,7 +88,7 @@ fn every_mutant_is_caught_within_two_hundred_seeds() {
 #[test]
 fn one_seed_is_one_run() {
     for seed in [1, 7, 1234] {
-        let story = |seed| format!("{:?}", hunt::run(seed, None).story());
+        let story = |seed| format!("{:?}", hunt::run(chance::scenario, seed, None).story());
         assert_eq!(story(seed), story(seed), "seed {seed}");
     }
 }
@@ -243,7 +243,7 @@ fn pair_at_start() -> Scenario {
 /// Seeds that broke a rule once.
 fn are_clean(seeds: &[u64]) {
     for seed in seeds {
-        let world = hunt::run(*seed, None);
+        let world = hunt::run(chance::scenario, *seed, None);
         assert!(world.failure().is_none(), "seed {seed}: {:?}", world.failure());
     }
 }

@@ -24,6 +24,11 @@ pub struct Window {
     /// Address of the master that it is armed for: the bytes of a [`VipKey::address`], in words, which
     /// are what the datapath can read at once.
     pub master: [u64; 2],
+    /// For one of a group: one more than the slot whose entry in [`HEARD`] counts the silence of all of it. The
+    /// master of a group is silent when it is in every family. 0: it is alone, and counts by its own entry.
+    pub group: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// How long an armed backup serves without its daemon: long enough to wake one, short enough that
@@ -47,7 +52,15 @@ const fn is_mapped([high, low]: [u64; 2]) -> bool {
 
 impl Window {
     /// Never.
-    pub const CLOSED: Self = Self { serve_from: 0, serve_until: 0, dead: 0, armed_until: 0, master: [0; 2] };
+    pub const CLOSED: Self = Self {
+        serve_from: 0,
+        serve_until: 0,
+        dead: 0,
+        armed_until: 0,
+        master: [0; 2],
+        group: 0,
+        reserved: 0,
+    };
 
     /// From one moment until another.
     pub const fn new(from: Instant, until: Instant) -> Self {
@@ -58,6 +71,27 @@ impl Window {
     pub fn armed(dead: Span, until: Instant, master: IpAddr) -> Self {
         let (dead, armed_until) = (dead.as_nanos(), until.nanos());
         Self { dead, armed_until, master: in_words(mapped(master)), ..Self::CLOSED }
+    }
+
+    /// As one of a group, whose silence is counted by this slot's entry in [`HEARD`].
+    #[must_use]
+    pub const fn of_group(self, slot: u32) -> Self {
+        Self { group: slot + 1, ..self }
+    }
+
+    /// The slot whose entry in [`HEARD`] counts for this one's window.
+    #[inline(always)]
+    pub const fn clock(&self, slot: u32) -> u32 {
+        match self.group.checked_sub(1) {
+            Some(clock) => clock,
+            None => slot,
+        }
+    }
+
+    /// Whether it is armed in another way than that one was: its silence counts from now on.
+    pub fn is_armed_anew(&self, before: &Self) -> bool {
+        let kind = |window: &Self| (window.dead, window.master, window.group);
+        self.dead != 0 && kind(self) != kind(before)
     }
 
     /// Without its lease.
@@ -72,20 +106,24 @@ impl Window {
         Self { serve_from: self.serve_from, serve_until: self.serve_until, ..Self::CLOSED }
     }
 
-    /// What an authenticated advert of a master, not one of its words, makes of this slot's entry in
+    /// What an authenticated advert of a master, not one of its words, makes of its clock's entry in
     /// [`HEARD`]. It moves with the master that the slot is armed for. With another's, or when that
     /// one returns after `patience`, the longest lease, it is over: zero, until the daemon arms anew.
     #[inline(always)]
     pub fn hear(&self, heard: Instant, source: [u8; 16], patience: Span, now: Instant) -> Instant {
         let source = in_words(source);
-        if self.dead == 0 || is_mapped(source) != is_mapped(self.master) {
+        if self.dead == 0 {
             return heard;
+        }
+        if is_mapped(source) != is_mapped(self.master) {
+            // Whose it is cannot be told here. Later is the safe side.
+            return if self.group != 0 && heard != Instant::ZERO { now } else { heard };
         }
         let is_over = heard == Instant::ZERO || source != self.master || patience <= now.since(heard);
         if is_over { Instant::ZERO } else { now }
     }
 
-    /// Whether the datapath serves at `now`; `heard` is this slot's entry in [`HEARD`].
+    /// Whether the datapath serves at `now`; `heard` is the entry of its clock in [`HEARD`].
     #[inline(always)]
     pub const fn is_open(&self, heard: Instant, now: Instant) -> bool {
         self.is_leased(now) || self.is_taken_over(heard, now)
@@ -151,6 +189,24 @@ mod tests {
             let window = Window { serve_from, serve_until, dead, armed_until, ..Window::CLOSED };
             (window, Instant::from_nanos(pick(4)))
         })
+    }
+
+    #[test]
+    fn the_silence_of_a_group_is_broken_by_its_master_in_any_family_and_ended_by_another() {
+        let (master, other) = (IpAddr::from([10, 0, 0, 2]), IpAddr::from([10, 0, 0, 3]));
+        let v6: IpAddr = "fe80::2".parse().expect("an address");
+        let at = |seconds| Instant::ZERO + Span::secs(seconds);
+        let alone = Window::armed(Span::secs(3), at(90), master);
+        let grouped = alone.of_group(7);
+        assert_eq!((alone.clock(9), grouped.clock(9)), (9, 7));
+        assert!(grouped.is_armed_anew(&alone) && !grouped.is_armed_anew(&grouped));
+        let hear = |window: &Window, heard, who| window.hear(heard, mapped(who), Span::secs(9), at(12));
+        for (window, in_v6) in [(&alone, at(10)), (&grouped, at(12))] {
+            assert_eq!(hear(window, at(10), master), at(12));
+            assert_eq!(hear(window, at(10), other), Instant::ZERO);
+            assert_eq!(hear(window, at(10), v6), in_v6);
+            assert_eq!(hear(window, Instant::ZERO, v6), Instant::ZERO, "what is over stays so");
+        }
     }
 
     #[test]

@@ -78,6 +78,9 @@ pub enum Request {
         /// Of this virtual host alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<VirtualHost>,
+        /// Of this group alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
         /// To the node of this name or address.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,

@@ -21,6 +21,9 @@ pub struct Standing {
     /// What keeps it from taking over from a worse master.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// The master is heard by others of its group, and not by this one: a degraded path.
+    #[serde(default)]
+    pub silent_path: bool,
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Waits>,
@@ -74,6 +77,7 @@ impl Standing {
                 Restrained::Ceded(at) => Held::Failover { since_ms: now.since(at).as_millis() },
                 Restrained::Waits(left) => Held::PreemptDelay { left_ms: left.as_millis() },
             }),
+            silent_path: standing.silent_path,
             waits: standing
                 .waits
                 .map(|(wait, left)| Waits { what: wait.text().to_owned(), left_ms: left.as_millis() }),

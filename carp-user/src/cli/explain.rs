@@ -14,8 +14,8 @@ use std::process::ExitCode;
     after_help = "Examples:\n  carpctl explain\n  carpctl explain lan0@1\n  carpctl explain --json | jq '.[].reasons[] | select(.name == \"held-back\")'"
 )]
 pub struct Args {
-    /// Only this virtual host.
-    #[arg(value_name = "INTERFACE@VHID")]
+    /// Only this virtual host, or those of this group.
+    #[arg(value_name = "GROUP|INTERFACE@VHID")]
     host: Option<String>,
     /// Print JSON.
     #[arg(long)]
@@ -38,7 +38,7 @@ pub struct Explanation {
 /// One thing that counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// `own-rank`, `demotion`, `peer-rank`, `peer`, `lease`, `heir`, `armed`, `waits`, `held-back`, `sync`.
+    /// `own-rank`, `demotion`, `peer-rank`, `peer`, `lease`, `heir`, `armed`, `held-back`, `group`, `waits`, `sync`.
     pub name: &'static str,
     /// In words.
     pub text: String,
@@ -53,10 +53,13 @@ pub fn run(args: &Args, name: Option<&str>) -> Result<ExitCode> {
     if source == Source::Maps {
         bail!("carpd does not answer, and the maps do not know why: see `carpctl status`");
     }
-    let is_meant = |host: &&Host| args.host.as_ref().is_none_or(|wanted| *wanted == host.label());
+    let is_meant = |host: &&Host| {
+        let is_named = |wanted: &String| *wanted == host.label() || host.group.as_ref() == Some(wanted);
+        args.host.as_ref().is_none_or(is_named)
+    };
     let hosts: Vec<&Host> = status.hosts.iter().filter(is_meant).collect();
     if let (true, Some(wanted)) = (hosts.is_empty(), &args.host) {
-        bail!("no virtual host {wanted}: see `carpctl status`");
+        bail!("no virtual host or group {wanted}: see `carpctl status`");
     }
     let explanations: Vec<Explanation> = hosts.into_iter().map(|host| explain(&status, host)).collect();
     super::print(&if args.json {
@@ -150,6 +153,10 @@ fn reasons(status: &Status, host: &Host) -> Vec<Reason> {
         if let Some(why) = held_back(status, host) {
             tell("held-back", why);
         }
+    }
+    if let Some(group) = &host.group {
+        let silent = if standing.silent_path { ": its master is heard there, and not here" } else { "" };
+        tell("group", format!("{group}{silent}"));
     }
     if let Some(Waits { what, left_ms }) = &standing.waits {
         tell("waits", format!("{what}, in {} at most", span(*left_ms)));

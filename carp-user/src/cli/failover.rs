@@ -9,11 +9,12 @@ use std::str::FromStr;
 /// Hand the role over to the other node at once, without its dead time, and keep out of its way.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Run it on the node that serves. It hands over to its heir, the node of ours that has asked for that (carpctl explain), after that one has confirmed all connections, and returns 0 once that one has said that it serves; 1 when that did not come to pass, and why.\n\nWith preempt = true the node would take the role back at once. It does not: it leaves the new master alone until `carpctl failover --back` here, until `carpctl failover` there, until that node fails or is demoted, or until carpd is started anew here. For work on a node that may need a restart, use `carpctl maintenance`.\n\nExamples:\n  carpctl failover\n  carpctl failover lan0@1 --to gw2\n  carpctl failover --back"
+    after_help = "Run it on the node that serves. It hands over to its heir, the node of ours that has asked for that (carpctl explain), after that one has confirmed all connections, and returns 0 once that one has said that it serves; 1 when that did not come to pass, and why.\n\nWith preempt = true the node would take the role back at once. It does not: it leaves the new master alone until `carpctl failover --back` here, until `carpctl failover` there, until that node fails or is demoted, or until carpd is started anew here. For work on a node that may need a restart, use `carpctl maintenance`.\n\nExamples:\n  carpctl failover\n  carpctl failover edge --to gw2\n  carpctl failover --back"
 )]
 pub struct FailoverArgs {
-    /// Only this virtual host, INTERFACE@VHID, or `all` (the default) of those that this node serves.
-    #[arg(value_name = "INTERFACE@VHID", default_value = "all")]
+    /// Only this group or virtual host (INTERFACE@VHID, with all that moves as one with it), or `all` (the default) of
+    /// those that this node serves.
+    #[arg(value_name = "GROUP|INTERFACE@VHID", default_value = "all")]
     which: Which,
     /// Only if that is the node of this name or address.
     #[arg(long, value_name = "NODE")]
@@ -50,6 +51,7 @@ pub struct MaintenanceArgs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Which {
     All,
+    Group(String),
     One(VirtualHost),
 }
 
@@ -64,10 +66,9 @@ impl FromStr for Which {
         if text == "all" {
             return Ok(Self::All);
         }
-        let parts = text.rsplit_once('@');
-        let parts = parts.and_then(|(interface, vhid)| Some((interface.to_owned(), vhid.parse().ok()?)));
-        let (interface, vhid) = parts.ok_or("expected INTERFACE@VHID, such as lan0@1, or all")?;
-        Ok(Self::One(VirtualHost { interface, vhid }))
+        let Some((interface, vhid)) = text.rsplit_once('@') else { return Ok(Self::Group(text.to_owned())) };
+        let vhid = vhid.parse().map_err(|_| "expected INTERFACE@VHID, such as lan0@1, a group, or all")?;
+        Ok(Self::One(VirtualHost { interface: interface.to_owned(), vhid }))
     }
 }
 
@@ -94,12 +95,13 @@ impl FromStr for Duration {
 /// # Errors
 /// When the daemon does not answer, or refuses, or the other node does not serve.
 pub fn fail_over(args: FailoverArgs, name: Option<&str>) -> Result<ExitCode> {
-    let host = match args.which {
-        Which::All => None,
-        Which::One(host) => Some(host),
+    let (host, group) = match args.which {
+        Which::All => (None, None),
+        Which::Group(group) => (None, Some(group)),
+        Which::One(host) => (Some(host), None),
     };
     let FailoverArgs { to, back, force, .. } = args;
-    show(&instance::ask(name, &Request::Failover { host, to, back, force })?)
+    show(&instance::ask(name, &Request::Failover { host, group, to, back, force })?)
 }
 
 /// Begins or ends maintenance.
@@ -135,7 +137,8 @@ mod tests {
         let one = Which::One(VirtualHost { interface: "br0.7".to_owned(), vhid: 12 });
         assert_eq!("br0.7@12".parse(), Ok(one));
         assert_eq!("all".parse(), Ok(Which::All));
-        assert!("lan0".parse::<Which>().is_err() && "lan0@300".parse::<Which>().is_err());
+        assert_eq!("edge".parse(), Ok(Which::Group("edge".to_owned())));
+        assert!("lan0@300".parse::<Which>().is_err());
     }
 
     #[test]

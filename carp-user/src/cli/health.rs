@@ -110,7 +110,10 @@ fn of_daemon(status: &Status) -> Vec<Finding> {
             true => (Health::Maintenance, format!("in maintenance: {}", demotion.reason)),
             false => (Health::Degraded, format!("demoted by {}: {}", demotion.name, demotion.reason)),
         });
-    let hosts = status.hosts.iter().flat_map(|host| [init(host), not_serving(host), second_master(host)]);
+    let hosts = status
+        .hosts
+        .iter()
+        .flat_map(|host| [init(host), not_serving(host), second_master(host), silent_path(host)]);
     let alarm = status.sync.iter().flat_map(|sync| &sync.alarm);
     let alarm = alarm.map(|alarm| (Health::Degraded, format!("alarm {alarm}")));
     let config = status.config.iter().flat_map(|config| &config.amiss);
@@ -159,6 +162,11 @@ fn second_master(host: &Host) -> Option<Finding> {
     let was_settled = host.since_ms >= peer.age_ms.saturating_add(settled);
     (is_master && was_settled)
         .then(|| (Health::TwoMasters, format!("{}: {} is a master too", host.label(), peer.address)))
+}
+
+fn silent_path(host: &Host) -> Option<Finding> {
+    let why = || format!("{}: its master is heard elsewhere in the group, and not there", host.label());
+    host.standing.silent_path.then(|| (Health::Degraded, why()))
 }
 
 /// The longest that a claim waits for the lease of another to end.

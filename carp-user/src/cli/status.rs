@@ -5,6 +5,7 @@ use super::table::{columns, nonzero, span};
 use super::view::{Source, View};
 use crate::api::{ConfigState, Host, MapWindow, Peer, Track};
 use anyhow::Result;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ pub fn render(view: &View) -> String {
     }
     let mut text = title(view);
     text += &columns(&rows);
+    text.extend(groups(&status.hosts));
     for demotion in &status.demotions {
         let age = span(demotion.since_ms);
         let ends = demotion.expires_ms.map(|left| format!(", ends in {}", span(left))).unwrap_or_default();
@@ -145,6 +147,17 @@ pub(super) fn title(view: &View) -> String {
             format!("{} (carpd does not answer: this is from the pinned maps alone)\n", status.node)
         }
     }
+}
+
+/// The virtual hosts that belong together.
+fn groups(hosts: &[Host]) -> impl Iterator<Item = String> {
+    let mut groups = BTreeMap::<&str, Vec<String>>::new();
+    for host in hosts {
+        if let Some(group) = &host.group {
+            groups.entry(group).or_default().push(host.label());
+        }
+    }
+    groups.into_iter().map(|(group, hosts)| format!("group {group}: {}\n", hosts.join(", ")))
 }
 
 fn row(host: &Host) -> Vec<String> {

@@ -5,7 +5,7 @@ pub(super) mod keys;
 use super::fields::{At, Fields};
 use super::mistake::{File, Mistake, Place};
 use super::node::device_problem;
-use super::{Document, HostConfig, Node, Vip, address, private, reference, secrets};
+use super::{Document, Group, HostConfig, Node, Vip, address, private, reference, secrets};
 use crate::proto::event::Flavour;
 use carp_common::auth::{StrictKey, Variant};
 use carp_common::id::Vhid;
@@ -27,7 +27,7 @@ const NO_SNAT: &str = "none";
 /// its defaults stand in.
 pub(super) fn read_all(
     document: &Document,
-    node: Option<&Node>,
+    (node, groups): (Option<&Node>, &[Group]),
     read: impl Fn(&Path) -> Result<private::Content, private::Problem>,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<HostConfig> {
@@ -40,7 +40,7 @@ pub(super) fn read_all(
     for table in tables(document, "virtual_host", EXAMPLE, mistakes) {
         let fields =
             Fields::new((document.file, document.whole), NAME, table, reference::VIRTUAL_HOST, mistakes);
-        hosts.extend(read_one(&fields, node, &read, &mut ledger, mistakes));
+        hosts.extend(read_one(&fields, (node, groups), &read, &mut ledger, mistakes));
     }
     ledger.check_sizes(document.file, mistakes);
     hosts
@@ -56,11 +56,16 @@ struct Ledger {
     snats: BTreeMap<String, Place>,
     /// By number, what signs strictly: key and addresses, and on which device.
     signers: BTreeMap<Vhid, Vec<(StrictKey, String, Place)>>,
+    /// What the first of each group competes with.
+    groups: BTreeMap<String, (Rank, Place)>,
 }
+
+/// What those of a group that moves as one have in common.
+type Rank = (Pace, bool, Flavour);
 
 fn read_one(
     fields: &Fields<'_>,
-    node: Option<&Node>,
+    (node, groups): (Option<&Node>, &[Group]),
     read: impl Fn(&Path) -> Result<private::Content, private::Problem>,
     ledger: &mut Ledger,
     mistakes: &mut Vec<Mistake>,
@@ -83,15 +88,22 @@ fn read_one(
     let digest = digest(fields, addresses.as_ref(), mistakes);
     let answer_ping = fields.flag("answer_ping", false, mistakes);
     let tos = fields.number("tos", mistakes);
+    let group = group_of(fields, groups, mistakes);
     let snat = fields.choice("snat", mistakes);
     let (digest, vhid, device) = (digest?, Vhid::new(vhid?.value)?, device?);
     let (accept, vips, secrets) = (accepted(digest), vips?, secrets?);
     secrets.check(vhid, &vips, digest, &accept, mistakes);
     ledger.signer(&device, vhid, secrets.strict_keys(&vips), mistakes);
+    let pace = Pace { base: base?.value, skew: skew? };
+    let (preempt, flavour) = (preempt?, flavour?);
+    if let Some((group, place)) = &group {
+        ledger.member(group, (pace, preempt, flavour), place, mistakes);
+    }
     let snat = snat.map(|snat| snat.value != NO_SNAT && ledger.snat(&device, &vips, snat.place, mistakes));
     Some(HostConfig {
         interface: interface?.value.to_owned(),
         device,
+        group: group.map(|(group, _)| group.name.clone()),
         vhid,
         addresses: vips,
         password_file: secrets.file,
@@ -99,16 +111,37 @@ fn read_one(
         next_password_file: secrets.next_file,
         next_secret: secrets.next,
         auth: secrets.auth,
-        pace: Pace { base: base?.value, skew: skew? },
-        preempt: preempt?,
+        pace,
+        preempt,
         preempt_delay: of_node.or(delay)?,
-        flavour: flavour?,
+        flavour,
         digest,
         accept,
         answer_ping: answer_ping?,
         tos: tos?.value,
         snat: snat?,
     })
+}
+
+/// The group that it says it belongs to, with the place of that.
+fn group_of<'a>(
+    fields: &Fields<'_>,
+    groups: &'a [Group],
+    mistakes: &mut Vec<Mistake>,
+) -> Option<(&'a Group, Place)> {
+    let At { value, place } = fields.optional("group", mistakes)?;
+    let found = groups.iter().find(|group| group.name == value);
+    if found.is_none() {
+        let names: Vec<String> = groups.iter().map(|group| format!("`{}`", group.name)).collect();
+        let expected = if names.is_empty() {
+            "there is no [[group]]".to_owned()
+        } else {
+            format!("there is {}", names.join(", "))
+        };
+        let mistake = Mistake::at(place.clone(), format!("there is no group \"{value}\""), expected);
+        mistakes.push(mistake.help(format!("add [[group]] with name = \"{value}\"")));
+    }
+    found.map(|group| (group, place))
 }
 
 /// The device of this role, or of this name.
@@ -219,6 +252,22 @@ impl Ledger {
             mistakes.push(mistake.and(first.clone(), "first here").help("remove one of the two"));
         } else {
             self.vips.insert(key, place.clone());
+        }
+    }
+
+    /// One role needs one rank.
+    fn member(&mut self, group: &Group, rank: Rank, place: &Place, mistakes: &mut Vec<Mistake>) {
+        if !group.as_one {
+            return;
+        }
+        let (first, at) = self.groups.entry(group.name.clone()).or_insert((rank, place.clone()));
+        if *first != rank {
+            let what = format!("the group {} moves as one, and this one ranks otherwise", group.name);
+            let mistake =
+                Mistake::at(place.clone(), what, "ranks otherwise").and(at.clone(), "than this one");
+            mistakes.push(mistake.help(
+                "give all of them the same base, skew, preempt and flavour, or the group move = \"each\"",
+            ));
         }
     }
 

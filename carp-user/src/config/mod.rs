@@ -16,18 +16,21 @@ mod address;
 mod change;
 mod config_sync;
 mod fields;
+mod group;
 pub mod hook;
 mod host;
 mod node;
 mod rules;
 mod schema;
 mod secrets;
+mod setup;
 mod sync;
 mod sync_key;
 #[cfg(test)]
 mod tests;
 
 pub use config_sync::{ConfigSync, Password};
+pub use group::Group;
 pub use hook::Hook;
 pub use kernel::Kernel;
 pub use mistake::{File, Mistake, Mistakes, Source};
@@ -43,10 +46,10 @@ pub use sync_key::{SYNC_KEY_LEN, SyncKey, SyncKeys};
 pub use track::Track;
 
 use crate::io::program;
-use crate::proto::event::{Flavour, Former, HostSetup, Setup};
+use crate::proto::event::Flavour;
 use carp_common::admission::Mode;
 use carp_common::auth::Variant;
-use carp_common::id::{IfIndex, Vhid};
+use carp_common::id::Vhid;
 use carp_common::pace::Pace;
 use mistake::Place;
 use std::fmt;
@@ -69,6 +72,8 @@ pub struct Config {
     pub sync: Option<Sync>,
     /// The node that follows this one, if one does.
     pub config_sync: Option<ConfigSync>,
+    /// Of virtual hosts that belong together.
+    pub groups: Vec<Group>,
     /// The virtual hosts, in the order of the file.
     pub hosts: Vec<HostConfig>,
     /// What follows the virtual hosts beside their addresses.
@@ -92,6 +97,8 @@ pub struct HostConfig {
     pub interface: String,
     /// The device.
     pub device: String,
+    /// The group that it belongs to.
+    pub group: Option<String>,
     /// Its number.
     pub vhid: Vhid,
     /// Its addresses, in the order of the file, at least one.
@@ -229,7 +236,8 @@ fn parse_here(
     let node_config = node::read(&all, own.as_ref(), examine, &mut mistakes);
     let sync = sync::read((&all, own.as_ref()), node_config.as_ref(), &read, &mut mistakes);
     let config_sync = config_sync::read((&all, own.as_ref()), sync.as_ref(), &read, &mut mistakes);
-    let hosts = host::read_all(&all, node_config.as_ref(), &read, &mut mistakes);
+    let groups = group::read(&all, &mut mistakes);
+    let hosts = host::read_all(&all, (node_config.as_ref(), &groups), &read, &mut mistakes);
     let around = nat::Around::new(&hosts, sync.as_ref(), mistakes.is_empty());
     let routes = route::read(&all, node_config.as_ref(), &around, &mut mistakes);
     let nat = nat::read(&all, node_config.as_ref(), &around, &mut mistakes);
@@ -238,9 +246,19 @@ fn parse_here(
     let tracks = track::read(&all, node_config.as_ref(), &hosts, &mut mistakes);
     let hooks = hook::read(&all, node_config.as_ref(), &mut mistakes);
     match node_config {
-        Some(node) if mistakes.is_empty() => {
-            Ok(Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel, tracks, hooks })
-        }
+        Some(node) if mistakes.is_empty() => Ok(Config {
+            node,
+            sync,
+            config_sync,
+            groups,
+            hosts,
+            routes,
+            nat,
+            firewall,
+            kernel,
+            tracks,
+            hooks,
+        }),
         Some(_) | None => {
             Err(Mistakes::new(shared, node.unwrap_or_default(), mistakes).without_echoes(&syntax))
         }
@@ -248,56 +266,11 @@ fn parse_here(
 }
 
 impl Config {
-    /// What the node is told. `seed` starts its counters and must differ from run to run.
-    ///
-    /// # Errors
-    /// The devices that `ifindex_of` does not know.
-    pub fn setup(
-        &self,
-        ifindex_of: impl Fn(&str) -> Option<IfIndex>,
-        seed: u64,
-    ) -> Result<Setup, NoSuchInterface> {
-        let mut missing = Vec::new();
-        let mut hosts = Vec::with_capacity(self.hosts.len());
-        for host in &self.hosts {
-            match ifindex_of(&host.device) {
-                Some(link) => hosts.push(host.setup(link)),
-                None if missing.contains(&host.device) => {}
-                None => missing.push(host.device.clone()),
-            }
-        }
-        if missing.is_empty() { Ok(Setup { hosts, seed, epoch: 0 }) } else { Err(NoSuchInterface(missing)) }
-    }
-
     /// What `carpd --check` says of a good configuration.
     pub fn check_line(&self, file: &Path) -> String {
         let count = self.hosts.len();
         let s = if count == 1 { "" } else { "s" };
         format!("{}: ok, {count} virtual host{s}", file.display())
-    }
-}
-
-impl HostConfig {
-    fn setup(&self, link: IfIndex) -> HostSetup {
-        HostSetup {
-            interface: self.device.clone(),
-            link,
-            vhid: self.vhid,
-            vips: self.addresses.iter().map(|vip| vip.ip).collect(),
-            pace: self.pace,
-            preempt: self.preempt,
-            preempt_delay: carp_common::time::Span::secs(self.preempt_delay.into()),
-            flavour: self.flavour,
-            mode: self.auth,
-            key: self.secret.key().clone(),
-            next_key: self.next_secret.as_ref().map(|secret| secret.key().clone()),
-            digest: self.digest,
-            accept: self.accept.clone(),
-            tos: self.tos,
-            answer_ping: self.answer_ping,
-            former: Former::default(),
-            resume_until: None,
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! `docs/config.md` is printed from it.
 
 pub use super::config_sync::CONFIG_SYNC;
+pub use super::group::GROUP;
 pub use super::hook::HOOK;
 pub use super::host::keys::VIRTUAL_HOST;
 pub use super::kernel::KERNEL;
@@ -143,8 +144,19 @@ pub const NODE: &[Key] = &[
 ];
 
 /// The top-level tables.
-pub const TOP: &[&str] =
-    &["node", "sync", "config_sync", "virtual_host", "route", "nat", "firewall", "kernel", "track", "hook"];
+pub const TOP: &[&str] = &[
+    "node",
+    "sync",
+    "config_sync",
+    "group",
+    "virtual_host",
+    "route",
+    "nat",
+    "firewall",
+    "kernel",
+    "track",
+    "hook",
+];
 
 /// The reference of all keys as Markdown: the content of `docs/config.md`.
 pub fn reference() -> String {
@@ -154,6 +166,7 @@ pub fn reference() -> String {
     table(&mut text, "[sync]", SYNC_INTRO, SYNC);
     table(&mut text, "[sync] include, exclude", RULE_INTRO, RULE);
     table(&mut text, "[config_sync]", CONFIG_SYNC_INTRO, CONFIG_SYNC);
+    table(&mut text, "[[group]]", GROUP_INTRO, GROUP);
     table(&mut text, "[[virtual_host]]", HOST_INTRO, VIRTUAL_HOST);
     table(&mut text, "[[route]]", ROUTE_INTRO, ROUTE);
     table(&mut text, "[[nat.outbound]]", OUTBOUND_INTRO, OUTBOUND);
@@ -242,6 +255,7 @@ pub(super) const SYNC_INTRO: &str = "The other node, so that tracked connections
 pub(super) const CONFIG_SYNC_INTRO: &str = "The node that has this table is the one that is edited, and the other one follows; see [one configuration on two \
      nodes](config-sync.md). The table stands where `[node]` does, on one of the two.";
 pub(super) const RULE_INTRO: &str = "One rule: conditions that all have to hold, at least one.";
+pub(super) const GROUP_INTRO: &str = "Virtual hosts that belong together, as the LAN and the WAN side of a gateway do; see [groups](groups.md). The table is repeated.";
 pub(super) const HOST_INTRO: &str =
     "One virtual host: addresses that move together. The table is repeated for each.";
 pub(super) const ROUTE_INTRO: &str = "A route that is there while this node serves, and only then: a virtual host on its interface with addresses of its \

@@ -7,9 +7,9 @@ mod route;
 mod track;
 
 use super::nat::keys::FIREWALL;
-use super::reference::{CONFIG_SYNC, KERNEL, Key, NODE, SCRIPT, SYNC, VIRTUAL_HOST};
+use super::reference::{CONFIG_SYNC, GROUP, KERNEL, Key, NODE, SCRIPT, SYNC, VIRTUAL_HOST};
 use super::sections::SECTIONS;
-use super::{Config, ConfigSync, Firewall, HostConfig, Kernel, Node, Script, Sync, SyncKeys};
+use super::{Config, ConfigSync, Firewall, Group, HostConfig, Kernel, Node, Script, Sync, SyncKeys};
 use crate::proto::protocol;
 use crate::proto::sync::rule::{Mark, Rule, Rules};
 use carp_common::pace::Pace;
@@ -32,7 +32,8 @@ pub enum Form {
 /// is right in the folder that the shared file was in.
 pub fn render(config: &Config, form: Form) -> String {
     // Whoever adds a field has to say here how it is written.
-    let Config { node, sync, config_sync, hosts, routes, nat, firewall, kernel, tracks, hooks } = config;
+    let Config { node, sync, config_sync, groups, hosts, routes, nat, firewall, kernel, tracks, hooks } =
+        config;
     let mut text = String::new();
     self::node(&mut text, form, node);
     if let Some(sync) = sync {
@@ -41,6 +42,7 @@ pub fn render(config: &Config, form: Form) -> String {
     if let Some(config_sync) = config_sync {
         self::config_sync(&mut text, form, config_sync);
     }
+    groups.iter().for_each(|one| group(&mut text, form, one));
     hosts.iter().for_each(|one| host(&mut text, form, one, node));
     routes.iter().for_each(|one| route::write(&mut text, form, one, node));
     nat::write(&mut text, form, nat, node);
@@ -149,10 +151,18 @@ fn config_sync(text: &mut String, form: Form, config_sync: &ConfigSync) {
     section.put("require_peer", require_peer);
 }
 
+fn group(text: &mut String, form: Form, Group { name, as_one, nodes }: &Group) {
+    let mut section = Section::begin(text, form, "[[group]]", GROUP);
+    section.put("name", quoted(name));
+    section.put("move", quoted(if *as_one { "all" } else { "each" }));
+    section.put("nodes", nodes);
+}
+
 fn host(text: &mut String, form: Form, host: &HostConfig, node: &Node) {
     let HostConfig {
         interface,
         device: _,
+        group,
         vhid,
         addresses,
         password_file,
@@ -174,6 +184,9 @@ fn host(text: &mut String, form: Form, host: &HostConfig, node: &Node) {
     let mut section = Section::begin(text, form, "[[virtual_host]]", VIRTUAL_HOST);
     section.put("interface", quoted(interface));
     section.put("vhid", vhid.get());
+    if let Some(group) = group {
+        section.put("group", quoted(group));
+    }
     section.put("addresses", list(addresses));
     section.put_file("password_file", Some(password_file));
     section.put_file("next_password_file", next_password_file.as_deref());

@@ -4,7 +4,8 @@ use super::hook::Hook;
 use super::nat::Nat;
 use super::nat::keys::{FIREWALL, FORWARD, ONE_TO_ONE, OUTBOUND, PREFIX};
 use super::reference::{
-    CONFIG_SYNC, CONFIG_SYNC_INTRO, HOST_INTRO, KERNEL, KERNEL_INTRO, ROUTE, ROUTE_INTRO, VIRTUAL_HOST,
+    CONFIG_SYNC, CONFIG_SYNC_INTRO, GROUP, GROUP_INTRO, HOST_INTRO, KERNEL, KERNEL_INTRO, ROUTE, ROUTE_INTRO,
+    VIRTUAL_HOST,
 };
 use super::reference::{FIREWALL_INTRO, FORWARD_INTRO, ONE_TO_ONE_INTRO, OUTBOUND_INTRO, PREFIX_INTRO};
 use super::reference::{HOOK, HOOK_INTRO, SCRIPT, SCRIPT_INTRO, TRACK, TRACK_INTRO};
@@ -27,6 +28,7 @@ pub fn schema() -> String {
             "node": table(NODE_INTRO, NODE),
             "sync": table(SYNC_INTRO, SYNC),
             "config_sync": table(CONFIG_SYNC_INTRO, CONFIG_SYNC),
+            "group": { "type": "array", "items": table(GROUP_INTRO, GROUP) },
             "virtual_host": { "type": "array", "items": table(HOST_INTRO, VIRTUAL_HOST) },
             "route": list(Route::MOST, ROUTE_INTRO, ROUTE),
             "nat": {

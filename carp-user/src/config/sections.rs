@@ -27,6 +27,7 @@ pub struct Section {
 
 /// All of them, in the order in which they are listed.
 pub const SECTIONS: &[Section] = &[
+    section("groups", "a group", "group"),
     section("vips", "a virtual host", "virtual_host"),
     section("routes", "a route", "route"),
     section("nat", "NAT", "nat"),

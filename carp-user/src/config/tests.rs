@@ -2,6 +2,7 @@
 
 use super::private::{Content, Problem};
 use super::*;
+use carp_common::id::IfIndex;
 
 /// Files with secrets of these names are in order; others are not there.
 fn secret(file: &Path) -> Result<Content, Problem> {
@@ -333,7 +334,7 @@ fn missing_tables_are_named_with_what_to_write() {
             "carp.toml:1:1 there is no virtual host | in this file | begin each virtual host with a line \
              [[virtual_host]]",
             "carp.toml:1:1 unknown table or key `colour` | not at the top level | it can be `node`, `sync`, `config_sync`, \
-             `virtual_host`, `route`, `nat`, `firewall`, `kernel`, `track`, `hook`",
+             `group`, `virtual_host`, `route`, `nat`, `firewall`, `kernel`, `track`, `hook`",
             "carp.toml:2:1 unknown table or key `base` | not at the top level | `base` belongs below [[virtual_host]]",
         ]
     );

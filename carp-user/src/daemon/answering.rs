@@ -17,8 +17,8 @@ impl Daemon {
     pub(super) fn call(&mut self, request: Request, answer: oneshot::Sender<Response>, files: &Files) {
         match request {
             Request::Flows { flows } => self.find(flows, answer),
-            Request::Failover { host, to, back, force } => {
-                let wanted = Move { host, to, force };
+            Request::Failover { host, group, to, back, force } => {
+                let wanted = Move { host, group, to, force };
                 if back {
                     self.take_back_role(&wanted, answer);
                 } else {

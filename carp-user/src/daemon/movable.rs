@@ -21,6 +21,8 @@ pub(super) const BUSY: &str = "another move is under way: try again";
 pub(super) struct Move {
     /// This virtual host, or all of the node.
     pub host: Option<VirtualHost>,
+    /// This group, or all of the node.
+    pub group: Option<String>,
     /// To the node of this name or address.
     pub to: Option<String>,
     /// Although the peer lacks connections.
@@ -33,7 +35,7 @@ impl Daemon {
         if self.moving.is_some() {
             return Err(BUSY.to_owned());
         }
-        let (now, chosen) = (clock::now(), self.chosen(wanted.host.as_ref())?);
+        let (now, chosen) = (clock::now(), self.chosen(wanted)?);
         let serves = |id: &HostId| self.node.standing(*id, now).is_some_and(|host| host.serves);
         let hosts: Vec<HostId> = chosen.iter().copied().filter(serves).collect();
         if hosts.is_empty() {
@@ -134,17 +136,24 @@ impl Daemon {
         replication.is_some_and(|replication| *replication.stage.borrow() == SessionStage::InStep)
     }
 
-    pub(super) fn chosen(&self, wanted: Option<&VirtualHost>) -> Result<Vec<HostId>, String> {
-        let is_meant = |host: &HostSetup| {
-            wanted.is_none_or(|it| host.interface == it.interface && host.vhid.get() == it.vhid)
+    /// With all that moves as one with them.
+    pub(super) fn chosen(&self, Move { host, group, .. }: &Move) -> Result<Vec<HostId>, String> {
+        let is_named = |it: &HostSetup| {
+            host.as_ref().is_none_or(|host| it.interface == host.interface && it.vhid.get() == host.vhid)
+                && (group.is_none() || it.group == *group)
         };
+        let named = self.node.setups().filter(|(_, host)| is_named(host));
+        let as_one: Vec<&str> = named.filter_map(|(_, host)| host.grouped()).collect();
+        let is_meant =
+            |it: &HostSetup| is_named(it) || it.grouped().is_some_and(|name| as_one.contains(&name));
         let hosts: Vec<HostId> =
             self.node.setups().filter(|(_, host)| is_meant(host)).map(|(id, _)| id).collect();
-        match wanted {
-            Some(VirtualHost { interface, vhid }) if hosts.is_empty() => {
+        match (host, group) {
+            (Some(VirtualHost { interface, vhid }), _) if hosts.is_empty() => {
                 Err(format!("no virtual host {interface}@{vhid}: see `carpctl status`"))
             }
-            Some(_) | None => Ok(hosts),
+            (None, Some(group)) if hosts.is_empty() => Err(format!("no group {group}: see `carpctl status`")),
+            (Some(_) | None, Some(_) | None) => Ok(hosts),
         }
     }
 

@@ -98,7 +98,7 @@ impl Daemon {
     /// `carpctl failover --back`.
     pub(super) fn take_back_role(&mut self, wanted: &Move, answer: oneshot::Sender<Response>) {
         let now = clock::now();
-        let found = self.chosen(wanted.host.as_ref()).and_then(|hosts| {
+        let found = self.chosen(wanted).and_then(|hosts| {
             let held = |host: &HostId| self.node.standing(*host, now).is_some_and(|host| host.held.is_some());
             let hosts: Vec<HostId> = hosts.into_iter().filter(held).collect();
             if self.moving.is_some() {

@@ -150,8 +150,8 @@ impl Running {
         self.is_over = true;
         let status = self.child.wait()?;
         let mut rest = [0; CHUNK];
-        if self.said.is_empty()
-            && let Ok(length) = self.reader.read(&mut rest)
+        while self.said.len() < MOST_SAID
+            && let Ok(length @ 1..) = self.reader.read(&mut rest)
         {
             keep(&mut self.said, &rest[..length]);
         }

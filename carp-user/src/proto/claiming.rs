@@ -46,7 +46,7 @@ impl Host {
     /// Of a claim whose adverts were sent.
     pub fn opening(&self) -> Option<Opening> {
         let Tenure::Claim { since, settled_at, .. } = self.tenure else { return None };
-        self.lease_until().map(|_| Opening { since, settled_at, clear_at: self.peers.may_serve_until() })
+        self.lease_until().map(|_| Opening { since, settled_at, clear_at: self.clear_at(since) })
     }
 
     /// Whom the role can be handed to: the heir; if there is and can be none, any node of ours.
@@ -56,21 +56,26 @@ impl Host {
         self.promise.heir(now).or_else(anybody)
     }
 
-    /// Arms a backup that is the heir of the master, and has nothing against taking over from it; or
-    /// disarms it.
+    /// Arms a backup, or disarms it; one of a group only with all the others.
     pub(super) fn arm(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.election.role() != Role::Backup {
-            return;
+        if self.election.role() == Role::Backup && self.setup.grouped().is_none() {
+            self.set_armed(self.armable(now), self.expectation.is_fresh(now), actions);
         }
+    }
+
+    /// The window of a backup that is the heir of the master, and has nothing against taking over from it.
+    pub(super) fn armable(&self, now: Instant) -> Option<Window> {
         let may =
             self.demotion == 0 && self.link.is_some_and(|link| link.shielded) && !self.outranks_master();
         let armed = self.expectation.promised(now).filter(|_| may);
-        let window = armed.map(|(master, until)| Window::armed(self.election.dead(), until, master));
-        // Armed anew, the datapath counts the silence from now on.
-        if window.is_some() && self.window == Window::CLOSED && !self.expectation.is_fresh(now) {
-            return;
+        armed.map(|(master, until)| Window::armed(self.election.dead(), until, master))
+    }
+
+    /// `is_fresh`: the master has just been heard. The datapath of one that is armed anew counts its silence from now on.
+    pub(super) fn set_armed(&mut self, window: Option<Window>, is_fresh: bool, actions: &mut Vec<Action>) {
+        if window.is_none() || self.window != Window::CLOSED || is_fresh {
+            self.set_window(window.unwrap_or(Window::CLOSED), actions);
         }
-        self.set_window(window.unwrap_or(Window::CLOSED), actions);
     }
 
     /// When a claim is to be announced: one that is planned at once, and that against a silent master
@@ -87,8 +92,10 @@ impl Host {
     /// When to preempt the master, as was announced.
     pub(super) fn preempt_at(&self) -> Option<Instant> {
         let listens = self.election.role() == Role::Backup;
-        let may = |at: &Instant| listens && self.outranks_master() && self.is_acquainted(*at);
-        self.intent.told_at().filter(may).map(|at| at + SETTLE)
+        let may = |at: &Instant| {
+            listens && !self.fellows.are_led && self.outranks_master() && self.is_acquainted(*at)
+        };
+        self.intent.told_at().filter(may).map(|at| (at + SETTLE).max(self.fellows.know_all_at))
     }
 
     /// In every family: a kernel that is armed for a master by its address of one family minds no advert of the other.

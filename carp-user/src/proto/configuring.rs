@@ -5,6 +5,7 @@
 
 use super::election::{Families, Input, Terms};
 use super::event::{Action, Family, HostSetup, News, Role};
+use super::group::Fellows;
 use super::host::Host;
 use super::keyring::Word;
 use carp_common::admission::Addressee;
@@ -23,7 +24,8 @@ const ACQUAINTED: Span = Span::secs(30);
 
 /// What the configuration says of the election of a virtual host that advertises in these families.
 pub(super) const fn terms(setup: &HostSetup, families: Families) -> Terms {
-    Terms { configured: setup.pace, preempt: setup.preempt, flavour: setup.flavour, families }
+    let HostSetup { pace: configured, preempt, flavour, .. } = *setup;
+    Terms { configured, preempt, grouped: setup.as_one && setup.group.is_some(), flavour, families }
 }
 
 impl Host {
@@ -41,6 +43,10 @@ impl Host {
     pub fn configure(&mut self, setup: HostSetup, now: Instant, actions: &mut Vec<Action>) {
         let before: BTreeSet<IpAddr> = self.setup.vips.iter().copied().collect();
         self.setup = setup;
+        if self.setup.grouped().is_none() {
+            self.fellows = Fellows::default();
+            self.election.hold(Instant::ZERO);
+        }
         self.asked_ahead_at.clear();
         self.peers.forget_ahead();
         self.settle_setup(now, actions);
@@ -133,6 +139,8 @@ impl Host {
 
     fn terms(&self) -> Terms {
         let terms = terms(&self.setup, self.families);
-        Terms { preempt: terms.preempt && !self.restraint.holds(), ..terms }
+        let is_held = self.restraint.holds() || self.fellows.are_held;
+        // Who leads elsewhere in its group does so everywhere.
+        Terms { preempt: self.fellows.lead || (terms.preempt && !is_held), ..terms }
     }
 }

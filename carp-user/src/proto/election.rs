@@ -2,9 +2,10 @@
 //! of OpenBSD (`carp-protocol` sections 3.2 to 3.4). It knows nothing of packets, keys or windows.
 
 pub use super::family::Families;
+pub use super::input::{Input, Output, Tie};
 
 use super::event::{Family, Flavour, Reason, Role};
-use carp_common::pace::Pace;
+use carp_common::pace::{MAX_SKEW, Pace};
 use carp_common::time::{Instant, Span};
 use std::cmp::Ordering;
 
@@ -17,6 +18,8 @@ pub const LATE: Span = Span::millis(250);
 pub struct Election {
     terms: Terms,
     demotion: i32,
+    /// Before this moment the master is not silent, as it was heard elsewhere.
+    hold_until: Instant,
     state: State,
 }
 
@@ -27,6 +30,9 @@ pub struct Terms {
     pub configured: Pace,
     /// Whether a backup takes over from a worse master.
     pub preempt: bool,
+    /// Whether it moves with others: then a master is silent when it is in every family, and preempted when it is demoted
+    /// as far as that goes.
+    pub grouped: bool,
     /// Whose timers and rules it follows.
     pub flavour: Flavour,
     /// Families that are advertised.
@@ -46,97 +52,10 @@ enum State {
     },
 }
 
-/// What an election is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// The link is up and has the addresses to advertise from.
-    Up(Reason),
-    /// It has not, or the node leaves.
-    Down(Reason),
-    /// An authenticated advertisement of another node.
-    Heard {
-        /// Family that it came in.
-        family: Family,
-        /// When the kernel got it.
-        at: Instant,
-        /// What its sender competes with.
-        pace: Pace,
-        /// Byte 4, its sender's demotion in OpenBSD's sense.
-        demote: u8,
-        /// Who leads when both are equal.
-        tie: Tie,
-        /// A backup may preempt this sender now.
-        may_preempt: bool,
-    },
-    /// The claim that was announced against a worse master has settled.
-    Preempt,
-    /// The old master gave the role to this node.
-    HandedOver {
-        /// When the kernel got that message.
-        at: Instant,
-    },
-    /// The daemon before this one was master, and its lease still runs.
-    Resume,
-    /// This node gives the role to another one, as somebody asked.
-    Yield,
-    /// This node's lease is over, so others may have taken over.
-    LeaseLapsed,
-    /// Somebody asked for a role.
-    Force {
-        /// MASTER, or else BACKUP.
-        master: bool,
-    },
-    /// The sum of all demotions, from now on.
-    Demotion(i32),
-    /// The configuration, from now on.
-    Terms(Terms),
-    /// Time has passed.
-    Tick,
-}
-
-/// Outcome of an equal rank between two masters. A backup never preempts on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tie {
-    /// This node leads.
-    Ours,
-    /// The other one leads.
-    Theirs,
-}
-
-/// What follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Output {
-    /// The role changed, for this reason.
-    pub change: Option<(Role, Reason)>,
-    /// Advertise now.
-    pub advertise: bool,
-    /// This master heard another one that has to give way.
-    pub contested: bool,
-}
-
-impl Input {
-    /// When what it tells of happened, if that is known to be earlier than it is told.
-    pub const fn happened_at(self) -> Option<Instant> {
-        match self {
-            Self::Heard { at, .. } | Self::HandedOver { at } => Some(at),
-            Self::Up(_)
-            | Self::Down(_)
-            | Self::Preempt
-            | Self::Resume
-            | Self::Yield
-            | Self::LeaseLapsed
-            | Self::Force { .. }
-            | Self::Demotion(_)
-            | Self::Terms(_)
-            | Self::Tick => None,
-        }
-    }
-}
-
 impl Election {
     /// In INIT.
     pub const fn new(terms: Terms) -> Self {
-        Self { terms, demotion: 0, state: State::Init }
+        Self { terms, demotion: 0, hold_until: Instant::ZERO, state: State::Init }
     }
 
     /// The role now.
@@ -184,10 +103,21 @@ impl Election {
 
     /// When this backup takes the master for dead.
     pub fn dead_at(&self) -> Option<Instant> {
+        Some(self.silent_at()?.max(self.hold_until))
+    }
+
+    /// The same by what it hears itself.
+    pub fn silent_at(&self) -> Option<Instant> {
         match self.state {
+            State::Backup { v4_dead_at, v6_dead_at } if self.terms.grouped => v4_dead_at.max(v6_dead_at),
             State::Backup { v4_dead_at, v6_dead_at } => earlier(v4_dead_at, v6_dead_at),
             State::Init | State::Master { .. } => None,
         }
+    }
+
+    /// Before this moment the master does not count as dead.
+    pub const fn hold(&mut self, until: Instant) {
+        self.hold_until = until;
     }
 
     /// Whether this backup preempts a master of that rank. By OpenBSD's rule one that is demoted more
@@ -195,9 +125,13 @@ impl Election {
     fn outranks(&self, pace: Pace, demote: u8) -> bool {
         match self.demotion_to(demote) {
             Ordering::Less => true,
-            Ordering::Equal => self.terms.preempt && self.effective() < pace,
+            Ordering::Equal => self.preempts_at(pace) && self.effective() < pace,
             Ordering::Greater => false,
         }
+    }
+
+    const fn preempts_at(&self, pace: Pace) -> bool {
+        self.terms.preempt || (self.terms.grouped && pace.skew >= MAX_SKEW)
     }
 
     /// When to come back with a `Tick`.
@@ -220,6 +154,11 @@ impl Election {
                 Output { change: Some((Role::Init, reason)), ..Output::default() }
             }
             (State::Init, Input::Heard { .. } | Input::Force { .. } | Input::Tick) => Output::default(),
+            (State::Init, Input::Group { .. }) => Output::default(),
+            (State::Backup { .. }, Input::Group { master: true, .. }) => self.promote(now, Reason::Grouped),
+            (State::Master { .. }, Input::Group { master: false, .. }) => self.listen(now, Reason::Grouped),
+            (State::Backup { .. }, Input::Group { master: false, .. }) => Output::default(),
+            (State::Master { .. }, Input::Group { master: true, .. }) => Output::default(),
             (
                 State::Init,
                 Input::Preempt | Input::HandedOver { .. } | Input::Resume | Input::Yield | Input::LeaseLapsed,
@@ -264,10 +203,7 @@ impl Election {
                 self.terms = terms;
                 self.tell_if_not(before, now)
             }
-            (State::Backup { v4_dead_at, v6_dead_at }, Input::Tick) => {
-                let dead_at = earlier(*v4_dead_at, *v6_dead_at);
-                self.backup_tick(dead_at, now)
-            }
+            (State::Backup { .. }, Input::Tick) => self.backup_tick(now),
             (State::Master { advertise_at }, Input::Tick) if *advertise_at <= now => self.advertise(now),
             (State::Master { .. }, Input::Tick) => Output::default(),
         }
@@ -357,8 +293,8 @@ impl Election {
     }
 
     /// Promotes when a timer is due; when it is long overdue this process slept, and listens anew.
-    fn backup_tick(&mut self, dead_at: Option<Instant>, now: Instant) -> Output {
-        match dead_at {
+    fn backup_tick(&mut self, now: Instant) -> Output {
+        match self.dead_at() {
             Some(dead_at) if now.since(dead_at) > LATE => {
                 self.listen(now, Reason::MasterTimedOut);
                 Output::default()

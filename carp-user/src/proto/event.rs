@@ -5,6 +5,7 @@ pub use super::demote::Demoted;
 pub use super::family::Family;
 pub use super::notice::{News, Warning};
 pub use super::setup::{Flavour, HostSetup, Setup};
+use super::tenure::LATENCY;
 use carp_common::id::{IfIndex, Mac};
 use carp_common::map::Window;
 use carp_common::pace::Pace;
@@ -267,8 +268,26 @@ pub enum Reason {
     Forced,
     /// Somebody asked it to give the role to another node.
     HandingOver,
+    /// The others of its group do.
+    Grouped,
     /// The daemon is stopping.
     Stopping,
+}
+
+impl Event<'_> {
+    /// Whether it has just happened, and did not wait to be read.
+    pub fn is_news(&self, now: Instant) -> bool {
+        match self {
+            Self::Frame { at, .. } => now.since(*at) <= LATENCY,
+            Self::Refused { .. }
+            | Self::Link { .. }
+            | Self::Sent { .. }
+            | Self::Configure(_)
+            | Self::Tick
+            | Self::Command(_)
+            | Self::Stop => true,
+        }
+    }
 }
 
 impl Role {
@@ -300,6 +319,7 @@ impl Reason {
             Self::LeaseLapsed => "own lease lapsed, looking before speaking",
             Self::Forced => "user requested",
             Self::HandingOver => "handing over, as asked",
+            Self::Grouped => "moving with its group",
             Self::Stopping => "daemon stopping",
         }
     }

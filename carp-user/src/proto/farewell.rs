@@ -1,10 +1,12 @@
 //! A role that was handed over because somebody asked: who has taken it, and whether that one serves. Its adverts do not say
 //! so, as a claim advertises, too; a promise does, as only a master that serves makes one. So the former master asks.
 
-use super::event::{Action, Role};
+use super::event::{Action, Family, Role};
 use super::host::Host;
+use super::input::Input;
 use super::restraint::Restraint;
 use super::tenure::SETTLE;
+use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
 use std::net::IpAddr;
@@ -95,6 +97,36 @@ impl Farewell {
 }
 
 impl Host {
+    /// Somebody asks for a role. A master that has to go tells the others.
+    pub fn force(&mut self, master: bool, now: Instant, actions: &mut Vec<Action>) {
+        self.relinquish(!master, Input::Force { master }, now, actions);
+    }
+
+    /// The role is to go to its heir.
+    pub(super) fn yield_role(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.relinquish(true, Input::Yield, now, actions);
+    }
+
+    /// Gives up the role on this node's own account. `leave`: tell the others, if master.
+    pub(super) fn relinquish(&mut self, leave: bool, input: Input, now: Instant, actions: &mut Vec<Action>) {
+        // Nobody may take over at once from a claimant that was itself still waiting for another.
+        let served = self.tenure.is_serving();
+        let heir = self.heir(now);
+        self.elect(input, now, actions);
+        if !(leave && served) {
+            return;
+        }
+        let families: Vec<Family> = self.families.list().collect();
+        if let Some(heir) = heir {
+            self.send_to(heir, Pace::BOW_OUT, actions);
+        }
+        for family in families {
+            if let Some(frame) = self.frame_to_group(family, Pace::BOW_OUT) {
+                actions.push(Action::Send { link: self.setup.link, frame });
+            }
+        }
+    }
+
     /// Gives the role to its heir, as somebody asked. `spare`: it does not want it back from that one.
     pub fn cede(&mut self, spare: bool, now: Instant, actions: &mut Vec<Action>) {
         if !self.tenure.is_serving() {

@@ -15,10 +15,14 @@ use std::net::IpAddr;
 
 impl Host {
     /// A well-formed advert for this link and vhid. `at`: arrival in the kernel.
-    pub fn heard(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
+    /// Whether it counts.
+    pub fn heard(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) -> bool {
         let addressee = match self.keys.admit(heard, at) {
             Ok(addressee) => addressee,
-            Err(refusal) => return self.turn_away(heard, refusal, (at, now), actions),
+            Err(refusal) => {
+                self.turn_away(heard, refusal, (at, now), actions);
+                return false;
+            }
         };
         if self.keys.trusts(heard.source, at) {
             self.peers.proved(heard.source);
@@ -33,7 +37,9 @@ impl Host {
             (Pace::GREETING, Addressee::Us) => self.greeted(heard, at, now, actions),
             (Pace::ANSWER | Pace::PROMISE, Addressee::Us) => self.answered(heard, at),
             (Pace::CONFIRMATION, Addressee::Us) => {
-                self.peers.released(heard.source, &heard.advert, at);
+                if self.peers.released(heard.source, &heard.advert, at) {
+                    self.confirmed_at = at.max(self.confirmed_at);
+                }
             }
             (Pace::GREETING | Pace::ANSWER | Pace::PROMISE | Pace::CONFIRMATION, Addressee::Group) => {}
             (Pace::BOW_OUT, Addressee::Us) => {
@@ -63,6 +69,7 @@ impl Host {
         }
         self.tell_of_peers(now, actions);
         self.arm(now, actions);
+        true
     }
 
     /// Who is heard from now on, or not any more.
@@ -160,7 +167,7 @@ impl Host {
             may_preempt,
         };
         self.elect(input, now, actions);
-        if was_master && self.election.role() == Role::Backup {
+        if was_master && self.election.role() == Role::Backup && !self.keeps_the_rest() {
             self.confirms_until = now + self.setup.pace.longest_lease();
         }
         // Again for every advert, as a confirmation may be lost; the new master waits no longer than
@@ -180,7 +187,10 @@ impl Host {
             return false;
         }
         let is_fresh = now.since(at) <= LATE;
-        if !is_fresh || now < self.knows_all_at() || !self.peers.is_acquainted(*source, now) {
+        let knows_all_at = self.knows_all_at().max(self.fellows.know_all_at);
+        // The one other node of a pair has just said what it competes with.
+        let are_led = self.fellows.are_led && !self.fellows.pair;
+        if !is_fresh || are_led || now < knows_all_at || !self.peers.is_acquainted(*source, now) {
             return false;
         }
         if self.expectation.promised(now).is_some() {
@@ -221,7 +231,7 @@ impl Host {
 
     /// Between two masters of equal rank the lower address leads. With both families in use only
     /// IPv4 decides: the IPv6 addresses may be ordered the other way round.
-    fn tie(&self, peer: IpAddr) -> Tie {
+    pub(super) fn tie(&self, peer: IpAddr) -> Tie {
         let family = Family::of(peer);
         let own = self.link.and_then(|link| outgoing::source(&link, family));
         let decides = family == Family::V4 || !self.families.v4;

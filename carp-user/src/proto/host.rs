@@ -4,6 +4,7 @@ use super::configuring::terms;
 use super::election::{self, Election, Families, Input, Output};
 use super::event::{Action, Errand, Family, HostId, HostSetup, LinkState, Reason, Role, Transition};
 use super::farewell::Farewell;
+use super::group::Fellows;
 use super::intent::Intent;
 use super::keyring::{Keyring, Word};
 use super::outgoing;
@@ -11,7 +12,7 @@ use super::peers::Peers;
 use super::restraint::Restraint;
 use super::succession::{Expectation, Promise};
 use super::tally::{Tally, Warned};
-use super::tenure::{LATENCY, SETTLE, Tenure};
+use super::tenure::{SETTLE, Tenure};
 use super::watching::Watch;
 use carp_common::map::Window;
 use carp_common::pace::Pace;
@@ -40,7 +41,7 @@ pub struct Host {
     /// The master heard last, and what it competes with: pace and byte 4.
     pub(super) master: Option<(IpAddr, Pace, u8)>,
     /// When it began to hear others.
-    listens_since: Instant,
+    pub(super) listens_since: Instant,
     pub(super) demotion: i32,
     pub(super) since: Instant,
     pub(super) reason: Reason,
@@ -57,6 +58,9 @@ pub struct Host {
     pub(super) watch: Watch,
     pub(super) restraint: Restraint,
     pub(super) farewell: Farewell,
+    pub(super) fellows: Fellows,
+    /// When another node said last that it has given way.
+    pub(super) confirmed_at: Instant,
 }
 
 impl Host {
@@ -90,6 +94,8 @@ impl Host {
             watch: Watch::default(),
             restraint: Restraint::default(),
             farewell: Farewell::default(),
+            fellows: Fellows::default(),
+            confirmed_at: Instant::ZERO,
         }
     }
 
@@ -212,16 +218,6 @@ impl Host {
         self.arm(now, actions);
     }
 
-    /// Somebody asks for a role. A master that has to go tells the others.
-    pub fn force(&mut self, master: bool, now: Instant, actions: &mut Vec<Action>) {
-        self.relinquish(!master, Input::Force { master }, now, actions);
-    }
-
-    /// The role is to go to its heir.
-    pub(super) fn yield_role(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.relinquish(true, Input::Yield, now, actions);
-    }
-
     /// The node leaves: fence, hand over, bow out (invariants 5 and 12).
     pub fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.relinquish(true, Input::Down(Reason::Stopping), now, actions);
@@ -233,8 +229,7 @@ impl Host {
     /// open, or opens, until its lease takes its place.
     pub(super) fn elect(&mut self, input: Input, now: Instant, actions: &mut Vec<Action>) {
         let from = self.election.role();
-        // Of what waited longer to be read, others may have made something already.
-        let is_news = input.happened_at().is_none_or(|at| now.since(at) <= LATENCY);
+        let is_news = input.is_news(now);
         let Output { change, advertise, contested } = self.election.handle(input, now);
         if let Some((to, reason)) = change {
             if from == Role::Init {
@@ -272,26 +267,6 @@ impl Host {
         }
         if contested && self.tenure.reassert(self.setup.pace.interval(), now) {
             self.announce(actions);
-        }
-    }
-
-    /// Gives up the role on this node's own account. `leave`: tell the others, if master.
-    fn relinquish(&mut self, leave: bool, input: Input, now: Instant, actions: &mut Vec<Action>) {
-        // Nobody may take over at once from a claimant that was itself still waiting for another.
-        let served = self.tenure.is_serving();
-        let heir = self.heir(now);
-        self.elect(input, now, actions);
-        if !(leave && served) {
-            return;
-        }
-        let families: Vec<Family> = self.families.list().collect();
-        if let Some(heir) = heir {
-            self.send_to(heir, Pace::BOW_OUT, actions);
-        }
-        for family in families {
-            if let Some(frame) = self.frame_to_group(family, Pace::BOW_OUT) {
-                actions.push(Action::Send { link: self.setup.link, frame });
-            }
         }
     }
 
@@ -372,7 +347,7 @@ impl Host {
         actions.extend(frames.map(|frame| Action::Send { link: self.setup.link, frame }));
     }
 
-    fn frame_to_group(&mut self, family: Family, pace: Pace) -> Option<Frame> {
+    pub(super) fn frame_to_group(&mut self, family: Family, pace: Pace) -> Option<Frame> {
         let word = Word { pace, ..self.rank(0) };
         outgoing::to_group(&self.setup, self.link.as_ref()?, &mut self.keys, family, word)
     }

@@ -2,6 +2,7 @@
 
 use super::demote::{self, Demoted, Demotions};
 use super::event::{Action, Changes, Command, Event, HostId, HostSetup, LinkState, Setup};
+use super::group::Groups;
 use super::host::Host;
 use super::restraint::Restraint;
 use super::standing::Standing;
@@ -22,7 +23,8 @@ const JUST_NOW: Span = Span::millis(1);
 /// A whole CARP node as a value. See the module [`super`] for what it does not own.
 #[derive(Debug)]
 pub struct Node {
-    hosts: BTreeMap<HostId, Host>,
+    pub(super) hosts: BTreeMap<HostId, Host>,
+    pub(super) groups: Groups,
     by_vhid: BTreeMap<(IfIndex, Vhid), HostId>,
     /// The links as they were described.
     links: BTreeMap<IfIndex, LinkState>,
@@ -43,6 +45,7 @@ impl Node {
     pub fn new(setup: Setup, now: Instant) -> Self {
         let mut node = Self {
             hosts: BTreeMap::new(),
+            groups: Groups::default(),
             by_vhid: BTreeMap::new(),
             links: BTreeMap::new(),
             demotions: Demotions::default(),
@@ -53,6 +56,7 @@ impl Node {
             stopped: false,
         };
         (0..).zip(setup.hosts).for_each(|(index, host)| node.add(HostId(index), host, now));
+        node.groups = Groups::of(node.hosts.values());
         node
     }
 
@@ -96,8 +100,11 @@ impl Node {
         }
         let leaves = matches!(event, Event::Stop | Event::Command(Command::Cede { .. }));
         self.hosts.values_mut().for_each(|host| host.lapse(now, &mut actions));
+        let is_news = event.is_news(now);
+        // A stranger's frame is no reason to look at anything.
+        let mut counts = !matches!(event, Event::Refused { .. });
         match event {
-            Event::Frame { link, at, frame } => self.frame(link, at, frame, now, &mut actions),
+            Event::Frame { link, at, frame } => counts = self.frame(link, at, frame, now, &mut actions),
             Event::Refused { link, refusal, frame } => {
                 self.refused(link, refusal, frame, now, &mut actions);
             }
@@ -116,6 +123,10 @@ impl Node {
             }
         }
         self.watch_sending(.., now, &mut actions);
+        if counts && !self.stopped {
+            self.align(is_news, now, &mut actions);
+            self.watch_sending(.., now, &mut actions);
+        }
         // The datapath of all virtual hosts first, as one change, and then all addresses. Who leaves tells the others
         // before its addresses go and what it does is written down: of thousands, the heir of the last one waits for that.
         actions.sort_by_key(|action| match action {
@@ -203,10 +214,19 @@ impl Node {
                 host.link(state, now, actions);
             }
         }
+        self.groups = Groups::of(self.hosts.values());
     }
 
-    fn frame(&mut self, link: IfIndex, at: Instant, frame: &[u8], now: Instant, actions: &mut Vec<Action>) {
-        let Some(heard) = Heard::parse(frame) else { return };
+    /// Whether it counts.
+    fn frame(
+        &mut self,
+        link: IfIndex,
+        at: Instant,
+        frame: &[u8],
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        let Some(heard) = Heard::parse(frame) else { return false };
         let vhid = match &heard {
             Ok(heard) => Some(heard.advert.vhid),
             Err(_) => peek_vhid(frame),
@@ -214,11 +234,12 @@ impl Node {
         let id = vhid.and_then(|vhid| self.by_vhid.get(&(link, vhid)));
         let host = id.and_then(|id| self.hosts.get_mut(id));
         match (host, heard) {
-            (Some(host), Ok(heard)) => host.heard(&heard, at, now, actions),
+            (Some(host), Ok(heard)) => return host.heard(&heard, at, now, actions),
             (Some(host), Err(refusal)) => host.refuse(refusal, None, now, actions),
             (None, Ok(_)) => self.stray.refuse(Refusal::BadVhid),
             (None, Err(refusal)) => self.stray.refuse(refusal),
         }
+        false
     }
 
     fn refused(

@@ -43,6 +43,8 @@ pub enum Warning {
     Rewritten(IpAddr),
     /// The peer advertises as a master while this node is one that serves, and ranks lower.
     SecondMaster(IpAddr),
+    /// The master of the group is heard by others of it, and not here.
+    SilentPath,
 }
 
 impl fmt::Display for Warning {
@@ -92,6 +94,10 @@ impl fmt::Display for Warning {
             Self::Rewritten(peer) => write!(
                 f,
                 "an advert of {peer} came again and says something else: somebody forges; auth = \"strict\" refuses it"
+            ),
+            Self::SilentPath => f.write_str(
+                "a degraded path: the master is heard elsewhere in the group, and not here: look for what loses its adverts \
+                 (a filter, IGMP snooping, a VLAN)",
             ),
             Self::SecondMaster(peer) => write!(
                 f,

@@ -115,6 +115,20 @@ impl Peers {
         true
     }
 
+    /// Whoever is known is one node, which does not serve at that moment.
+    pub fn release_all(&mut self, at: Instant) {
+        for peer in
+            self.known.iter_mut().filter(|peer| peer.advertised_at.is_none_or(|advertised| advertised < at))
+        {
+            peer.may_serve_until = peer.may_serve_until.min(at);
+        }
+    }
+
+    /// Whether more than one node is known by an address of this family.
+    pub fn are_several(&self, family: Family) -> bool {
+        self.known.iter().filter(|peer| Family::of(peer.address) == family).count() > 1
+    }
+
     /// This is a node of ours: it greeted, or answered.
     pub fn confirms(&mut self, address: IpAddr, advert: &Advert, at: Instant) {
         let peer = self.entry(address, advert.pace, at);
@@ -239,6 +253,11 @@ impl Peers {
     /// When anything was heard of this one last.
     pub fn heard_at(&self, address: IpAddr) -> Option<Instant> {
         self.known.iter().find(|peer| peer.address == address).map(|peer| peer.heard_at)
+    }
+
+    /// When this one advertised as a master last.
+    pub fn advertised_at(&self, address: IpAddr) -> Option<Instant> {
+        self.known.iter().find(|peer| peer.address == address)?.advertised_at
     }
 
     /// The one whose advert was heard last, for people.

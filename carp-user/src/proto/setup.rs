@@ -29,6 +29,12 @@ pub struct HostSetup {
     pub interface: String,
     /// Link that it lives on.
     pub link: IfIndex,
+    /// The group that it belongs to.
+    pub group: Option<String>,
+    /// That group has one role.
+    pub as_one: bool,
+    /// That group is one of two nodes: whatever is heard, on any of its paths, is of the one other.
+    pub pair: bool,
     /// Its number on the segment.
     pub vhid: Vhid,
     /// Its addresses, in configuration order; at least one.
@@ -83,6 +89,11 @@ impl HostSetup {
     /// As FreeBSD and we call it in logs: `1@lan0`.
     pub fn name(&self) -> String {
         format!("{}@{}", self.vhid, self.interface)
+    }
+
+    /// The group that it moves with as one.
+    pub fn grouped(&self) -> Option<&str> {
+        self.group.as_deref().filter(|_| self.as_one)
     }
 
     /// The addresses that adverts are signed for.

@@ -29,6 +29,8 @@ pub struct Standing {
     pub armed: bool,
     /// What holds it back.
     pub held: Option<Held>,
+    /// The master is heard by others of its group, and not by this one.
+    pub silent_path: bool,
     /// What it waits for, and how long at most.
     pub waits: Option<(Wait, Span)>,
     /// The master that took the role over from it, if that one has said since that it serves.
@@ -66,6 +68,7 @@ impl Host {
         HostStatus {
             id: self.id,
             link: self.setup.link,
+            group: self.setup.group.clone(),
             vhid: self.setup.vhid,
             vips: self.setup.vips.clone(),
             role: self.election.role(),
@@ -100,6 +103,7 @@ impl Host {
             heir_of: heir_of.map(|(master, until)| (master, until.since(now))),
             armed: self.window.is_armed(now),
             held: self.restraint.status(now).filter(|_| self.election.role() != Role::Master),
+            silent_path: self.is_silent_path(now),
             waits: self.waits(now),
             served_by: self.farewell.served_by(),
         }
@@ -107,8 +111,8 @@ impl Host {
 
     fn waits(&self, now: Instant) -> Option<(Wait, Span)> {
         let dead_at = self.election.dead_at().map(|at| (Wait::Silence, at.since(now)));
-        let Tenure::Claim { settled_at, .. } = self.tenure else { return dead_at };
-        let others = self.peers.may_serve_until();
+        let Tenure::Claim { since, settled_at, .. } = self.tenure else { return dead_at };
+        let others = self.clear_at(since);
         Some(if self.lease_until().is_none() {
             (Wait::Sending, Span::ZERO)
         } else if settled_at < others {

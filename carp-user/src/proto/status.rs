@@ -29,6 +29,8 @@ pub struct HostStatus {
     pub id: HostId,
     /// Its link.
     pub link: IfIndex,
+    /// The group that it belongs to.
+    pub group: Option<String>,
     /// Its number.
     pub vhid: Vhid,
     /// Its addresses.

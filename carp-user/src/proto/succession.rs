@@ -42,6 +42,8 @@ pub struct Expectation {
     asked_at: Option<Instant>,
     /// When it asked last.
     last_asked_at: Option<Instant>,
+    /// When it asked any master last: where two contend, a backup is not to ask each of them each time.
+    last_asked_any_at: Instant,
     kept_until: Instant,
     contest: Option<Contest>,
 }
@@ -90,7 +92,8 @@ impl Expectation {
         if self.master != Some(master) || pace.longest_lease() <= at.since(self.heard_at) {
             let contest = self.contest.filter(|contest| contest.by != Some(master));
             let contest = self.heir_of_another(master, pace).or(contest);
-            *self = Self { master: Some(master), contest, ..Self::default() };
+            let last_asked_any_at = self.last_asked_any_at;
+            *self = Self { master: Some(master), contest, last_asked_any_at, ..Self::default() };
         }
         self.heard_at = self.heard_at.max(at);
         self.fresh_until = self.heard_at + dead + LATE;
@@ -107,7 +110,8 @@ impl Expectation {
     /// Whether to ask this master now.
     pub fn is_due(&self, master: IpAddr, pace: Pace, now: Instant) -> bool {
         let is_old = |at: Instant| pace.longest_lease() <= now.since(at);
-        self.master == Some(master) && self.last_asked_at.is_none_or(is_old)
+        let has_rested = now.since(self.last_asked_any_at) >= LATENCY;
+        has_rested && self.master == Some(master) && self.last_asked_at.is_none_or(is_old)
     }
 
     /// This master is being asked.
@@ -115,6 +119,7 @@ impl Expectation {
         if self.master == Some(master) {
             self.asked_at.get_or_insert(now);
             self.last_asked_at = Some(now);
+            self.last_asked_any_at = now;
         }
     }
 
@@ -166,7 +171,8 @@ impl Expectation {
 
     /// This node serves itself.
     pub fn end(&mut self) {
-        *self = Self { contest: self.contest, ..Self::default() };
+        let Self { contest, last_asked_any_at, .. } = *self;
+        *self = Self { contest, last_asked_any_at, ..Self::default() };
     }
 }
 

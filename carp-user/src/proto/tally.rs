@@ -24,7 +24,7 @@ pub struct Tally {
 }
 
 /// Kinds of warnings, and behind them the news of the migration.
-const KINDS: usize = 12;
+const KINDS: usize = 13;
 
 /// When each kind of warning was given last.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +87,7 @@ impl Warned {
             Warning::Repeated(_) => 8,
             Warning::Rewritten(_) => 9,
             Warning::SecondMaster(_) => 10,
+            Warning::SilentPath => 11,
         };
         self.is_due(kind, now)
     }

@@ -1,7 +1,8 @@
 //! `sim`: hunts for broken rules with random runs, replays one run, tries mutants.
 
 use anyhow::{Context, bail};
-use carp_tests::sim::hunt::{self, Caught, Until};
+use carp_tests::sim::chance;
+use carp_tests::sim::hunt::{self, Caught, Draw, Until};
 use carp_tests::sim::mutant::Mutant;
 use clap::Parser;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -26,6 +27,9 @@ struct Arguments {
     /// Break all nodes in this way.
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
+    /// Runs of gateways: virtual hosts on two segments that move as one.
+    #[arg(long)]
+    groups: bool,
     /// Try every mutant and say which seed catches it, by which rule.
     #[arg(long)]
     mutants: bool,
@@ -37,12 +41,13 @@ struct Arguments {
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let mutant = arguments.mutant.as_deref().map(mutant).transpose()?;
+    let draw: Draw = if arguments.groups { chance::gateways } else { chance::scenario };
     let outcome = if arguments.mutants {
         try_mutants()
     } else if let Some(seed) = arguments.seed {
-        replay(seed, mutant, arguments.verbose)
+        replay(draw, seed, mutant, arguments.verbose)
     } else {
-        search(arguments.from, arguments.count, mutant)
+        search(draw, arguments.from, arguments.count, mutant)
     };
     match outcome {
         Ok(true) => Ok(ExitCode::SUCCESS),
@@ -62,8 +67,8 @@ fn mutant(name: &str) -> anyhow::Result<Mutant> {
     Mutant::from_name(name).with_context(|| format!("no mutant {name:?}; there are {}", names.join(", ")))
 }
 
-fn replay(seed: u64, mutant: Option<Mutant>, verbose: bool) -> anyhow::Result<bool> {
-    let world = hunt::run(seed, mutant);
+fn replay(draw: Draw, seed: u64, mutant: Option<Mutant>, verbose: bool) -> anyhow::Result<bool> {
+    let world = hunt::run(draw, seed, mutant);
     let mut out = std::io::stdout().lock();
     writeln!(out, "seed {seed}: {}", world.cast())?;
     for line in world.story().iter().filter(|line| verbose || !line.what.is_detail()) {
@@ -76,10 +81,10 @@ fn replay(seed: u64, mutant: Option<Mutant>, verbose: bool) -> anyhow::Result<bo
     Ok(world.failure().is_none())
 }
 
-fn search(from: u64, count: u64, mutant: Option<Mutant>) -> anyhow::Result<bool> {
+fn search(draw: Draw, from: u64, count: u64, mutant: Option<Mutant>) -> anyhow::Result<bool> {
     let is_terminal = std::io::stderr().is_terminal();
     let step = if is_terminal { 64 } else { 2048 };
-    let caught = hunt::hunt(from, count, mutant, Until::Done, |done, failed| {
+    let caught = hunt::hunt(draw, from, count, mutant, Until::Done, |done, failed| {
         if done % step == 0 {
             eprint!("{done} of {count} seeds, {failed} broken{}", if is_terminal { "\r" } else { "\n" });
         }

@@ -45,6 +45,8 @@ pub struct Config {
     pub scripts: String,
     /// Tables `[[track]]` and `[[hook]]`, as text.
     pub tracks: String,
+    /// The virtual hosts move as one.
+    pub grouped: bool,
     /// The virtual hosts; the index is the slot in the map of windows.
     pub hosts: Vec<VirtualHost>,
 }
@@ -93,6 +95,7 @@ impl Config {
             own: "",
             scripts: String::new(),
             tracks: String::new(),
+            grouped: false,
             interfaces: vec![("lan", "lan0"), ("wan", "wan0"), ("sync", "sync0")],
             hosts: vec![
                 host("lan", 1, vec!["10.77.1.1/24", "fd77:1::1/64"]),
@@ -105,6 +108,12 @@ impl Config {
     #[must_use]
     pub fn with_skew(self, skew: u8) -> Self {
         Self { skew, ..self }
+    }
+
+    /// The same with one role for all virtual hosts.
+    #[must_use]
+    pub fn as_one(self) -> Self {
+        Self { grouped: true, ..self }
     }
 
     /// The same with another XDP mode.
@@ -195,12 +204,16 @@ impl Config {
     pub fn carp_toml(&self) -> String {
         let next = self.next_password.map(|_| format!("next_password_file = \"{NEXT_PASSWORD}\"\n"));
         let next = next.unwrap_or_default();
-        self.hosts.iter().fold(String::new(), |mut text, host| {
+        let (head, group) = match self.grouped {
+            true => ("[[group]]\nname = \"edge\"\n\n", "group = \"edge\"\n"),
+            false => ("", ""),
+        };
+        self.hosts.iter().fold(head.to_owned(), |mut text, host| {
             // Writing to a String cannot fail.
             write!(
                 text,
                 "[[virtual_host]]\ninterface = \"{}\"\nvhid = {}\naddresses = {:?}\n\
-                 password_file = \"{PASSWORD}\"\n{next}base = {}\nskew = {}\nanswer_ping = {}\nauth = \"{}\"\n\n",
+                 password_file = \"{PASSWORD}\"\n{next}{group}base = {}\nskew = {}\nanswer_ping = {}\nauth = \"{}\"\n\n",
                 host.interface, host.vhid, host.addresses, host.base, host.skew, self.answer_ping, self.auth
             )
             .ok();

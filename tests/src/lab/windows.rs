@@ -67,14 +67,15 @@ impl Windows {
         Self { folder: Path::new("/sys/fs/bpf/carp").join(instance), slots, open: None }
     }
 
-    /// The window of one virtual host, and when its master was heard last.
+    /// The window of one virtual host, and when the master by whose silence it opens was heard last.
     ///
     /// # Errors
     /// When nothing is pinned (XDP off, or never started).
     pub fn read(&mut self, slot: u32) -> Result<Standing> {
         let Maps { windows, heard } = self.open()?;
-        let heard = Instant::from_nanos(heard.get(&slot, 0)?);
-        Ok(Standing { window: windows.get(&slot, 0)?, heard })
+        let window = windows.get(&slot, 0)?;
+        let heard = Instant::from_nanos(heard.get(&window.clock(slot), 0)?);
+        Ok(Standing { window, heard })
     }
 
     /// Which of the virtual hosts the datapath serves at this moment, just before and just after one look at all of them.
@@ -88,9 +89,10 @@ impl Windows {
         };
         let (windows, heard) = look().unwrap_or_default();
         let now = clock::now();
-        let standings = windows.iter().zip(&heard);
-        let standings =
-            standings.map(|(window, heard)| Standing { window: *window, heard: Instant::from_nanos(*heard) });
+        let standings = (0..slots).zip(&windows).map(|(slot, window)| {
+            let at = heard.get(window.clock(slot) as usize).copied().unwrap_or_default();
+            Standing { window: *window, heard: Instant::from_nanos(at) }
+        });
         let mut serving: Vec<bool> =
             standings.map(|standing| standing.is_open(before) && standing.is_open(now)).collect();
         serving.resize(slots as usize, false);

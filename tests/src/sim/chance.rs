@@ -32,14 +32,33 @@ enum Climate {
 /// The scenario of this seed.
 pub fn scenario(seed: u64) -> Scenario {
     let mut rng = Rng::new(seed ^ SALT);
-    let climate = match rng.below(100) {
+    play(seed, rng.below(100), group(&mut rng), rng)
+}
+
+/// Keeps the chance of gateways apart.
+const GATEWAY_SALT: u64 = 0x6a7e_3a91;
+
+/// The same for machines whose two virtual hosts, each on a segment of its own, move as one.
+pub fn gateways(seed: u64) -> Scenario {
+    let mut rng = Rng::new(seed ^ GATEWAY_SALT);
+    let climate = rng.below(100);
+    loop {
+        let scenario = group(&mut rng);
+        let is_one = |machine: &MachineSpec| machine.paces.iter().all(|pace| *pace == machine.paces[0]);
+        if scenario.segments == 2 && scenario.machines.iter().all(is_one) {
+            return play(seed, climate, Scenario { grouped: true, ..scenario }, rng);
+        }
+    }
+}
+
+fn play(seed: u64, climate: u64, mut scenario: Scenario, rng: Rng) -> Scenario {
+    let climate = match climate {
         0..5 => Climate::Quiet,
         5..50 => Climate::Processes,
         50..65 => Climate::Network,
         65..90 => Climate::Storm,
         _ => Climate::Replays,
     };
-    let mut scenario = group(&mut rng);
     let modes = match climate {
         Climate::Replays => [Mode::Carp, Mode::Strict, Mode::Strict, Mode::Strict],
         Climate::Quiet | Climate::Processes | Climate::Network | Climate::Storm => {
@@ -50,6 +69,7 @@ pub fn scenario(seed: u64) -> Scenario {
     if climate == Climate::Replays && scenario.auth != Mode::Strict {
         scenario.promise = Promise::Recovery;
     }
+    let mut rng = rng;
     let heal = rng.span(Span::secs(20), Span::secs(60));
     let mut script = Script { rng, scenario, heal };
     script.starts();
@@ -129,6 +149,7 @@ fn group(rng: &mut Rng) -> Scenario {
     let mut machine = machine;
     Scenario {
         hosts,
+        grouped: false,
         machines: (0..machines).map(|index| machine(index, rng)).collect(),
         auth: Mode::Carp,
         segments: usize::from(segments),

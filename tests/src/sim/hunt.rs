@@ -3,6 +3,7 @@
 use super::chance;
 use super::mutant::Mutant;
 use super::oracle::Failure;
+use super::scenario::Scenario;
 use super::world::World;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
@@ -32,9 +33,12 @@ pub enum Until {
     Caught,
 }
 
+/// What draws a scenario from a seed.
+pub type Draw = fn(u64) -> Scenario;
+
 /// One run, to the end or to the first broken rule.
-pub fn run(seed: u64, mutant: Option<Mutant>) -> World {
-    let mut world = World::new(chance::scenario(seed), seed, mutant);
+pub fn run(draw: Draw, seed: u64, mutant: Option<Mutant>) -> World {
+    let mut world = World::new(draw(seed), seed, mutant);
     world.run();
     world
 }
@@ -42,6 +46,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> World {
 /// The failing ones of so many seeds, in order. `progress` is told now and then how many are done
 /// and how many have failed.
 pub fn hunt(
+    draw: Draw,
     from: u64,
     count: u64,
     mutant: Option<Mutant>,
@@ -58,7 +63,7 @@ pub fn hunt(
             if chunk == 0 {
                 break;
             }
-            let found = try_chunk(from.wrapping_add(start), chunk, mutant);
+            let found = try_chunk(draw, from.wrapping_add(start), chunk, mutant);
             let failures = u64::try_from(found.len()).unwrap_or(u64::MAX);
             if failures > 0 && until == Until::Caught {
                 is_over.store(true, Ordering::Relaxed);
@@ -81,14 +86,14 @@ pub fn hunt(
 /// The first seed, from 0, at which the oracle catches a mutant and has nothing against the sound
 /// nodes.
 pub fn catch(mutant: Mutant, within: u64) -> Option<Caught> {
-    let mut caught = (0..within).filter_map(|seed| try_chunk(seed, 1, Some(mutant)).pop());
-    caught.find(|caught| try_chunk(caught.seed, 1, None).is_empty())
+    let mut caught = (0..within).filter_map(|seed| try_chunk(chance::scenario, seed, 1, Some(mutant)).pop());
+    caught.find(|caught| try_chunk(chance::scenario, caught.seed, 1, None).is_empty())
 }
 
-fn try_chunk(from: u64, count: u64, mutant: Option<Mutant>) -> Vec<Caught> {
+fn try_chunk(draw: Draw, from: u64, count: u64, mutant: Option<Mutant>) -> Vec<Caught> {
     let run = |offset| {
         let seed = from.wrapping_add(offset);
-        let mut world = World::new(chance::scenario(seed), seed, mutant).silent();
+        let mut world = World::new(draw(seed), seed, mutant).silent();
         world.run();
         world.failure().map(|failure| Caught { seed, mutant, failure: failure.clone() })
     };

@@ -233,7 +233,7 @@ impl Machine {
         let (window, local) = (self.kernel.windows[host], self.clock.read(now));
         let [from, until] = [window.serve_from, window.serve_until].map(Instant::from_nanos);
         let lease = (from < until).then_some((from, until));
-        let armed = window.opening(self.kernel.heard[host]).map(|from| {
+        let armed = window.opening(self.kernel.heard[clock_of(&window, host)]).map(|from| {
             let until = from + ARMED_FOR;
             (from, until.min(Instant::from_nanos(window.armed_until)))
         });
@@ -255,8 +255,8 @@ impl Kernel {
     /// The daemon writes a window, as `io::bpf::Datapath::set_window` does; what was there.
     pub fn write(&mut self, host: usize, window: Window, local: Instant) -> Option<Window> {
         let before = std::mem::replace(self.windows.get_mut(host)?, window);
-        if window.dead != 0 && (window.dead, window.master) != (before.dead, before.master) {
-            *self.heard.get_mut(host)? = local;
+        if window.is_armed_anew(&before) {
+            *self.heard.get_mut(clock_of(&window, host))? = local;
         }
         Some(before)
     }
@@ -284,7 +284,8 @@ impl Kernel {
 
     /// XDP has authenticated an advert of a master.
     pub fn hear(&mut self, host: usize, source: IpAddr, patience: Span, local: Instant) {
-        if let (Some(window), Some(heard)) = (self.windows.get(host), self.heard.get_mut(host)) {
+        let Some(window) = self.windows.get(host) else { return };
+        if let Some(heard) = self.heard.get_mut(clock_of(window, host)) {
             *heard = window.hear(*heard, mapped(source), patience, local);
         }
     }
@@ -296,4 +297,10 @@ impl Kernel {
         self.senders.clear();
         self.challenges.clear();
     }
+}
+
+/// The slot whose entry counts for the window of this one.
+fn clock_of(window: &Window, host: usize) -> usize {
+    let clock = u32::try_from(host).map(|host| window.clock(host));
+    clock.ok().and_then(|clock| usize::try_from(clock).ok()).unwrap_or(host)
 }

@@ -15,7 +15,7 @@ pub const LATE: Span = Span::millis(50);
 /// A rule that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// 1: two machines that could hear each other serve the same virtual host at one instant.
+    /// 1: two machines that could hear each other serve the same virtual host at one instant; or two of a group.
     TwoServers,
     /// 2: a window ends later than a lease of this base may, so that a dead daemon could serve
     /// until after a take-over.
@@ -48,6 +48,8 @@ pub struct Failure {
 /// Watches a world.
 pub struct Oracle {
     promise: Promise,
+    /// All virtual hosts move as one.
+    grouped: bool,
     /// Per machine and virtual host.
     paces: Vec<Vec<Pace>>,
     roles: Vec<Vec<Role>>,
@@ -84,6 +86,7 @@ impl Oracle {
         let paces: Vec<Vec<Pace>> = scenario.machines.iter().map(|machine| machine.paces.clone()).collect();
         Self {
             promise: scenario.promise,
+            grouped: scenario.grouped,
             roles: paces.iter().map(|of| vec![Role::Init; of.len()]).collect(),
             since: paces.iter().map(|of| vec![None; of.len()]).collect(),
             paces,
@@ -203,6 +206,9 @@ impl Oracle {
         spells: &[Option<Spell>],
     ) {
         let machines = self.paces.len();
+        if self.grouped {
+            self.check_group(now, next, spells);
+        }
         for (host, (windows, spells)) in windows.chunks(machines).zip(spells.chunks(machines)).enumerate() {
             for (node, spell) in windows.iter().enumerate() {
                 let begun = spell.filter(|(from, until)| *from < next && now < *until);
@@ -222,6 +228,23 @@ impl Oracle {
                 if from < until && !self.is_excused(host, one, other, from) {
                     let text = format!("n{other} and n{one} both serve host {host}");
                     self.fail(from, Rule::TwoServers, text);
+                }
+            }
+        }
+    }
+
+    /// Two machines may not serve a part of the group each, as long as any path connects them.
+    fn check_group(&mut self, now: Instant, next: Instant, spells: &[Option<Spell>]) {
+        let machines = self.paces.len();
+        let serving = |node: usize| spells.iter().skip(node).step_by(machines).flatten();
+        for one in 0..machines {
+            for other in 0..one {
+                let pairs = serving(one).flat_map(|a| serving(other).map(move |b| (a, b)));
+                let both = pairs.map(|(a, b)| (a.0.max(b.0).max(now), a.1.min(b.1).min(next)));
+                let Some((from, _)) = both.filter(|(from, until)| from < until).min() else { continue };
+                let hosts = 0..self.paces[one].len();
+                if !hosts.into_iter().all(|host| self.is_excused(host, one, other, from)) {
+                    self.fail(from, Rule::TwoServers, format!("n{other} and n{one} both serve of the group"));
                 }
             }
         }
@@ -258,7 +281,10 @@ impl Oracle {
             let serves = |node: &usize| spells[*node].is_some_and(|(from, until)| from <= now && now < until);
             self.winner(host, scenario, serves)
         });
-        match masters.collect() {
+        match masters.collect::<Result<Vec<_>, _>>() {
+            Ok(masters) if self.grouped && masters.iter().any(|master| *master != masters[0]) => {
+                self.fail(now, Rule::Unsettled, format!("the group is torn: masters {masters:?}"));
+            }
             Ok(masters) => self.settled = Some(masters),
             Err(text) => self.fail(now, Rule::Unsettled, text),
         }

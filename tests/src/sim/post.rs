@@ -76,7 +76,8 @@ impl World {
         if let Some(heard) = &heard {
             self.tell_advert(node, segment, heard, ok);
         }
-        if !up {
+        // What is not sent shortens a lease, and is no excuse; but the path carries nothing, and a group goes by the others.
+        if !up || (!ok && self.scenario.grouped) {
             self.impair_all(segment, node, heard.map(|heard| heard.advert.vhid));
         } else if ok {
             self.spread(node, segment, frame, heard.map(|heard| heard.advert.vhid));

@@ -23,6 +23,8 @@ pub struct Scenario {
     pub auth: Mode,
     /// The virtual hosts, the same on every machine.
     pub hosts: Vec<HostSpec>,
+    /// All of them move as one.
+    pub grouped: bool,
     /// How many segments there are; every machine has a port to each.
     pub segments: usize,
     /// How punctual timers and frames are.
@@ -106,6 +108,7 @@ impl Scenario {
             machines: (0..machines).map(spec).collect(),
             auth: Mode::Carp,
             hosts: vec![HostSpec { segment: 0, vhid: vhid(1), families: Families::V4 }],
+            grouped: false,
             segments: 1,
             manners: Manners::Exact,
             promise: Promise::All,
@@ -146,6 +149,9 @@ impl Scenario {
         let spec = &self.machines[machine];
         let host = |(host, pace): (&HostSpec, &Pace)| HostSetup {
             link: link(host.segment),
+            group: Some("gateway".to_owned()),
+            as_one: self.grouped,
+            pair: self.grouped && self.machines.len() == 2,
             interface: format!("eth{}", host.segment),
             vhid: host.vhid,
             vips: host.vips_of(generation),

@@ -250,7 +250,20 @@ impl World {
 
     fn watch(&mut self, next: Instant) {
         self.survey();
+        if self.scenario.grouped {
+            self.note_lost_paths();
+        }
         self.oracle.watch(self.now, next, &self.windows, &self.spells);
+    }
+
+    /// A group of which one path is gone goes by the others. Nothing is sent there that could be lost.
+    fn note_lost_paths(&mut self) {
+        for host in 0..self.scenario.hosts.len() {
+            let gone = (0..self.machines.len()).filter(|node| !self.is_connected(*node, host));
+            for node in gone.collect::<Vec<_>>() {
+                (0..self.machines.len()).for_each(|other| self.oracle.impair(host, node, other, self.now));
+            }
+        }
     }
 
     fn settle(&mut self) {

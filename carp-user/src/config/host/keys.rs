@@ -141,6 +141,15 @@ pub const VIRTUAL_HOST: &[Key] = &[
         meaning: "Type of service (IPv4) and traffic class (IPv6) of the advertisements; 0xe0 is network control.",
     },
     Key {
+        name: "group",
+        kind: Kind::Text,
+        range: "the name of a `[[group]]`",
+        unit: "",
+        default: "none",
+        example: r#""edge""#,
+        meaning: "The group that it moves with.",
+    },
+    Key {
         name: "snat",
         kind: Kind::Choice(SNAT),
         range: "`vip` needs an IPv4 address; once on an interface",

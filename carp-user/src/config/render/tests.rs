@@ -1,6 +1,6 @@
 use super::super::kernel::RP_FILTERS;
 use super::super::nat::keys::FORWARD;
-use super::super::reference::{AUTH_MODES, EXAMPLE, FLAVOURS, ROUTE, RULE, XDP_MODES};
+use super::super::reference::{AUTH_MODES, EXAMPLE, FLAVOURS, GROUP, ROUTE, RULE, XDP_MODES};
 use super::super::{Source, parse, private};
 use super::*;
 use proptest::collection::{btree_map, vec};
@@ -270,7 +270,7 @@ fn the_short_form_of_the_example_is_the_example_but_for_what_counts_anyway() {
 
 #[test]
 fn the_effective_form_has_every_key_of_the_reference() {
-    let next = "next_password_file = \"pw2\"\n";
+    let next = "next_password_file = \"pw2\"\ngroup = \"edge\"\n";
     let rules = "[{ prefix = \"::/0\", protocol = 6, port = 1, mark = 1 }]";
     let last = "password_file = \"/etc/carp/wan.password\"\n";
     let text = EXAMPLE.replace("/etc/carp/sync.key", "key").replace(last, &format!("{last}{next}")).replace(
@@ -279,7 +279,8 @@ fn the_effective_form_has_every_key_of_the_reference() {
     );
     let scripts = "[node.scripts.check]\ncommand = [\"/bin/true\"]\n";
     let track = "[[track]]\nname = \"dns\"\nscript = \"check\"\n";
-    let text = text.replacen("[sync]\n", &format!("{scripts}[sync]\n"), 1) + track;
+    let group = "[[group]]\nname = \"edge\"\n";
+    let text = text.replacen("[sync]\n", &format!("{scripts}[sync]\n"), 1) + track + group;
     let whole: Table = render(&parsed(&text), Form::Effective).parse().expect("it is TOML");
     let keys = |table: &Value| table.as_table().expect("a table").keys().cloned().collect::<Vec<_>>();
     let last = whole["virtual_host"].as_array().and_then(|hosts| hosts.last()).expect("a host");
@@ -290,6 +291,7 @@ fn the_effective_form_has_every_key_of_the_reference() {
         (&whole["node"], NODE),
         (&whole["sync"], SYNC),
         (last, VIRTUAL_HOST),
+        (&whole["group"].as_array().expect("groups")[0], GROUP),
         (rule, RULE),
         (route, ROUTE),
         (forward, FORWARD),

@@ -155,7 +155,7 @@ pub(super) fn windows(
 ) -> Result<BTreeMap<u32, Standing>, Error> {
     let read = |slot| {
         let window = windows.get(&slot, 0).map_err(|error| Error::map(WINDOWS, &error))?;
-        let heard = heard.get(&slot, 0).map_err(|error| Error::map(HEARD, &error))?;
+        let heard = heard.get(&window.clock(slot), 0).map_err(|error| Error::map(HEARD, &error))?;
         Ok((slot, Standing { window, heard: Instant::from_nanos(heard) }))
     };
     hosts.iter().map(|(_, host)| read(host.slot)).collect()

@@ -13,12 +13,14 @@ pub(super) fn steps(from: Window, to: Window) -> impl Iterator<Item = Window> {
     let closed = |start| Window { serve_from: start, serve_until: 0, ..to };
     let detour = [closed(from.serve_from), closed(to.serve_from)];
     let detour = if is_safe(from, to) { None } else { Some(detour) };
-    let is_other = (from.dead, from.master) != (to.dead, to.master);
-    let disarmed = (from.dead != 0 && to.dead != 0 && is_other).then_some(from.disarmed());
+    let disarmed = (from.dead != 0 && to.is_armed_anew(&from)).then_some(from.disarmed());
+    // By which clock it opens is written before it can open by one.
+    let grouped =
+        (to.dead != 0 && from.group != to.group).then_some(Window { group: to.group, ..from.disarmed() });
     let takes_over = from.dead != 0 && to.dead == 0 && to.serve_from < to.serve_until;
     let both =
         takes_over.then_some(Window { serve_from: to.serve_from, serve_until: to.serve_until, ..from });
-    disarmed.into_iter().chain(detour.into_iter().flatten()).chain(both).chain([to])
+    disarmed.into_iter().chain(grouped).chain(detour.into_iter().flatten()).chain(both).chain([to])
 }
 
 /// With the same start, or when the two overlap, every mixture lies within what the two cover.

@@ -39,8 +39,8 @@ impl Windows {
         let (mut heard, mut rounds) = (Vec::new(), Vec::<Vec<(u32, Window)>>::new());
         for (slot, window) in changes {
             let current = self.current(*slot)?;
-            if window.dead != 0 && (window.dead, window.master) != (current.dead, current.master) {
-                heard.push((*slot, clock::now().nanos()));
+            if window.is_armed_anew(&current) {
+                heard.push((window.clock(*slot), clock::now().nanos()));
             }
             let steps: Vec<Window> = shift::steps(current, *window).collect();
             // The last steps in one call, so that all of them change together.

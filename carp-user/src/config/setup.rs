@@ -1,0 +1,62 @@
+//! From the configuration to what the node is told.
+
+use super::{Config, HostConfig, NoSuchInterface};
+use crate::proto::event::{Former, HostSetup, Setup};
+use carp_common::id::IfIndex;
+
+impl Config {
+    /// What the node is told. `seed` starts its counters and must differ from run to run.
+    ///
+    /// # Errors
+    /// The devices that `ifindex_of` does not know.
+    pub fn setup(
+        &self,
+        ifindex_of: impl Fn(&str) -> Option<IfIndex>,
+        seed: u64,
+    ) -> Result<Setup, NoSuchInterface> {
+        let mut missing = Vec::new();
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for host in &self.hosts {
+            match ifindex_of(&host.device) {
+                Some(link) => hosts.push(self.host_setup(host, link)),
+                None if missing.contains(&host.device) => {}
+                None => missing.push(host.device.clone()),
+            }
+        }
+        if missing.is_empty() { Ok(Setup { hosts, seed, epoch: 0 }) } else { Err(NoSuchInterface(missing)) }
+    }
+
+    fn host_setup(&self, host: &HostConfig, link: IfIndex) -> HostSetup {
+        let group = self.groups.iter().find(|group| Some(&group.name) == host.group.as_ref());
+        let [as_one, pair] =
+            group.map_or([false; 2], |group| [group.as_one, group.as_one && group.nodes == 2]);
+        HostSetup { as_one, pair, ..host.setup(link) }
+    }
+}
+
+impl HostConfig {
+    fn setup(&self, link: IfIndex) -> HostSetup {
+        HostSetup {
+            interface: self.device.clone(),
+            link,
+            group: self.group.clone(),
+            as_one: false,
+            pair: false,
+            vhid: self.vhid,
+            vips: self.addresses.iter().map(|vip| vip.ip).collect(),
+            pace: self.pace,
+            preempt: self.preempt,
+            preempt_delay: carp_common::time::Span::secs(self.preempt_delay.into()),
+            flavour: self.flavour,
+            mode: self.auth,
+            key: self.secret.key().clone(),
+            next_key: self.next_secret.as_ref().map(|secret| secret.key().clone()),
+            digest: self.digest,
+            accept: self.accept.clone(),
+            tos: self.tos,
+            answer_ping: self.answer_ping,
+            former: Former::default(),
+            resume_until: None,
+        }
+    }
+}
