@@ -110,7 +110,9 @@ impl Health {
     /// What the node is to be told, so that each track that fails demotes it, and no other does.
     pub fn commands(&mut self) -> Vec<Command> {
         let mut commands = Vec::new();
-        let findings = self.findings.borrow_and_update().clone();
+        // A thread that has ended finds nothing any more, and nothing stays that could not be lifted.
+        let has_ended = self.findings.has_changed().is_err();
+        let findings = if has_ended { Vec::new() } else { self.findings.borrow_and_update().clone() };
         let mut gone = std::mem::take(&mut self.placed);
         for Finding { name, amount, failing, .. } in findings {
             let (name, Some(reason)) = (demotion(&name), failing) else { continue };
@@ -123,13 +125,10 @@ impl Health {
     }
 }
 
-/// Waits for other findings; for ever where there are no tracks, and after the thread has ended.
+/// Waits for other findings, or for the end of the thread; for ever where nothing can follow from either.
 pub async fn changed(health: Option<&mut Health>) {
-    let changed = match health {
-        Some(Health { findings, .. }) => findings.changed().await,
-        None => std::future::pending().await,
-    };
-    if changed.is_err() {
+    let Some(Health { findings, placed, .. }) = health else { return std::future::pending().await };
+    if findings.changed().await.is_err() && placed.is_empty() {
         std::future::pending::<()>().await;
     }
 }

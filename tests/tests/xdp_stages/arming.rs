@@ -115,3 +115,25 @@ fn of_a_slot_that_is_not_armed_and_by_the_other_family_nothing_changes() {
         }
     }
 }
+
+#[test]
+fn a_group_counts_one_silence_which_its_master_breaks_in_any_family() {
+    let mut kernel = judging();
+    let second_ago = clock::now() - Span::secs(1);
+    kernel.set_window(1, Standing { window: Window::CLOSED, heard: second_ago });
+    let window = Window::armed(DEAD, clock::now() + Span::secs(3600), PEER4).of_group(1);
+    let own = clock::now() - Span::secs(60);
+    kernel.set_window(0, Standing { window, heard: own });
+    let mut last = second_ago;
+    for source in [PEER4, PEER6, OTHER_PEER6] {
+        assert_eq!(kernel.run(&good(source)).counted, [Counter::Advert]);
+        assert!(last < kernel.heard(1), "{source}");
+        last = kernel.heard(1);
+    }
+    kernel.run(&good(OTHER_PEER4));
+    assert_eq!(
+        (kernel.heard(1), kernel.heard(0)),
+        (Instant::ZERO, own),
+        "another master ends it for the group"
+    );
+}
