@@ -73,6 +73,11 @@ impl Groups {
         }
         Self(groups)
     }
+
+    /// Whether there is no group.
+    pub fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Node {

@@ -123,7 +123,7 @@ impl Node {
             }
         }
         self.watch_sending(.., now, &mut actions);
-        if counts && !self.stopped {
+        if counts && !self.stopped && !self.groups.are_none() {
             self.align(is_news, now, &mut actions);
             self.watch_sending(.., now, &mut actions);
         }
