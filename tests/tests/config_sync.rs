@@ -2,8 +2,8 @@
 
 use carp_common::time::Span;
 use carp_tests::following::play::{self, DEEDS_ALONE, Deed};
-use carp_tests::following::world::{Fate, Faults, Who};
-use carp_user::proto::config_sync::coordinator::News;
+use carp_tests::following::world::{Fate, Faults, Who, World};
+use carp_user::proto::config_sync::coordinator::{News, Wish};
 use std::collections::BTreeMap;
 
 /// So many runs by chance; `CARP_SEEDS` and `CARP_SEED` say how many others, from which on.
@@ -27,6 +27,24 @@ fn without_a_fault_each_deed_ends_as_it_should() {
             };
             assert!(is_right, "{deed:?}, require_peer = {require_peer}: {told:?}");
         }
+    }
+}
+
+#[test]
+fn who_applies_waits_six_seconds_at_most_for_a_node_that_has_just_been_cut_off() {
+    for require_peer in [false, true] {
+        let mut world = World::new(require_peer, 0);
+        world.pass(Span::secs(1)).expect("no breach");
+        world.up = false;
+        world.want(2, Wish::Apply);
+        world.pass(Span::secs(6)).expect("no breach");
+        let told = world.told.get(&2);
+        let is_right = match told {
+            Some(News::Owed(_)) => !require_peer,
+            Some(News::Neither(_)) => require_peer,
+            Some(News::Both(_) | News::Unsure | News::Would(_)) | None => false,
+        };
+        assert!(is_right, "require_peer = {require_peer}: {told:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
-use carp_tests::lab::remote::{PLACE, account, answers, certificate, python};
+use carp_tests::lab::remote::{PLACE, account, answers, certificate, fingerprint, pin, python};
 use std::process::Command;
 
 #[test]
@@ -79,18 +79,6 @@ fn a_flood_of_bad_requests_changes_no_role_and_fills_no_memory() -> Result<()> {
         ensure!(since > 6000, "a role changed {since} ms ago");
     }
     duo.never_two_masters()
-}
-
-fn fingerprint(carpd: &Carpd) -> Result<String> {
-    let said = carpd.carpctl(&["peer", "fingerprint"])?;
-    ensure!(said.status.success(), "{said:?}");
-    Ok(String::from_utf8(said.stdout)?.trim().to_owned())
-}
-
-fn pin(carpd: &Carpd, fingerprint: &str) -> Result<()> {
-    let said = carpd.carpctl(&["peer", "pin", fingerprint])?;
-    ensure!(said.status.success(), "{said:?}");
-    Ok(())
 }
 
 /// What `carpctl peer call carp.version` says, good or bad.

@@ -13,7 +13,7 @@ pub struct ConfigState {
     pub revision: u32,
     /// What it came by.
     pub origin: String,
-    /// The other node, where this one has asked it.
+    /// The other node: as this one has asked it, or been told by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<ConfigPeer>,
     /// What is not as it should be, a line each.
@@ -21,7 +21,7 @@ pub struct ConfigState {
     pub amiss: Vec<String>,
 }
 
-/// Of the node that follows.
+/// Of the other node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigPeer {
     /// Its name.

@@ -2,6 +2,7 @@
 
 use super::{Event, FlowQuery, FlowStanding, Status};
 use crate::pair_config::book::Pushed;
+use crate::pair_config::talk::Standing;
 use crate::proto::event::{Command, HostId};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -70,6 +71,11 @@ pub enum Request {
     Shared {
         /// Names of the sections that its hash is of.
         sections: Vec<String>,
+    },
+    /// How the node stands that this one follows, by its own account: to be shown.
+    Met {
+        /// That.
+        peer: Box<Standing>,
     },
     /// Have both nodes tell each other all their flows once more.
     SyncFull,
@@ -151,6 +157,10 @@ pub struct Shared {
     pub text: String,
     /// Of the sections that were asked for.
     pub hash: String,
+    /// Number of the newest revision.
+    pub revision: u32,
+    /// What it came by.
+    pub origin: String,
     /// What the node adds to every skew.
     pub node_skew: u8,
     /// The node has another one follow.
@@ -229,6 +239,7 @@ impl Request {
             | Self::Keep
             | Self::Push
             | Self::PeerText
+            | Self::Met { .. }
             | Self::SyncFull => true,
         }
     }
@@ -248,6 +259,7 @@ impl Request {
             | Self::Push
             | Self::PeerText
             | Self::Shared { .. }
+            | Self::Met { .. }
             | Self::SyncFull
             | Self::Failover { .. }
             | Self::Maintenance { .. }

@@ -4,8 +4,9 @@ use super::files::INVALID;
 use super::init::machine::Machine;
 use super::init::plan::{Link, NewFile, OWN, SHARED, SYNC_KEY, node_file};
 use super::init::{judge, writing};
-use super::pair::{PASSWORD, PORT, is_plain};
+use super::pair::{PORT, is_plain};
 use crate::api::remote::Access;
+use crate::config::PASSWORD_FILE;
 use crate::io::accounts::{self, Accounts};
 use crate::io::https::{Fingerprint, Identity, pin};
 use crate::io::pairing::message::{Accept, Done, Hello, Offer, VERSION};
@@ -180,7 +181,7 @@ fn files(args: &Args, offer: &Offer, roles: &BTreeMap<String, String>, link: &Li
         add(name, text);
     }
     add(SYNC_KEY, &offer.sync_key);
-    add(PASSWORD, &format!("{}\n", offer.password));
+    add(PASSWORD_FILE, &format!("{}\n", offer.password));
     add(SHARED, &offer.shared);
     add(OWN, &own);
     Ok(files)

@@ -3,7 +3,7 @@
 use super::{files::Files, genkey, instance};
 use crate::api::remote::Access;
 use crate::api::{Authority, Request, Response};
-use crate::config::{Config, HostConfig, Sync, private};
+use crate::config::{Config, HostConfig, PASSWORD_FILE, Sync, private};
 use crate::io::accounts::{self, Accounts};
 use crate::io::disk::Staged;
 use crate::io::https::{Fingerprint, Identity, pin};
@@ -17,8 +17,6 @@ use zeroize::Zeroizing;
 
 /// TCP port of pairing, on the sync address, while `carpctl pair` waits.
 pub const PORT: u16 = 7114;
-/// The file with the password by which this node calls the other one.
-pub const PASSWORD: &str = "config-sync.password";
 /// How long the other node may think; who joins may be asked for interfaces.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -145,7 +143,7 @@ impl First {
         pin::write(own, fingerprint).context("pinning the other node")?;
         let key_file = self.folder.join(&self.sync.key_file);
         for (path, text) in
-            [(key_file, self.key.as_str()), (self.folder.join(PASSWORD), &format!("{ours}\n"))]
+            [(key_file, self.key.as_str()), (self.folder.join(PASSWORD_FILE), &format!("{ours}\n"))]
         {
             let written = Staged::write(&path, text, 0o600).and_then(Staged::settle);
             written.with_context(|| format!("writing {}", path.display()))?;

@@ -6,7 +6,7 @@ use super::private::first_line;
 use super::reference::{Key, Kind};
 use super::sections::{self, SECTIONS, Section};
 use super::sync::unicast;
-use super::{Document, Sync, private};
+use super::{Document, Node, Sync, private};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -28,18 +28,19 @@ pub const CONFIG_SYNC: &[Key] = &[
         kind: Kind::Text,
         range: "",
         unit: "",
-        default: "",
+        default: "the name of this node",
         example: r#""config-sync""#,
-        meaning: "Name of an account there that may change something: `carpctl pair` makes one, or `carpctl account add`.",
+        meaning: "Name of an account there that may change something: `carpctl join` has made one, or `carpctl account add`.",
     },
     Key {
         name: "password_file",
         kind: Kind::Text,
         range: "mode 0600",
         unit: "",
-        default: "",
+        default: "`config-sync.password`",
         example: r#""/etc/carp/config-sync.password""#,
-        meaning: "File with its password. A relative path starts at the directory of the shared file.",
+        meaning: "File with its password: `carpctl pair` has written it. A relative path starts at the directory of the \
+                  shared file.",
     },
     Key {
         name: "sections",
@@ -81,6 +82,10 @@ pub const CONFIG_SYNC: &[Key] = &[
     },
 ];
 
+/// The file that has the password by which this node calls the other one, unless another one is named: beside the shared
+/// file.
+pub const PASSWORD_FILE: &str = "config-sync.password";
+
 /// How this node has another one follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigSync {
@@ -115,7 +120,7 @@ impl fmt::Debug for Password {
 /// From the file of this node.
 pub(super) fn read(
     (shared, own): (&Document, Option<&Document>),
-    sync: Option<&Sync>,
+    (node, sync): (Option<&Node>, Option<&Sync>),
     read: impl Fn(&Path) -> Result<private::Content, private::Problem>,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<ConfigSync> {
@@ -135,9 +140,10 @@ pub(super) fn read(
         mistakes.push(mistake.help("the configuration goes over the sync link: write [sync]"));
     }
     let to = fields.optional("to", mistakes).map(|text| unicast(&text, mistakes));
-    let user = fields.text("user", mistakes);
-    let file = fields.text("password_file", mistakes);
-    let password = file.as_ref().and_then(|file| password(file, &read, mistakes));
+    let user = fields.optional("user", mistakes).map(|user| user.value.to_owned());
+    let of_pairing = At { value: PASSWORD_FILE, place: fields.place_of_table() };
+    let file = fields.optional("password_file", mistakes).unwrap_or(of_pairing);
+    let password = password(&file, &read, mistakes);
     let sections = match fields.optional_list("sections", mistakes) {
         Some(names) => names.value.iter().filter_map(|name| section(name, mistakes)).collect(),
         None => SECTIONS.iter().collect(),
@@ -150,8 +156,8 @@ pub(super) fn read(
             Some(to) => to?.value,
             None => sync?.peer,
         },
-        user: user?.value.to_owned(),
-        password_file: file?.value.into(),
+        user: user.or_else(|| node.map(|node| node.name.clone()))?,
+        password_file: file.value.into(),
         password: password?,
         sections,
         skew_add: skew_add?.value,
@@ -204,19 +210,22 @@ mod tests {
     const HOST: &str = "[[virtual_host]]\ninterface = \"eth0\"\nvhid = 1\naddresses = [\"10.0.0.1\"]\npassword_file = \"pw\"\n";
     const NODE: &str = "[node]\nname = \"gw1\"\n[sync]\ninterface = \"eth2\"\naddress = \"10.255.0.1\"\npeer = \"10.255.0.2\"\nkey_file = \"sync.key\"\n";
     const TABLE: &str = "[config_sync]\nuser = \"sync\"\npassword_file = \"pw\"\n";
+    const PAIRED: &str = "[config_sync]\n";
 
     fn with(own: &str) -> Result<Config, Mistakes> {
         let [shared, own] = [("carp.toml", HOST), ("node.toml", own)]
             .map(|(name, text)| Source { name: name.into(), text: text.into() });
         parse(shared, Some(own), |file| match file.to_str() {
             Some("sync.key") => Ok("0a".repeat(32).into_bytes().into()),
-            Some("pw") => Ok(b"secret\n".to_vec().into()),
+            Some("pw" | PASSWORD_FILE) => Ok(b"secret\n".to_vec().into()),
             _ => Err(private::Problem::TooOpen(file.into(), 0o644)),
         })
     }
 
     #[test]
-    fn what_is_not_said_follows_from_the_sync_link() {
+    fn what_is_not_said_follows_from_pairing_and_from_the_sync_link() {
+        let config = with(&format!("{NODE}{PAIRED}")).unwrap().config_sync.unwrap();
+        assert_eq!((config.user.as_str(), config.password_file.to_str()), ("gw1", Some(PASSWORD_FILE)));
         let config = with(&format!("{NODE}{TABLE}")).unwrap().config_sync.unwrap();
         assert_eq!(config.to.to_string(), "10.255.0.2");
         assert_eq!((config.skew_add, config.on_apply, config.require_peer), (100, true, false));
@@ -233,7 +242,7 @@ mod tests {
         for (own, says) in [
             (format!("{NODE}{TABLE}sections = [\"nats\"]\n"), "did you mean `nat`"),
             (format!("{NODE}{TABLE}push = \"always\"\n"), "`push` cannot be"),
-            (format!("{NODE}[config_sync]\npassword_file = \"pw\"\n"), "no `user`"),
+            (format!("{NODE}[config_sync]\nuser = 7\n"), "`user`"),
             (format!("{NODE}[config_sync]\nuser = \"a\"\npassword_file = \"open\"\n"), "chmod 0600"),
             (format!("[node]\nname = \"gw1\"\n{TABLE}"), "without [sync]"),
         ] {

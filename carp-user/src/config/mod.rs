@@ -29,7 +29,7 @@ mod sync_key;
 #[cfg(test)]
 mod tests;
 
-pub use config_sync::{ConfigSync, Password};
+pub use config_sync::{ConfigSync, PASSWORD_FILE, Password};
 pub use group::Group;
 pub use hook::Hook;
 pub use kernel::Kernel;
@@ -235,7 +235,8 @@ fn parse_here(
     let syntax: Vec<Place> = mistakes.iter().filter_map(|mistake| mistake.place.clone()).collect();
     let node_config = node::read(&all, own.as_ref(), examine, &mut mistakes);
     let sync = sync::read((&all, own.as_ref()), node_config.as_ref(), &read, &mut mistakes);
-    let config_sync = config_sync::read((&all, own.as_ref()), sync.as_ref(), &read, &mut mistakes);
+    let config_sync =
+        config_sync::read((&all, own.as_ref()), (node_config.as_ref(), sync.as_ref()), &read, &mut mistakes);
     let groups = group::read(&all, &mut mistakes);
     let hosts = host::read_all(&all, (node_config.as_ref(), &groups), &read, &mut mistakes);
     let around = nat::Around::new(&hosts, sync.as_ref(), mistakes.is_empty());

@@ -48,6 +48,7 @@ impl Daemon {
             | Request::Force { .. }
             | Request::Keep
             | Request::Shared { .. }
+            | Request::Met { .. }
             | Request::SyncFull => {
                 let _ = answer.send(self.answer(request));
             }
@@ -69,6 +70,10 @@ impl Daemon {
         }
         if let Request::Shared { sections } = &request {
             return Response::Shared(Box::new(self.shared(sections)));
+        }
+        if let Request::Met { peer } = request {
+            self.pair.editor = Some((*peer, clock::now()));
+            return Response::Done;
         }
         if request == Request::SyncFull {
             let Some(replication) = &self.shells.replication else { return no_replication() };

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::config::sections::{self, SECTIONS, Section};
 use crate::pair_config::book::{FollowerBook, Pushed, Shelf};
 use crate::pair_config::editor::{Editor, Wanted};
+use crate::pair_config::talk::Standing;
 use crate::proto::config_sync::coordinator::{News, Wish as Asked};
 use anyhow::{Result, anyhow, bail};
 use carp_common::time::{Instant, Span};
@@ -26,6 +27,8 @@ pub(super) struct Pair {
     pub hash: String,
     /// Where it came from, on a node that follows.
     pub pushed: Option<Pushed>,
+    /// The node that this one follows, as it has told.
+    pub editor: Option<(Standing, Instant)>,
     /// The newest revision: number and origin.
     pub newest: watch::Sender<(u32, String)>,
     /// The editor waits to be told whether something is used.
@@ -42,7 +45,7 @@ impl Pair {
         });
         let pushed = pushed.used.filter(|_| config.config_sync.is_none());
         let (text, hash, newest) = (String::new(), String::new(), watch::Sender::new((0, String::new())));
-        Self { text, hash, pushed, newest, is_awaited: false }
+        Self { text, hash, pushed, editor: None, newest, is_awaited: false }
     }
 }
 
@@ -78,9 +81,12 @@ impl Daemon {
         // Known, as a rule: the other node asks again and again.
         let is_known = asked == self.sections();
         let hash = if is_known { self.pair.hash.clone() } else { sections::hash(&self.config, &asked) };
+        let (revision, origin) = self.pair.newest.borrow().clone();
         Shared {
             text: self.pair.text.clone(),
             hash,
+            revision,
+            origin,
             node_skew: self.config.node.skew,
             pushes: self.config.config_sync.is_some(),
             pushed: self.pair.pushed.clone(),
@@ -219,13 +225,7 @@ impl Daemon {
         let (revision, origin) = self.pair.newest.borrow().clone();
         if let Some(editor) = self.shells.editor.as_ref().filter(|_| self.config.config_sync.is_some()) {
             let view = editor.view();
-            let peer = view.peer.map(|(standing, at)| ConfigPeer {
-                node: standing.node,
-                hash: standing.hash,
-                revision: standing.revision,
-                origin: standing.origin,
-                age_ms: now.since(at).as_millis(),
-            });
+            let peer = view.peer.map(|(standing, at)| of(standing, now.since(at)));
             let differs = peer.as_ref().is_some_and(|peer| peer.hash != self.pair.hash);
             let amiss = [
                 differs.then(|| {
@@ -245,7 +245,8 @@ impl Daemon {
         let hash = if is_changed { self.pair.hash.clone() } else { pushed.hash.clone() };
         let amiss = is_changed.then(|| format!("it was changed here since {} pushed it", pushed.node));
         let (part, amiss) = ("secondary".to_owned(), amiss.into_iter().collect());
-        Some(ConfigState { part, hash, revision, origin, peer: None, amiss })
+        let peer = self.pair.editor.clone().map(|(standing, at)| of(standing, now.since(at)));
+        Some(ConfigState { part, hash, revision, origin, peer, amiss })
     }
 
     fn following(&self) -> Option<&Pushed> {
@@ -259,6 +260,11 @@ impl Daemon {
     fn pushes_on_apply(&self) -> bool {
         self.config.config_sync.as_ref().is_some_and(|config_sync| config_sync.on_apply)
     }
+}
+
+fn of(standing: Standing, age: Span) -> ConfigPeer {
+    let Standing { node, hash, revision, origin, changed: _ } = standing;
+    ConfigPeer { node, hash, revision, origin, age_ms: age.as_millis() }
 }
 
 async fn settled(editor: &Editor, mut response: Response) -> Response {

@@ -1,9 +1,12 @@
 //! The shell of the node that is edited: a thread of its own, as calls to the peer take their time and the election does not wait.
 
 mod calls;
+mod view;
+
+pub use view::View;
 
 use super::book::{EditorBook, Shelf};
-use super::talk::{Standing, Told};
+use super::talk::Told;
 use crate::api::{Authority, Request, Response};
 use crate::config::{ConfigSync, Sync};
 use crate::io::clock;
@@ -11,10 +14,10 @@ use crate::proto::config_sync::coordinator::{self, Action, Coordinator, Event, N
 use crate::proto::config_sync::{self as pair, Answer, Ticket};
 use crate::remote::Door;
 use anyhow::{Context, Result};
-use calls::{exchange, peer_text};
-use carp_common::time::Instant;
+use calls::{NoAnswer, exchange, peer_text};
 use std::collections::VecDeque;
 use tokio::sync::{mpsc, oneshot, watch};
+use view::Seen;
 
 /// What people want and is not done yet. Policy when full: told to try again.
 const WAITING: usize = 8;
@@ -40,21 +43,6 @@ pub struct Editor {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<View>,
     door: Door,
-}
-
-/// What is known of the peer's configuration.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// How it stood there, and when.
-    pub peer: Option<(Standing, Instant)>,
-    /// Why it does not answer.
-    pub away: Option<String>,
-    /// It is to get what is used here.
-    pub owed: bool,
-    /// Why it does not take that.
-    pub refusal: Option<String>,
-    /// Whether it uses something is not known.
-    pub in_doubt: bool,
 }
 
 /// What is wanted to be used here.
@@ -163,12 +151,17 @@ impl Editor {
     }
 }
 
+/// What comes of a call or of a use; and what the call of this number has shown.
+type Heard = (Event, Option<(u64, Seen)>);
+
 /// What the thread has.
 struct Desk {
     start: Start,
     shelf: Shelf,
     machine: Coordinator,
     first: Vec<Action>,
+    /// The number of the call made last: what others show is old.
+    call: u64,
     view: watch::Sender<View>,
     wanted: Option<Wanted>,
     /// It is used until it is confirmed, and is wanted for so long.
@@ -178,14 +171,8 @@ struct Desk {
     pushed: Option<oneshot::Sender<News>>,
     /// From calls and from what is being used. No more wait there than calls are under way: the machine makes one at a time,
     /// and one that it has given up ends by its time limit.
-    events: mpsc::UnboundedSender<(Event, Option<Seen>)>,
-    heard: mpsc::UnboundedReceiver<(Event, Option<Seen>)>,
-}
-
-/// What a call has shown beside its answer.
-enum Seen {
-    Stands(Standing),
-    Away(String),
+    events: mpsc::UnboundedSender<Heard>,
+    heard: mpsc::UnboundedReceiver<Heard>,
 }
 
 impl Desk {
@@ -209,6 +196,7 @@ impl Desk {
             shelf,
             machine,
             first,
+            call: 0,
             view,
             wanted: None,
             on_trial: false,
@@ -231,7 +219,9 @@ impl Desk {
                     None => return,
                 },
                 Some((event, seen)) = self.heard.recv() => {
-                    self.see(seen);
+                    if let Some((_, seen)) = seen.filter(|(call, _)| *call == self.call) {
+                        self.view.send_modify(|view| view.see(seen));
+                    }
                     Some(event)
                 }
                 () = tokio::time::sleep(wait) => Some(Event::Tick),
@@ -346,29 +336,20 @@ impl Desk {
         });
     }
 
-    fn call(&self, call: u64, request: pair::Request) {
+    fn call(&mut self, call: u64, request: pair::Request) {
+        self.call = call;
         let (start, events, wanted) = (self.start.clone(), self.events.clone(), self.wanted.clone());
         tokio::spawn(async move {
-            let told = exchange(&start, request, wanted).await;
-            let (event, seen) = match told {
-                Ok(Told::Stands(standing)) => {
-                    (Event::Answered(call, Answer::Here), Some(Seen::Stands(standing)))
+            let (event, seen) = match exchange(&start, request, wanted).await {
+                Ok((Told::Stands(there), here)) => {
+                    let differs = here.is_some_and(|here| here.hash != there.hash);
+                    (Event::Answered(call, Answer::Here), Seen::Stands { there, differs })
                 }
-                Ok(told) => (Event::Answered(call, told.into()), None),
-                Err(why) => (Event::Unanswered(call), Some(Seen::Away(why))),
+                Ok((told, _)) => (Event::Answered(call, told.into()), Seen::Answers),
+                Err(NoAnswer { why, is_unreached: true }) => (Event::Unreached(call), Seen::Away(why)),
+                Err(NoAnswer { why, is_unreached: false }) => (Event::Unanswered(call), Seen::Away(why)),
             };
-            let _ = events.send((event, seen));
-        });
-    }
-
-    fn see(&self, seen: Option<Seen>) {
-        self.view.send_modify(|view| match seen {
-            Some(Seen::Stands(standing)) => {
-                view.peer = Some((standing, clock::now()));
-                view.away = None;
-            }
-            Some(Seen::Away(why)) => view.away = Some(why),
-            None => view.away = None,
+            let _ = events.send((event, Some((call, seen))));
         });
     }
 

@@ -5,7 +5,6 @@ use super::talk::{Ask, Parcel, Standing, Told};
 use crate::api::{Authority, Request};
 use crate::config::sections;
 use crate::io::clock;
-use crate::io::revisions::Revisions;
 use crate::proto::config_sync::participant::{Action, Event, Ledger, Participant};
 use crate::proto::config_sync::{Answer, Ticket};
 use crate::remote::{Door, Outcome};
@@ -48,8 +47,12 @@ impl Follower {
 
     /// Answers; at once where another request is being worked on.
     pub async fn ask(&self, ask: Ask) -> Told {
-        if let Ask::Stand { sections } = &ask {
-            return self.stand(sections).await.map_or(Told::Busy, Told::Stands);
+        if let Ask::Stand { sections, here } = ask {
+            if let Some(here) = here {
+                // Only shown: nothing depends on it.
+                let _ = self.door.ask(Request::Met { peer: here }).await;
+            }
+            return self.stand(&sections).await.map_or(Told::Busy, Told::Stands);
         }
         let Ok(mut state) = Arc::clone(&self.state).try_lock_owned() else { return Told::Busy };
         let follower = self.clone();
@@ -77,14 +80,12 @@ impl Follower {
 
     async fn stand(&self, names: &[String]) -> Option<Standing> {
         let shared = self.door.shared(names.to_vec()).await.ok()?;
-        let list = Revisions::of(&self.instance).list().unwrap_or_default();
-        let newest = list.last();
         let pushed = shared.pushed.filter(|pushed| pushed.own == shared.hash && pushed.sections == names);
         Some(Standing {
             node: self.instance.clone(),
             hash: pushed.map_or(shared.hash, |pushed| pushed.hash),
-            revision: newest.map_or(0, |newest| newest.number),
-            origin: newest.map(|newest| newest.origin.clone()).unwrap_or_default(),
+            revision: shared.revision,
+            origin: shared.origin,
             changed: shared.changed,
         })
     }

@@ -13,6 +13,9 @@ pub enum Ask {
     Stand {
         /// Their names.
         sections: Vec<String>,
+        /// How the one that asks stands.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        here: Option<Box<Standing>>,
     },
     /// Check this and keep it.
     Stage {
@@ -57,7 +60,7 @@ pub struct Parcel {
     pub origin: String,
 }
 
-/// How it stands with the node that follows.
+/// How it stands with one of the two nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// Its name.

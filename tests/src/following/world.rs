@@ -3,13 +3,14 @@
 use super::machine::{Editor, Follower, Revision};
 use crate::sim::rng::Rng;
 use carp_common::time::{Instant, Span};
-use carp_user::proto::config_sync::coordinator::{self, Coordinator, News, Use, Wish};
+use carp_user::proto::config_sync::coordinator::{self, Coordinator, News, Wish};
 use carp_user::proto::config_sync::participant::{self, Participant};
 use carp_user::proto::config_sync::{Answer, Request, Ticket};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How long the one that is edited waits for an answer.
+/// How long the one that is edited waits for an answer, and for a connection.
 const PATIENCE: Span = Span::secs(5);
+const CONNECT: Span = Span::secs(2);
 /// A step of a node takes so long: writing, checking, using.
 const STEP: Span = Span::millis(20);
 
@@ -66,6 +67,8 @@ enum Step {
     Timeout {
         call: u64,
         of: u32,
+        /// There is no connection.
+        is_unreached: bool,
     },
     Editor {
         action: coordinator::Action,
@@ -265,8 +268,10 @@ impl World {
             Step::Answer { call, answer, of } if of == self.editor.start => {
                 self.tell_editor(coordinator::Event::Answered(call, answer));
             }
-            Step::Timeout { call, of } if of == self.editor.start => {
-                self.tell_editor(coordinator::Event::Unanswered(call));
+            Step::Timeout { call, of, is_unreached } if of == self.editor.start => {
+                let event =
+                    if is_unreached { coordinator::Event::Unreached } else { coordinator::Event::Unanswered };
+                self.tell_editor(event(call));
             }
             Step::Editor { action, of } if of == self.editor.start && self.editor.pure.is_some() => {
                 self.editor_does(action);
@@ -384,15 +389,3 @@ impl World {
 }
 
 mod deeds;
-
-/// A revision must not be one of these when it is used.
-fn usable(bad: &BTreeSet<Revision>, revision: Revision) -> Result<(), String> {
-    if bad.contains(&revision) { Err(format!("{revision} cannot be used here")) } else { Ok(()) }
-}
-
-const fn keeps(how: Use) -> bool {
-    match how {
-        Use::Keep | Use::Confirm | Use::Recover => true,
-        Use::Try => false,
-    }
-}

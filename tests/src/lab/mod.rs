@@ -15,6 +15,7 @@ pub mod duo;
 pub mod echo;
 pub mod flood;
 pub mod flows;
+pub mod follow;
 pub mod kernel;
 pub mod machine;
 pub mod maps;

@@ -25,6 +25,26 @@ pub fn account(carpd: &Carpd, words: &[&str]) -> Result<String> {
     Ok(String::from_utf8(said.stdout)?.trim().to_owned())
 }
 
+/// The fingerprint of a gateway's certificate.
+///
+/// # Errors
+/// When carpctl refuses.
+pub fn fingerprint(carpd: &Carpd) -> Result<String> {
+    let said = carpd.carpctl(&["peer", "fingerprint"])?;
+    ensure!(said.status.success(), "{said:?}");
+    Ok(String::from_utf8(said.stdout)?.trim().to_owned())
+}
+
+/// Has a gateway trust this certificate.
+///
+/// # Errors
+/// When carpctl refuses.
+pub fn pin(carpd: &Carpd, fingerprint: &str) -> Result<()> {
+    let said = carpd.carpctl(&["peer", "pin", fingerprint])?;
+    ensure!(said.status.success(), "{said:?}");
+    Ok(())
+}
+
 /// Writes the certificate of a gateway into a file beside its configuration.
 ///
 /// # Errors

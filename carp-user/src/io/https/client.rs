@@ -19,11 +19,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 /// How long a call may take: the peer reads files, and asks nft.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the handshake may take: less than a tenth of a second on a node that runs. One that is frozen has its kernel
+/// accept connections, and says nothing.
+const HANDSHAKE: Duration = Duration::from_secs(2);
+/// A cut without a word, in the middle of a call, is noticed after this time: the peer's kernel answers the probes of this
+/// one's (TCP keep-alive) however busy the peer is.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Who calls. Blind in `Debug`.
 #[derive(Clone)]
@@ -60,7 +68,10 @@ pub enum Failure {
     /// HTTP says something else than 200.
     #[error("the peer answers with HTTP {0}")]
     Http(StatusCode),
-    /// The peer is not to be reached, or the connection broke.
+    /// The peer is not to be reached: nothing was asked.
+    #[error("the peer cannot be reached: {0}")]
+    Unreached(#[source] io::Error),
+    /// The connection broke.
     #[error("the peer cannot be reached: {0}")]
     Io(#[from] io::Error),
     /// HTTP broke.
@@ -112,14 +123,21 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, who: &Credentials, body: String) -> Result<Bytes, Failure> {
-        let stream = socket::call(self.local, self.peer, Some(&self.device)).await?;
+    async fn connect(&self) -> Result<TlsStream<TcpStream>, Failure> {
+        let stream =
+            socket::call(self.local, self.peer, Some(&self.device)).await.map_err(Failure::Unreached)?;
+        socket::tune_within(&stream, SILENCE).map_err(Failure::Unreached)?;
         let name = ServerName::IpAddress(self.peer.ip().into());
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let stream = connector.connect(name, stream).await.map_err(|error| match tls::mismatch(&error) {
+        let shaken = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream);
+        let shaken = tokio::time::timeout(HANDSHAKE, shaken).await;
+        shaken.unwrap_or_else(|elapsed| Err(elapsed.into())).map_err(|error| match tls::mismatch(&error) {
             Some(mismatch) => Failure::Mismatch(mismatch),
-            None => Failure::Io(error),
-        })?;
+            None => Failure::Unreached(error),
+        })
+    }
+
+    async fn exchange(&self, who: &Credentials, body: String) -> Result<Bytes, Failure> {
+        let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::post("/RPC2")
             .header(HOST, self.peer.to_string())

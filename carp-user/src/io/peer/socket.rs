@@ -10,8 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 const BACKLOG: i32 = 8;
 /// How long sent bytes may go without the peer's acknowledgement before the connection counts as broken.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
-/// When nothing is sent: how long until the kernel asks whether the peer is there, and how often.
-const PROBE: Duration = Duration::from_secs(2);
+/// When nothing is sent: how often the kernel asks whether the peer is there, within such a time. It counts in seconds.
 const PROBES: u32 = 2;
 /// How long a call may take.
 pub const CONNECT: Duration = Duration::from_secs(2);
@@ -54,10 +53,19 @@ pub async fn call(local: SocketAddr, peer: SocketAddr, device: Option<&str>) -> 
 /// # Errors
 /// The kernel's.
 pub fn tune(stream: &TcpStream) -> io::Result<()> {
+    tune_within(stream, UNACKNOWLEDGED)
+}
+
+/// The same, where its end is noticed within this time.
+///
+/// # Errors
+/// The kernel's.
+pub fn tune_within(stream: &TcpStream, silence: Duration) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-    let keepalive = TcpKeepalive::new().with_time(PROBE).with_interval(PROBE).with_retries(PROBES);
+    socket.set_tcp_user_timeout(Some(silence))?;
+    let probe = Duration::from_secs((silence.as_secs() / u64::from(PROBES)).max(1));
+    let keepalive = TcpKeepalive::new().with_time(probe).with_interval(probe).with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)
 }
 

@@ -12,6 +12,10 @@ use phase::{Errand, Job, Phase, Then};
 pub const ASK_EVERY: Span = Span::secs(4);
 /// A request that is not answered is made so often.
 const TRIES: u8 = 4;
+/// A peer that cannot even be reached is given up after this time. Long enough for a second call after one whose first packet
+/// was lost (TCP sends that again after a second), and short: somebody waits for `carpctl apply`, and what is used here
+/// meanwhile is owed.
+const SILENCE: Span = Span::secs(3);
 /// A peer that is busy, or does not say how an attempt has ended, is asked again after this time.
 const AGAIN: Span = Span::millis(700);
 /// A peer that has refused what it is owed is offered it again after this time: somebody may have put right what was
@@ -53,8 +57,10 @@ pub enum Event {
     Push,
     /// The peer's answer to the request of this number.
     Answered(u64, Answer),
-    /// There is none.
+    /// There is none: the connection broke, or the peer takes too long.
     Unanswered(u64),
+    /// There is none, as there is no connection.
+    Unreached(u64),
     /// To `Write`.
     Written,
     /// To `Use`: it is used, or everything is as it was.
@@ -119,6 +125,8 @@ pub struct Coordinator {
     call: u64,
     /// It was not answered.
     is_away: bool,
+    /// There was not even a connection.
+    is_unreached: bool,
     /// Why the peer does not take what it is owed.
     refusal: Option<String>,
     due: Instant,
@@ -145,6 +153,7 @@ impl Coordinator {
             phase: Phase::Idle,
             call: 0,
             is_away: false,
+            is_unreached: false,
             refusal: None,
             due: now,
             offer_at: now,
@@ -178,12 +187,10 @@ impl Coordinator {
                 }
                 self.answered(Some(answer), now)
             }
-            Event::Unanswered(call) if call == self.call => {
-                self.is_away = true;
-                self.answered(None, now)
-            }
+            Event::Unanswered(call) if call == self.call => self.unanswered(false, now),
+            Event::Unreached(call) if call == self.call => self.unanswered(true, now),
             // To a request that is not waited for any more.
-            Event::Answered(..) | Event::Unanswered(_) => Vec::new(),
+            Event::Answered(..) | Event::Unanswered(_) | Event::Unreached(_) => Vec::new(),
             Event::Written => self.written(now),
             Event::Used(outcome) => self.used(outcome, now),
             Event::Tick if now >= self.due => self.tick(now),
@@ -211,9 +218,14 @@ impl Coordinator {
         self.refusal.as_deref()
     }
 
+    fn unanswered(&mut self, is_unreached: bool, now: Instant) -> Vec<Action> {
+        (self.is_away, self.is_unreached) = (true, is_unreached);
+        self.answered(None, now)
+    }
+
     fn written(&mut self, now: Instant) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Writing(Then::Commit(job)) => self.commit(job, 1),
+            Phase::Writing(Then::Commit(job)) => self.commit(job, now),
             Phase::Writing(Then::Use(how, news)) => {
                 self.phase = Phase::Using(Some(news));
                 vec![Action::Use(how)]
@@ -302,7 +314,7 @@ impl Coordinator {
         if errand == Errand::Deliver {
             self.offer_at = now + OFFER_AGAIN;
         }
-        let job = Job { ticket: self.next, errand, changes: Vec::new() };
+        let job = Job { ticket: self.next, errand, changes: Vec::new(), since: now };
         self.next = self.next.next();
         let request = Request::Stage(job.ticket);
         // Nobody waits long for a peer that is known to be away.
@@ -310,10 +322,16 @@ impl Coordinator {
         self.call(request)
     }
 
-    fn commit(&mut self, job: Job, tries: u8) -> Vec<Action> {
+    fn commit(&mut self, job: Job, now: Instant) -> Vec<Action> {
         let request = Request::Commit(job.ticket);
-        self.phase = Phase::Committing(job, tries);
+        self.phase = Phase::Committing(Job { since: now, ..job }, 1);
         self.call(request)
+    }
+
+    /// Whether a request that was made so often and not answered, or answered by `Busy`, is made again.
+    fn makes_again(&self, job: &Job, tries: u8, now: Instant) -> bool {
+        let is_given_up = self.is_away && self.is_unreached && now.since(job.since) >= SILENCE;
+        tries < TRIES && !is_given_up
     }
 
     fn abort(&mut self, ticket: Ticket) -> Vec<Action> {

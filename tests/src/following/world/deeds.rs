@@ -1,10 +1,11 @@
 //! What the two nodes' machines do, and what the network does to what is said.
 
-use super::{Fate, PATIENCE, STEP, Step, Who, World, keeps, usable};
+use super::{CONNECT, Fate, PATIENCE, STEP, Step, Who, World};
 use crate::following::machine::Revision;
 use carp_common::time::Span;
 use carp_user::proto::config_sync::coordinator::{self, News, Use};
 use carp_user::proto::config_sync::{Answer, participant};
+use std::collections::BTreeSet;
 
 /// How long something is tried, where it was not said.
 const TRIAL: Span = Span::secs(20);
@@ -15,7 +16,9 @@ impl World {
         match action {
             coordinator::Action::Call(call, request) => {
                 let content = self.editor.wanted.unwrap_or(self.editor.disk.file);
-                self.after(PATIENCE, Step::Timeout { call, of });
+                let is_unreached = !self.up;
+                let patience = if is_unreached { CONNECT } else { PATIENCE };
+                self.after(patience, Step::Timeout { call, of, is_unreached });
                 self.send(Step::Request { call, request, content, of });
             }
             coordinator::Action::Write(journal) => {
@@ -185,5 +188,17 @@ impl World {
             }
             Fate::Late(later) => self.after(later, message),
         }
+    }
+}
+
+/// A revision must not be one of these when it is used.
+fn usable(bad: &BTreeSet<Revision>, revision: Revision) -> Result<(), String> {
+    if bad.contains(&revision) { Err(format!("{revision} cannot be used here")) } else { Ok(()) }
+}
+
+const fn keeps(how: Use) -> bool {
+    match how {
+        Use::Keep | Use::Confirm | Use::Recover => true,
+        Use::Try => false,
     }
 }

@@ -56,7 +56,7 @@ impl Coordinator {
                 job.changes = changes;
                 match errand {
                     Errand::Apply | Errand::Confirm => self.doubt(job),
-                    Errand::Deliver => self.commit(job, 1),
+                    Errand::Deliver => self.commit(job, now),
                     Errand::Try(within) => {
                         let request = Request::Try(job.ticket, within + GRACE);
                         self.phase = Phase::Trying(job);
@@ -78,7 +78,7 @@ impl Coordinator {
                 self.call(request)
             }
             (Some(Answer::Refused(why)), _) => self.refused(&job, why, now),
-            (Some(Answer::Busy) | None, _) if tries < TRIES => {
+            (Some(Answer::Busy) | None, _) if self.makes_again(&job, tries, now) => {
                 self.due = now + AGAIN;
                 self.phase = Phase::Staging(job, tries + 1);
                 Vec::new()
@@ -142,7 +142,7 @@ impl Coordinator {
                 let news = (job.errand != Errand::Deliver).then(|| News::Neither(ODD.to_owned()));
                 self.settle(Journal { doubt: None, owed: true }, news)
             }
-            (Some(Answer::Busy) | None, _) if tries < TRIES => {
+            (Some(Answer::Busy) | None, _) if self.makes_again(&job, tries, now) => {
                 self.due = now + AGAIN;
                 self.phase = Phase::Committing(job, tries + 1);
                 Vec::new()

@@ -1,7 +1,7 @@
 //! What the node that is edited is doing, and for what.
 
 use super::{News, Ticket, Use};
-use carp_common::time::Span;
+use carp_common::time::{Instant, Span};
 
 /// What it is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(super) struct Job {
     pub errand: Errand,
     /// What it changes on the peer.
     pub changes: Vec<String>,
+    /// When the peer was first asked what it is asked now.
+    pub since: Instant,
 }
 
 /// What an attempt is for.
