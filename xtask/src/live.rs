@@ -16,6 +16,7 @@ use crate::setup::{self, Scope};
   cargo xtask demo --json out.json  the measurements as a file
   cargo xtask sim --seed 7          one run with its time line
   cargo xtask sim --count 10000     hunt through many seeds
+  cargo xtask sim --groups          the same for virtual hosts that move as one
   cargo xtask bench datapath        what the datapath takes, next to what it must take
   cargo xtask bench sync            what replication takes, next to conntrackd")]
 pub struct Args {

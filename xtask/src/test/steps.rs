@@ -10,6 +10,8 @@ use crate::{bpf, live, targets, tidy, vmtest};
 
 /// Simulated runs in a test; `cargo xtask sim --count N` hunts through more.
 const SIM_RUNS: &str = "10000";
+/// The same of gateways whose virtual hosts move as one.
+const GROUP_RUNS: &str = "2000";
 
 /// A step; the order here is the order of running: what is fast and often fails comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -95,6 +97,7 @@ impl Step {
             Self::Sim => {
                 live::build_release()?;
                 run(live::program("sim").args(["--count", SIM_RUNS]))?;
+                run(live::program("sim").args(["--groups", "--count", GROUP_RUNS]))?;
             }
             Self::Xdp => return privileged("xdp_"),
             Self::Lab => {
