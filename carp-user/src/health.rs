@@ -26,8 +26,14 @@ struct Wanted {
     hooks: Vec<Hook>,
 }
 
-/// How each virtual host is, by its label.
-type States = BTreeMap<String, Notice<State>>;
+/// How each virtual host is.
+#[derive(Clone, Debug, Default)]
+struct States {
+    /// By its label.
+    hosts: BTreeMap<String, Notice<State>>,
+    /// Number of the newest.
+    last: u64,
+}
 
 /// The running thread. Dropping it ends it, and all attempts; hooks are told of the last states before, as long as
 /// [`engine::LAST`] allows.
@@ -52,7 +58,7 @@ impl Health {
 
     fn begin(wanted: Wanted) -> io::Result<Self> {
         let (wanted, told) = watch::channel(wanted);
-        let (states, newest) = watch::channel(States::new());
+        let (states, newest) = watch::channel(States::default());
         let (tell, findings) = watch::channel(Vec::new());
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -86,18 +92,19 @@ impl Health {
     /// A virtual host is otherwise than it was. At most [`MOST`] are kept: those of the others that are in INIT go.
     pub fn tell(&self, label: &str, change: impl FnOnce(&mut State)) {
         self.states.send_if_modified(|states| {
-            let known = states.get(label);
+            let known = states.hosts.get(label);
             let before = known.map(|notice| notice.state.clone()).unwrap_or_default();
             let mut state = before.clone();
             change(&mut state);
             if known.is_some() && (state.role, state.serving) == (before.role, before.serving) {
                 return false;
             }
-            if known.is_none() && states.len() >= MOST {
-                states.retain(|_, notice| notice.state.role != "INIT");
+            if known.is_none() && states.hosts.len() >= MOST {
+                states.hosts.retain(|_, notice| notice.state.role != "INIT");
             }
-            let number = states.values().map(|notice| notice.number).max().unwrap_or(0) + 1;
-            states.insert(label.to_owned(), Notice { number, state });
+            states.last += 1;
+            let number = states.last;
+            states.hosts.insert(label.to_owned(), Notice { number, state });
             true
         });
     }

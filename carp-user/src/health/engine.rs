@@ -159,8 +159,8 @@ impl Engine {
     }
 
     fn take_states(&mut self) {
-        let states = self.states.borrow_and_update().clone();
-        let mut states: Vec<(String, Notice<State>)> = states.into_iter().collect();
+        let hosts = self.states.borrow_and_update().hosts.clone();
+        let mut states: Vec<(String, Notice<State>)> = hosts.into_iter().collect();
         states.sort_by_key(|(_, notice)| notice.number);
         for (host, notice) in states {
             self.notify(notify::Event::State(host, notice));

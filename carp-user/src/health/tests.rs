@@ -90,7 +90,7 @@ fn hooks_are_told_of_the_newest_states_and_of_the_last_ones_before_the_end() {
 #[test]
 fn a_thread_that_has_ended_leaves_no_demotion_behind() {
     let (tell, findings) = watch::channel(Vec::new());
-    let (wanted, states) = (watch::channel(Wanted::default()).0, watch::channel(States::new()).0);
+    let (wanted, states) = (watch::channel(Wanted::default()).0, watch::channel(States::default()).0);
     let placed = BTreeMap::from([("track dns".to_owned(), 50)]);
     let mut health = Health { wanted, states, findings, placed, thread: None };
     drop(tell);
