@@ -24,8 +24,6 @@ fn adverts(
         interface: "eth0".into(),
         link: LINK,
         group: None,
-        as_one: false,
-        pair: false,
         vhid: Vhid::new(1).expect("not zero"),
         vips: vips.iter().map(|vip| vip.parse().expect("an address")).collect(),
         pace: Pace { base: 1, skew: 0 },

@@ -20,8 +20,6 @@ fn setup(vector: &Value) -> HostSetup {
         interface: "lan0".to_owned(),
         link: IfIndex(3),
         group: None,
-        as_one: false,
-        pair: false,
         vhid: Vhid::new(byte(vector, "vhid")).unwrap(),
         vips: vips.map(|vip| vip.as_str().unwrap().parse().unwrap()).collect(),
         pace: Pace { base: 1, skew: 0 },

@@ -5,6 +5,7 @@ use super::fields::{At, Fields};
 use super::host::tables;
 use super::mistake::{Mistake, Place};
 use super::reference::{Key, Kind};
+use crate::proto::event::Group;
 use std::collections::BTreeMap;
 
 /// Longest name of a group, in bytes.
@@ -46,17 +47,6 @@ pub const GROUP: &[Key] = &[
                   node, and one confirmation of it counts for all interfaces.",
     },
 ];
-
-/// One `[[group]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// Its name.
-    pub name: String,
-    /// It has one role.
-    pub as_one: bool,
-    /// So many nodes have it.
-    pub nodes: u8,
-}
 
 /// All groups that are in order.
 pub(super) fn read(document: &Document, mistakes: &mut Vec<Mistake>) -> Vec<Group> {
@@ -136,7 +126,10 @@ password_file = "pw"
             let setup = config.setup(|_| Some(carp_common::id::IfIndex(3)), 9).expect("links are there");
             for host in setup.hosts {
                 assert_eq!(
-                    (host.group.as_deref(), (host.as_one, host.pair)),
+                    (
+                        host.group.as_ref().map(|group| &*group.name),
+                        (host.grouped().is_some(), host.is_of_pair())
+                    ),
                     (Some("edge"), expected),
                     "{keys}"
                 );

@@ -30,7 +30,6 @@ mod sync_key;
 mod tests;
 
 pub use config_sync::{ConfigSync, PASSWORD_FILE, Password};
-pub use group::Group;
 pub use hook::Hook;
 pub use kernel::Kernel;
 pub use mistake::{File, Mistake, Mistakes, Source};
@@ -46,7 +45,7 @@ pub use sync_key::{SYNC_KEY_LEN, SyncKey, SyncKeys};
 pub use track::Track;
 
 use crate::io::program;
-use crate::proto::event::Flavour;
+use crate::proto::event::{Flavour, Group};
 use carp_common::admission::Mode;
 use carp_common::auth::Variant;
 use carp_common::id::Vhid;

@@ -1,7 +1,7 @@
 //! From the configuration to what the node is told.
 
 use super::{Config, HostConfig, NoSuchInterface};
-use crate::proto::event::{Former, HostSetup, Setup};
+use crate::proto::event::{Former, Group, HostSetup, Setup};
 use carp_common::id::IfIndex;
 
 impl Config {
@@ -18,7 +18,9 @@ impl Config {
         let mut hosts = Vec::with_capacity(self.hosts.len());
         for host in &self.hosts {
             match ifindex_of(&host.device) {
-                Some(link) => hosts.push(self.host_setup(host, link)),
+                Some(link) => {
+                    hosts.push(HostSetup { group: self.group_of(host).cloned(), ..host.setup(link) });
+                }
                 None if missing.contains(&host.device) => {}
                 None => missing.push(host.device.clone()),
             }
@@ -26,11 +28,8 @@ impl Config {
         if missing.is_empty() { Ok(Setup { hosts, seed, epoch: 0 }) } else { Err(NoSuchInterface(missing)) }
     }
 
-    fn host_setup(&self, host: &HostConfig, link: IfIndex) -> HostSetup {
-        let group = self.groups.iter().find(|group| Some(&group.name) == host.group.as_ref());
-        let [as_one, pair] =
-            group.map_or([false; 2], |group| [group.as_one, group.as_one && group.nodes == 2]);
-        HostSetup { as_one, pair, ..host.setup(link) }
+    fn group_of(&self, host: &HostConfig) -> Option<&Group> {
+        self.groups.iter().find(|group| Some(&group.name) == host.group.as_ref())
     }
 }
 
@@ -39,9 +38,7 @@ impl HostConfig {
         HostSetup {
             interface: self.device.clone(),
             link,
-            group: self.group.clone(),
-            as_one: false,
-            pair: false,
+            group: None,
             vhid: self.vhid,
             vips: self.addresses.iter().map(|vip| vip.ip).collect(),
             pace: self.pace,

@@ -3,7 +3,7 @@
 use super::Daemon;
 use crate::api::VirtualHost;
 use crate::io::clock;
-use crate::proto::event::{HostId, HostSetup, Role};
+use crate::proto::event::{Group, HostId, HostSetup, Role};
 use crate::proto::standing::Standing;
 use crate::proto::sync::session::SessionStage;
 use crate::replication::State;
@@ -140,12 +140,14 @@ impl Daemon {
     pub(super) fn chosen(&self, Move { host, group, .. }: &Move) -> Result<Vec<HostId>, String> {
         let is_named = |it: &HostSetup| {
             host.as_ref().is_none_or(|host| it.interface == host.interface && it.vhid.get() == host.vhid)
-                && (group.is_none() || it.group == *group)
+                && group
+                    .as_ref()
+                    .is_none_or(|name| it.group.as_ref().is_some_and(|group| group.name == *name))
         };
         let named = self.node.setups().filter(|(_, host)| is_named(host));
-        let as_one: Vec<&str> = named.filter_map(|(_, host)| host.grouped()).collect();
+        let as_one: Vec<&Group> = named.filter_map(|(_, host)| host.grouped()).collect();
         let is_meant =
-            |it: &HostSetup| is_named(it) || it.grouped().is_some_and(|name| as_one.contains(&name));
+            |it: &HostSetup| is_named(it) || it.grouped().is_some_and(|group| as_one.contains(&group));
         let hosts: Vec<HostId> =
             self.node.setups().filter(|(_, host)| is_meant(host)).map(|(id, _)| id).collect();
         match (host, group) {

@@ -115,21 +115,11 @@ fn differences(old: &HostSetup, new: &HostSetup) -> Vec<&'static str> {
     let HostSetup { interface, link: _, vhid: _, vips, pace, preempt, flavour, mode, key, next_key, .. } =
         old;
     let HostSetup {
-        group,
-        as_one,
-        pair,
-        preempt_delay,
-        digest,
-        accept,
-        tos,
-        answer_ping,
-        former: _,
-        resume_until: _,
-        ..
+        group, preempt_delay, digest, accept, tos, answer_ping, former: _, resume_until: _, ..
     } = old;
     let differences = [
         ("interface", *interface != new.interface),
-        ("group", (group, as_one, pair) != (&new.group, &new.as_one, &new.pair)),
+        ("group", *group != new.group),
         ("addresses", *vips != new.vips),
         ("base", pace.base != new.pace.base),
         ("skew", pace.skew != new.pace.skew),

@@ -23,9 +23,9 @@ const ASK_AGAIN: Span = Span::secs(5);
 const ACQUAINTED: Span = Span::secs(30);
 
 /// What the configuration says of the election of a virtual host that advertises in these families.
-pub(super) const fn terms(setup: &HostSetup, families: Families) -> Terms {
+pub(super) fn terms(setup: &HostSetup, families: Families) -> Terms {
     let HostSetup { pace: configured, preempt, flavour, .. } = *setup;
-    Terms { configured, preempt, grouped: setup.as_one && setup.group.is_some(), flavour, families }
+    Terms { configured, preempt, grouped: setup.grouped().is_some(), flavour, families }
 }
 
 impl Host {
@@ -141,6 +141,6 @@ impl Host {
         let terms = terms(&self.setup, self.families);
         let is_held = self.restraint.holds() || self.fellows.are_held;
         // Who leads elsewhere in its group does so everywhere.
-        Terms { preempt: self.fellows.lead || (terms.preempt && !is_held), ..terms }
+        Terms { preempt: self.fellows.leads || (terms.preempt && !is_held), ..terms }
     }
 }

@@ -4,7 +4,7 @@ pub use super::changes::{Changes, Former};
 pub use super::demote::Demoted;
 pub use super::family::Family;
 pub use super::notice::{News, Warning};
-pub use super::setup::{Flavour, HostSetup, Setup};
+pub use super::setup::{Flavour, Group, HostSetup, Setup};
 use super::tenure::LATENCY;
 use carp_common::id::{IfIndex, Mac};
 use carp_common::map::Window;

@@ -18,7 +18,7 @@ use super::node::Node;
 use carp_common::pace::Pace;
 use carp_common::time::Instant;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the others of its group mean for a virtual host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Fellows {
     /// One of them is held back.
     pub(super) are_held: bool,
     /// This node is master of one of them.
-    pub(super) lead: bool,
+    pub(super) leads: bool,
     /// One of them hears a master that ranks higher: then none preempts another.
     pub(super) are_led: bool,
     /// When no other node can still be serving any of them.
@@ -43,6 +43,18 @@ pub struct Fellows {
     first: Option<HostId>,
 }
 
+/// What one look at a group shows.
+struct Look {
+    /// This node is master of one of them.
+    leads: bool,
+    /// Whose path decides a tie: the first that works.
+    first: Option<HostId>,
+    /// There is one other node, as it is configured and as far as is known.
+    pair: bool,
+    /// The master that was heard last, on any path.
+    newest: Option<Living>,
+}
+
 /// A master that is heard.
 #[derive(Clone, Copy, Debug)]
 struct Living {
@@ -53,7 +65,7 @@ struct Living {
 
 /// The groups, each with its virtual hosts.
 #[derive(Clone, Debug, Default)]
-pub struct Groups(BTreeMap<String, Vec<HostId>>);
+pub struct Groups(BTreeMap<String, BTreeSet<HostId>>);
 
 /// What follows for all of a group from what became of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +77,10 @@ enum Move {
 impl Groups {
     /// Of these virtual hosts.
     pub fn of<'a>(hosts: impl Iterator<Item = &'a Host>) -> Self {
-        let mut groups = BTreeMap::<String, Vec<HostId>>::new();
+        let mut groups = BTreeMap::<String, BTreeSet<HostId>>::new();
         for host in hosts {
-            if let Some(name) = host.setup().grouped() {
-                groups.entry(name.to_owned()).or_default().push(host.id);
+            if let Some(group) = host.setup().grouped() {
+                groups.entry(group.name.clone()).or_default().insert(host.id);
             }
         }
         Self(groups)
@@ -81,34 +93,33 @@ impl Groups {
 }
 
 impl Node {
-    /// After everything that happened: what it means for the others of a group.
-    /// `is_news`: it has just happened.
+    /// After everything that happened, be it news or not: what it means for the others of a group.
     pub(super) fn align(&mut self, is_news: bool, now: Instant, actions: &mut Vec<Action>) {
         let Self { groups: Groups(groups), hosts, .. } = self;
         for ids in groups.values() {
             let mut group: Vec<&mut Host> =
                 hosts.iter_mut().filter(|(id, _)| ids.contains(id)).map(|(_, host)| host).collect();
-            let wanted = demanded(&group, actions).or_else(|| torn(&group, now));
-            match wanted {
+            let look = Look::at(&group, now);
+            match demanded(ids, &look, actions).or_else(|| look.torn(&group, now)) {
                 Some(Move::Claim) => group.iter_mut().for_each(|host| host.join(is_news, now, actions)),
                 Some(Move::Leave) => group.iter_mut().for_each(|host| host.leave(now, actions)),
                 None => {}
             }
-            share(&mut group, now);
-            arm(&mut group, now, actions);
+            let look = Look::at(&group, now);
+            look.share(&mut group, now);
+            look.arm(&mut group, now, actions);
             group.iter_mut().for_each(|host| host.tell_of_silence(now, actions));
         }
     }
 }
 
 /// What those whose role has just changed ask of the others. Giving way comes first.
-fn demanded(group: &[&mut Host], actions: &[Action]) -> Option<Move> {
-    let first = first_of(group);
+fn demanded(group: &BTreeSet<HostId>, look: &Look, actions: &[Action]) -> Option<Move> {
     let changes = actions.iter().filter_map(|action| {
         let Action::Changed(change) = action else { return None };
-        group.iter().any(|host| host.id == change.host).then_some(change)
+        group.contains(&change.host).then_some(change)
     });
-    changes.filter_map(|change| asks(change, first)).max_by_key(|wanted| *wanted == Move::Leave)
+    changes.filter_map(|change| asks(change, look.first)).max_by_key(|wanted| *wanted == Move::Leave)
 }
 
 /// What this change asks of the others. What failed on one path, a link or a send, is no reason to give up the others. A
@@ -137,95 +148,92 @@ fn asks(change: &Transition, first: Option<HostId>) -> Option<Move> {
     }
 }
 
-/// A group has one role. Where two nodes have a part each, the better one of them takes all. A path that comes back to one
-/// that leads, or on which its adverts were not sent in time, is claimed at once: whoever is better there says so.
-fn torn(group: &[&mut Host], now: Instant) -> Option<Move> {
-    let leads = group.iter().any(|host| host.election.role() == Role::Master);
-    let first = first_of(group);
-    let wants = |host: &&mut Host| {
-        let is_tied = matches!(rival(group, host, now), Some((Ordering::Equal, _)));
-        host.election.role() == Role::Backup && (!is_tied || Some(host.id) == first)
-    };
-    if !leads {
-        None
-    } else if are_led(group, now) {
-        Some(Move::Leave)
-    } else {
-        group.iter().any(wants).then_some(Move::Claim)
+impl Look {
+    fn at(group: &[&mut Host], now: Instant) -> Self {
+        let is_one = |host: &&mut Host| {
+            host.setup.is_of_pair() && host.families.list().all(|family| !host.peers.are_several(family))
+        };
+        Self {
+            leads: group.iter().any(|host| host.election.role() == Role::Master),
+            first: group.iter().find(|host| host.election.role() != Role::Init).map(|host| host.id),
+            pair: group.iter().all(is_one),
+            newest: group.iter().filter_map(|host| host.living_master(now)).max_by_key(|living| living.at),
+        }
+    }
+
+    /// A group has one role. Where two nodes have a part each, the better one of them takes all. A path that comes back to one
+    /// that leads, or on which its adverts were not sent in time, is claimed at once: whoever is better there says so.
+    fn torn(&self, group: &[&mut Host], now: Instant) -> Option<Move> {
+        let wants = |host: &&mut Host| {
+            let is_tied = matches!(self.rival(host, now), Some((Ordering::Equal, _)));
+            host.election.role() == Role::Backup && (!is_tied || Some(host.id) == self.first)
+        };
+        if !self.leads {
+            None
+        } else if self.is_led(group, now) {
+            Some(Move::Leave)
+        } else {
+            group.iter().any(wants).then_some(Move::Claim)
+        }
+    }
+
+    /// Whether one of them hears a master that ranks higher.
+    fn is_led(&self, group: &[&mut Host], now: Instant) -> bool {
+        group.iter().any(|host| match self.rival(host, now) {
+            Some((Ordering::Less, _)) => true,
+            Some((Ordering::Equal, tie)) => tie == Tie::Theirs && Some(host.id) == self.first,
+            Some((Ordering::Greater, _)) | None => false,
+        })
+    }
+
+    /// How the master that this one of them hears compares with this node; less leads. One other node is worth on all paths
+    /// what it has said last on any.
+    fn rival(&self, host: &Host, now: Instant) -> Option<(Ordering, Tie)> {
+        let heard = host.living_master(now)?;
+        let (pace, demote) = self.newest.filter(|_| self.pair).unwrap_or(heard).rank;
+        Some((host.election.compare(pace, demote), heard.tie))
+    }
+
+    /// Tells each what it has to know of the others.
+    fn share(&self, group: &mut [&mut Host], now: Instant) {
+        let confirmed_at = latest(group.iter().map(|host| host.confirmed_at));
+        let is_news = group.iter().any(|host| host.fellows.confirmed_at < confirmed_at);
+        if self.pair && is_news {
+            group.iter_mut().for_each(|host| host.peers.release_all(confirmed_at));
+        }
+        let confirmed = self.pair.then_some(confirmed_at);
+        let listening = || group.iter().filter(|host| host.election.role() == Role::Backup);
+        let heard = listening().filter(|host| host.living_master(now).is_some());
+        let fellows = Fellows {
+            heard_until: latest(heard.filter_map(|host| host.election.silent_at())),
+            know_all_at: latest(listening().map(|host| host.knows_all_at())),
+            are_held: group.iter().any(|host| host.restraint.holds()),
+            leads: self.leads,
+            are_led: self.is_led(group, now),
+            clear_at: latest(group.iter().map(|host| host.others_serve_until(confirmed))),
+            pair: self.pair,
+            confirmed_at,
+            first: self.first,
+        };
+        group.iter_mut().for_each(|host| host.know(fellows, now));
+    }
+
+    /// All or none, for one silence.
+    fn arm(&self, group: &mut [&mut Host], now: Instant, actions: &mut Vec<Action>) {
+        let Some(clock) = group.first().map(|host| host.id.0) else { return };
+        let listening = || group.iter().filter(|host| host.election.role() == Role::Backup);
+        let all_may = !self.leads && listening().all(|host| host.armable(now).is_some());
+        let is_fresh = listening().any(|host| host.expectation.is_fresh(now));
+        for host in group.iter_mut().filter(|host| host.election.role() == Role::Backup) {
+            let window = host.armable(now).filter(|_| all_may).map(|window| window.of_group(clock));
+            host.set_armed(window, is_fresh, actions);
+        }
     }
 }
 
-/// Whether one of them hears a master that ranks higher.
-fn are_led(group: &[&mut Host], now: Instant) -> bool {
-    let first = first_of(group);
-    group.iter().any(|host| match rival(group, host, now) {
-        Some((Ordering::Less, _)) => true,
-        Some((Ordering::Equal, tie)) => tie == Tie::Theirs && Some(host.id) == first,
-        Some((Ordering::Greater, _)) | None => false,
-    })
-}
-
-/// How the master that this one of them hears compares with this node; less leads. One other node is worth on all paths what
-/// it has said last on any.
-fn rival(group: &[&mut Host], host: &Host, now: Instant) -> Option<(Ordering, Tie)> {
-    let heard = host.living_master(now)?;
-    let newest = group.iter().filter_map(|host| host.living_master(now)).max_by_key(|living| living.at);
-    let (pace, demote) = newest.filter(|_| is_pair(group)).unwrap_or(heard).rank;
-    Some((host.election.compare(pace, demote), heard.tie))
-}
-
-/// Whether there is one other node, as it is configured and as far as is known.
-fn is_pair(group: &[&mut Host]) -> bool {
-    let is_one = |host: &&mut Host| {
-        host.setup.pair && host.families.list().all(|family| !host.peers.are_several(family))
-    };
-    group.iter().all(is_one)
-}
-
-/// Whose path decides a tie: the first that works.
-fn first_of(group: &[&mut Host]) -> Option<HostId> {
-    group.iter().find(|host| host.election.role() != Role::Init).map(|host| host.id)
-}
-
-/// What each has to know of the others.
-fn share(group: &mut [&mut Host], now: Instant) {
-    let pair = is_pair(group);
-    let confirmed_at = group.iter().map(|host| host.confirmed_at).max().unwrap_or(Instant::ZERO);
-    if pair && group.iter().any(|host| host.fellows.confirmed_at < confirmed_at) {
-        group.iter_mut().for_each(|host| host.peers.release_all(confirmed_at));
-    }
-    let with = |role: Role| move |host: &&&mut Host| host.election.role() == role;
-    let listening = || group.iter().filter(with(Role::Backup));
-    let heard = listening().filter(|host| host.living_master(now).is_some());
-    let fellows = Fellows {
-        heard_until: heard.filter_map(|host| host.election.silent_at()).max().unwrap_or(Instant::ZERO),
-        know_all_at: listening().map(|host| host.knows_all_at()).max().unwrap_or(Instant::ZERO),
-        are_held: group.iter().any(|host| host.restraint.holds()),
-        lead: group.iter().any(|host| host.election.role() == Role::Master),
-        are_led: are_led(group, now),
-        clear_at: group
-            .iter()
-            .map(|host| host.others_serve_until(pair.then_some(confirmed_at)))
-            .max()
-            .unwrap_or(Instant::ZERO),
-        pair,
-        confirmed_at,
-        first: first_of(group),
-    };
-    group.iter_mut().for_each(|host| host.know(fellows, now));
-}
-
-/// All or none, for one silence.
-fn arm(group: &mut [&mut Host], now: Instant, actions: &mut Vec<Action>) {
-    let Some(clock) = group.first().map(|host| host.id.0) else { return };
-    let leads = group.iter().any(|host| host.election.role() == Role::Master);
-    let listening = || group.iter().filter(|host| host.election.role() == Role::Backup);
-    let all_may = !leads && listening().all(|host| host.armable(now).is_some());
-    let is_fresh = listening().any(|host| host.expectation.is_fresh(now));
-    for host in group.iter_mut().filter(|host| host.election.role() == Role::Backup) {
-        let window = host.armable(now).filter(|_| all_may).map(|window| window.of_group(clock));
-        host.set_armed(window, is_fresh, actions);
-    }
+/// The last of these moments, or none at all.
+fn latest(moments: impl Iterator<Item = Instant>) -> Instant {
+    moments.max().unwrap_or(Instant::ZERO)
 }
 
 impl Host {
@@ -255,7 +263,7 @@ impl Host {
     fn know(&mut self, fellows: Fellows, now: Instant) {
         let before = std::mem::replace(&mut self.fellows, fellows);
         self.election.hold(fellows.heard_until);
-        if (before.lead, before.are_held) != (fellows.lead, fellows.are_held) {
+        if (before.leads, before.are_held) != (fellows.leads, fellows.are_held) {
             self.refresh_terms(now);
         }
     }

@@ -30,11 +30,7 @@ pub struct HostSetup {
     /// Link that it lives on.
     pub link: IfIndex,
     /// The group that it belongs to.
-    pub group: Option<String>,
-    /// That group has one role.
-    pub as_one: bool,
-    /// That group is one of two nodes: whatever is heard, on any of its paths, is of the one other.
-    pub pair: bool,
+    pub group: Option<Group>,
     /// Its number on the segment.
     pub vhid: Vhid,
     /// Its addresses, in configuration order; at least one.
@@ -67,6 +63,17 @@ pub struct HostSetup {
     pub resume_until: Option<Instant>,
 }
 
+/// Virtual hosts that belong together: a `[[group]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// It has one role.
+    pub as_one: bool,
+    /// So many nodes have it.
+    pub nodes: u8,
+}
+
 /// Whose election it is. Both are understood by every implementation; groups of one kind agree best.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flavour {
@@ -92,8 +99,13 @@ impl HostSetup {
     }
 
     /// The group that it moves with as one.
-    pub fn grouped(&self) -> Option<&str> {
-        self.group.as_deref().filter(|_| self.as_one)
+    pub fn grouped(&self) -> Option<&Group> {
+        self.group.as_ref().filter(|group| group.as_one)
+    }
+
+    /// Whether whatever is heard, on any path of that group, is of the one other node.
+    pub fn is_of_pair(&self) -> bool {
+        self.grouped().is_some_and(|group| group.nodes == 2)
     }
 
     /// The addresses that adverts are signed for.

@@ -68,7 +68,7 @@ impl Host {
         HostStatus {
             id: self.id,
             link: self.setup.link,
-            group: self.setup.group.clone(),
+            group: self.setup.group.as_ref().map(|group| group.name.clone()),
             vhid: self.setup.vhid,
             vips: self.setup.vips.clone(),
             role: self.election.role(),

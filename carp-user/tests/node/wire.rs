@@ -50,8 +50,6 @@ pub fn setup(skew: u8, v6: bool) -> HostSetup {
         interface: "lan0".to_owned(),
         link: LINK,
         group: None,
-        as_one: false,
-        pair: false,
         vhid: Vhid::new(1).unwrap(),
         vips,
         pace: Pace { base: 1, skew },

@@ -51,7 +51,7 @@ pub fn gateways(seed: u64) -> Scenario {
     }
 }
 
-fn play(seed: u64, climate: u64, mut scenario: Scenario, rng: Rng) -> Scenario {
+fn play(seed: u64, climate: u64, mut scenario: Scenario, mut rng: Rng) -> Scenario {
     let climate = match climate {
         0..5 => Climate::Quiet,
         5..50 => Climate::Processes,
@@ -69,7 +69,6 @@ fn play(seed: u64, climate: u64, mut scenario: Scenario, rng: Rng) -> Scenario {
     if climate == Climate::Replays && scenario.auth != Mode::Strict {
         scenario.promise = Promise::Recovery;
     }
-    let mut rng = rng;
     let heal = rng.span(Span::secs(20), Span::secs(60));
     let mut script = Script { rng, scenario, heal };
     script.starts();

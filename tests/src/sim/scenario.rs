@@ -8,7 +8,7 @@ use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
-use carp_user::proto::event::{Flavour, Former, HostSetup, LinkState, Setup};
+use carp_user::proto::event::{Flavour, Former, Group, HostSetup, LinkState, Setup};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The secret of every run; an attacker does not know it.
@@ -149,9 +149,11 @@ impl Scenario {
         let spec = &self.machines[machine];
         let host = |(host, pace): (&HostSpec, &Pace)| HostSetup {
             link: link(host.segment),
-            group: Some("gateway".to_owned()),
-            as_one: self.grouped,
-            pair: self.grouped && self.machines.len() == 2,
+            group: self.grouped.then(|| Group {
+                name: "gateway".to_owned(),
+                as_one: true,
+                nodes: byte(self.machines.len()),
+            }),
             interface: format!("eth{}", host.segment),
             vhid: host.vhid,
             vips: host.vips_of(generation),
