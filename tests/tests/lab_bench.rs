@@ -37,10 +37,35 @@ fn so_does_every_part_of_replication() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn so_does_a_failover_wanted_and_not() -> Result<()> {
+    let picture = std::env::temp_dir().join(format!("carp-bench-{}.svg", std::process::id()));
+    let faults = ["--only", "sigterm", "--only", "links-down"];
+    let file = picture.to_str().context("a path in UTF-8")?;
+    let contenders = ["--contender", "carp", "--contender", "keepalived"];
+    let words = [&["failover", "--brief", "--svg", file][..], &faults, &contenders].concat();
+    let (output, json) = bench(&words)?;
+    let parts = measured(&output, &json)?;
+    assert_eq!(parts, ["SIGTERM", "SIGTERM: started again", "links down", "links down: up again"].into());
+    let rows = json["rows"].as_array().context("no rows")?;
+    let of_ours = |name: &str| -> Vec<f64> {
+        let such = rows.iter().filter(|row| row["name"] == format!("carp: {name}"));
+        such.filter_map(|row| row["median"].as_f64()).collect()
+    };
+    assert_eq!(of_ours("two masters"), [0.0; 4]);
+    assert_eq!(of_ours("connections broken"), [0.0; 4]);
+    let lost = of_ours("probes lost");
+    assert!(lost.get(2).is_some_and(|lost| *lost > 0.0), "its links were down: {lost:?}");
+    let drawn = std::fs::read_to_string(&picture)?;
+    std::fs::remove_file(&picture)?;
+    assert!(drawn.starts_with("<svg ") && drawn.contains("links down: up again"), "{drawn}");
+    Ok(())
+}
+
 /// Runs it; what it said, and the measurements.
 fn bench(words: &[&str]) -> Result<(Output, Value)> {
-    let file =
-        std::env::temp_dir().join(format!("carp-bench-{}-{}.json", words.concat(), std::process::id()));
+    let verb = words.first().context("a verb")?;
+    let file = std::env::temp_dir().join(format!("carp-bench-{verb}-{}.json", std::process::id()));
     let mut bench = Command::new(product("bench")?);
     let output = bench.args(words).arg("--json").arg(&file).output()?;
     let json = serde_json::from_slice(&std::fs::read(&file)?).unwrap_or_default();
@@ -56,7 +81,7 @@ fn measured<'a>(output: &Output, json: &'a Value) -> Result<BTreeSet<&'a str>> {
     for row in rows {
         let is_measured = row["median"].is_number() && row["runs"] != Value::Array(Vec::new());
         assert!(is_measured || row["verdict"] == "absent", "{row}");
-        assert!(row["at_most"].is_null() && row["at_least"].is_null(), "{row}");
+        assert!(["at_most", "at_least", "never_above"].iter().all(|must| row[must].is_null()), "{row}");
         assert!(said.contains(row["name"].as_str().context("no name")?), "{row}\n{said}");
     }
     let is_measured = |row: &&Value| row["median"].is_number();

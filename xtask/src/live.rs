@@ -18,7 +18,8 @@ use crate::setup::{self, Scope};
   cargo xtask sim --count 10000     hunt through many seeds
   cargo xtask sim --groups          the same for virtual hosts that move as one
   cargo xtask bench datapath        what the datapath takes, next to what it must take
-  cargo xtask bench sync            what replication takes, next to conntrackd")]
+  cargo xtask bench sync            what replication takes, next to conntrackd
+  cargo xtask bench failover        what a client sees of a move, next to keepalived")]
 pub struct Args {
     /// Arguments of the program itself
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -97,6 +97,22 @@ impl Echo {
         report
     }
 
+    /// The longest time in `from..to` in which no probe came back: what waits in a queue is late, and not lost. Without any
+    /// fault that is the noise of the machine.
+    pub fn longest_silence(&self, from: Instant, to: Instant) -> Span {
+        let probes = self.shared.sent.iter().zip(&self.shared.returned);
+        let probes = probes.map(|(sent, returned)| (load(sent), load(returned)));
+        let probes = probes.take_while(|&(sent, _)| sent != Instant::ZERO);
+        let mut returns: Vec<Instant> =
+            probes.map(|(_, returned)| returned).filter(|at| from <= *at && *at < to).collect();
+        returns.sort_unstable();
+        let ends = std::iter::once(from).chain(returns.iter().copied());
+        ends.zip(returns.iter().copied().chain([to]))
+            .map(|(one, next)| next.since(one))
+            .max()
+            .unwrap_or_default()
+    }
+
     /// When the first probe after `moment` left that has come back.
     pub fn answered_after(&self, moment: Instant) -> Option<Instant> {
         let probes = self.shared.sent.iter().zip(&self.shared.returned);

@@ -80,6 +80,11 @@ impl Stream {
         self.blocks.load(Ordering::Relaxed)
     }
 
+    /// Ends it when it speaks next, or else is given up, and does not wait for that.
+    pub fn abandon(self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Closes it in order and gives the number of blocks that came back.
     ///
     /// # Errors
@@ -112,6 +117,19 @@ pub fn all_talk(streams: &[Stream], blocks: u64) -> Result<()> {
         clock::sleep(Span::millis(10));
     }
     Ok(())
+}
+
+/// Which of them have a block come back within `patience` that left after this moment.
+pub fn talking(streams: &[Stream], patience: Span) -> Vec<bool> {
+    // One may be on its way.
+    let wanted: Vec<u64> = streams.iter().map(|stream| stream.blocks() + 2).collect();
+    let talk = || -> Vec<bool> {
+        streams.iter().zip(&wanted).map(|(stream, wanted)| stream.blocks() >= *wanted).collect()
+    };
+    let all = || talk().iter().all(|talks| *talks).then_some(());
+    // That some do not is an answer, too.
+    clock::wait_for("all connections", patience, all).ok();
+    talk()
 }
 
 /// Closes all in order.

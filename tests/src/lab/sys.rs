@@ -45,6 +45,14 @@ pub fn inward_socket(ifindex: u32, timeout: core::time::Duration) -> Result<Sock
     packet_socket(ifindex, timeout, &INWARD_FILTER)
 }
 
+/// As [`advert_socket`], but for ARP.
+///
+/// # Errors
+/// When the kernel refuses a step.
+pub fn arp_socket(ifindex: u32, timeout: core::time::Duration) -> Result<Socket> {
+    packet_socket(ifindex, timeout, &ARP_FILTER)
+}
+
 fn packet_socket(
     ifindex: u32,
     timeout: core::time::Duration,
@@ -140,6 +148,17 @@ const CARP_FILTER: [(u16, u8, u8, u32); 11] = [
     (0x15, 0, 2, 0x86dd),      // IPv6, or two on
     (0x30, 0, 0, 20),          // ldb next header
     (0x15, 1, 0, 112),
+    (0x06, 0, 0, 0),           // not for us
+    (0x06, 0, 0, 0x40000),     // all of it
+];
+
+/// Came in here, and is ARP.
+#[rustfmt::skip]
+const ARP_FILTER: [(u16, u8, u8, u32); 6] = [
+    (0x30, 0, 0, 0xffff_f004), // ldb packet type
+    (0x15, 2, 0, 4),           // outgoing: to the last but one
+    (0x28, 0, 0, 12),          // ldh ethertype
+    (0x15, 1, 0, 0x0806),      // to the last
     (0x06, 0, 0, 0),           // not for us
     (0x06, 0, 0, 0x40000),     // all of it
 ];

@@ -4,6 +4,7 @@
 mod adverts;
 mod cpu;
 mod dropping;
+mod failover;
 mod fence;
 mod flood;
 mod forwarding;
@@ -41,6 +42,31 @@ enum What {
     Datapath(Datapath),
     /// Replication of tracked connections
     Sync(Sync),
+    /// Moves from one gateway to the other, wanted and not, beside keepalived
+    Failover(Failover),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Exit codes: 0 every must is met; 1 otherwise.")]
+struct Failover {
+    /// Only this fault; may be given more than once
+    #[arg(long, value_enum, value_name = "NAME")]
+    only: Vec<failover::Fault>,
+    /// Only this contender; may be given more than once
+    #[arg(long, value_enum, value_name = "NAME")]
+    contender: Vec<failover::Contender>,
+    /// Trials of each fault
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    trials: usize,
+    /// Write the measurements to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw who owned the addresses and which probes were lost, into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// One trial each, to see that everything works; no must is looked at
+    #[arg(long)]
+    brief: bool,
 }
 
 #[derive(clap::Args)]
@@ -150,6 +176,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().what {
         What::Datapath(args) => datapath(&args),
         What::Sync(args) => sync(&args),
+        What::Failover(args) => failover(&args),
     };
     match done {
         Ok(code) => code,
@@ -201,6 +228,28 @@ fn sync(args: &Sync) -> Result<ExitCode> {
         if args.only.is_empty() || args.only.contains(part) {
             all.extend(json.show(part.title(), part.measure(&effort)?));
         }
+    }
+    json.end(&all)
+}
+
+fn failover(args: &Failover) -> Result<ExitCode> {
+    use failover::{Contender, Fault};
+    let json = Json::make(args.json.as_ref(), args.brief)?;
+    let contenders = if args.contender.is_empty() { Contender::value_variants() } else { &args.contender };
+    let trials = if args.brief { 1 } else { args.trials.max(1) };
+    let (mut all, mut outcomes) = (Vec::new(), Vec::new());
+    for fault in Fault::value_variants() {
+        if args.only.is_empty() || args.only.contains(fault) {
+            let outcome = failover::measure(*fault, contenders, trials)?;
+            for (title, rows) in outcome.tables() {
+                all.extend(json.show(title, rows));
+            }
+            outcomes.push(outcome);
+        }
+    }
+    if let Some(file) = &args.svg {
+        std::fs::write(file, failover::draw(&outcomes))
+            .with_context(|| format!("writing {}", file.display()))?;
     }
     json.end(&all)
 }

@@ -52,6 +52,8 @@ pub enum Must {
     AtMost(u64),
     /// Not less.
     AtLeast(u64),
+    /// Not more, in any of the runs.
+    NeverAbove(u64),
 }
 
 /// How a row stands to its limit.
@@ -97,7 +99,8 @@ impl Row {
             None => Verdict::None,
             Some(Must::AtMost(limit)) if median <= limit => Verdict::Pass,
             Some(Must::AtLeast(limit)) if median >= limit => Verdict::Pass,
-            Some(Must::AtMost(_) | Must::AtLeast(_)) => Verdict::Fail,
+            Some(Must::NeverAbove(limit)) if self.runs.iter().all(|run| *run <= limit) => Verdict::Pass,
+            Some(Must::AtMost(_) | Must::AtLeast(_) | Must::NeverAbove(_)) => Verdict::Fail,
         }
     }
 
@@ -107,6 +110,7 @@ impl Row {
             None => String::new(),
             Some(Must::AtMost(limit)) => format!("<= {}", show(limit)),
             Some(Must::AtLeast(limit)) => format!(">= {}", show(limit)),
+            Some(Must::NeverAbove(limit)) => format!("all <= {}", show(limit)),
         }
     }
 
@@ -125,16 +129,17 @@ impl Row {
     fn json(&self) -> String {
         let exact = |value| thousandth(value, 3);
         let runs: Vec<String> = self.runs.iter().copied().map(exact).collect();
-        let (at_most, at_least) = match self.must {
-            None => (None, None),
-            Some(Must::AtMost(limit)) => (Some(limit), None),
-            Some(Must::AtLeast(limit)) => (None, Some(limit)),
+        let (at_most, at_least, never_above) = match self.must {
+            None => (None, None, None),
+            Some(Must::AtMost(limit)) => (Some(limit), None, None),
+            Some(Must::AtLeast(limit)) => (None, Some(limit), None),
+            Some(Must::NeverAbove(limit)) => (None, None, Some(limit)),
         };
         let text = |text: &str| serde_json::Value::from(text).to_string();
         let optional = |value: Option<u64>| value.map_or("null".to_owned(), exact);
         format!(
             "{{\"part\": {}, \"name\": {}, \"unit\": {}, \"median\": {}, \"runs\": [{}], \
-             \"at_most\": {}, \"at_least\": {}, \"verdict\": {}, \"note\": {}}}",
+             \"at_most\": {}, \"at_least\": {}, \"never_above\": {}, \"verdict\": {}, \"note\": {}}}",
             text(self.part),
             text(&self.name),
             text(self.unit.name()),
@@ -142,6 +147,7 @@ impl Row {
             runs.join(", "),
             optional(at_most),
             optional(at_least),
+            optional(never_above),
             text(self.verdict().name()),
             text(&self.note),
         )
@@ -227,6 +233,8 @@ mod tests {
         assert_eq!(row(&runs, Must::AtMost(1499)).verdict(), Verdict::Fail);
         assert_eq!(row(&runs, Must::AtLeast(1500)).verdict(), Verdict::Pass);
         assert_eq!(row(&runs, Must::AtLeast(1501)).verdict(), Verdict::Fail);
+        assert_eq!(row(&runs, Must::NeverAbove(9000)).verdict(), Verdict::Pass);
+        assert_eq!(row(&runs, Must::NeverAbove(8999)).verdict(), Verdict::Fail);
         assert_eq!(row(&[], Must::AtMost(0)).verdict(), Verdict::Absent);
         assert_eq!(Row::new("part", "name", Unit::Count, vec![1]).verdict(), Verdict::None);
     }
