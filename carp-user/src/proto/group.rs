@@ -93,10 +93,17 @@ impl Groups {
 }
 
 impl Node {
-    /// After everything that happened, be it news or not: what it means for the others of a group.
-    pub(super) fn align(&mut self, is_news: bool, now: Instant, actions: &mut Vec<Action>) {
+    /// After everything that happened, be it news or not: what it means for the others of a group; `only`: of the group of
+    /// that one.
+    pub(super) fn align(
+        &mut self,
+        only: Option<HostId>,
+        is_news: bool,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let Self { groups: Groups(groups), hosts, .. } = self;
-        for ids in groups.values() {
+        for ids in groups.values().filter(|ids| only.is_none_or(|id| ids.contains(&id))) {
             let mut group: Vec<&mut Host> =
                 hosts.iter_mut().filter(|(id, _)| ids.contains(id)).map(|(_, host)| host).collect();
             let look = Look::at(&group, now);

@@ -15,6 +15,7 @@ use carp_common::time::{Instant, Span};
 use carp_common::wire::sighting::peek_vhid;
 use carp_common::wire::{Heard, Refusal};
 use std::collections::BTreeMap;
+use std::ops::Bound::{Included, Unbounded};
 use std::ops::RangeBounds;
 
 /// A virtual host that was looked at so recently has missed nothing.
@@ -82,27 +83,18 @@ impl Node {
         if self.stopped {
             return actions;
         }
-        // Of thousands that advertise at once each reports: who has just looked has not slept since.
-        if let Event::Sent { host, errand, at, ok } = event
-            && now.since(self.looked_at) < JUST_NOW
-        {
-            if let Some(sender) = self.hosts.get_mut(&host) {
-                sender.lapse(now, &mut actions);
-                sender.sent(errand, at, ok, now, &mut actions);
-                self.watch_sending(host..=host, now, &mut actions);
-            }
-            return actions;
+        // Of thousands that move at once each is heard, and reports: who has just looked has not slept since, and has to
+        // look at the one alone.
+        let only = self.concerned(&event).filter(|_| now.since(self.looked_at) < JUST_NOW);
+        let among = only.map_or((Unbounded, Unbounded), |id| (Included(id), Included(id)));
+        if only.is_none() {
+            self.look(now);
         }
-        self.looked_at = now;
-        // Look before you speak: a process that slept first learns what it has lost by that.
-        if self.deadline().is_some_and(|deadline| now.since(deadline) > SETTLE) {
-            self.hosts.values_mut().for_each(|host| host.woke_late(now));
-        }
+        self.hosts.range_mut(among).for_each(|(_, host)| host.lapse(now, &mut actions));
         let leaves = matches!(event, Event::Stop | Event::Command(Command::Cede { .. }));
-        self.hosts.values_mut().for_each(|host| host.lapse(now, &mut actions));
         let is_news = event.is_news(now);
         // A stranger's frame is no reason to look at anything.
-        let mut counts = !matches!(event, Event::Refused { .. });
+        let mut counts = only.is_none() && !matches!(event, Event::Refused { .. });
         match event {
             Event::Frame { link, at, frame } => counts = self.frame(link, at, frame, now, &mut actions),
             Event::Refused { link, refusal, frame } => {
@@ -122,9 +114,9 @@ impl Node {
                 self.stopped = true;
             }
         }
-        self.watch_sending(.., now, &mut actions);
+        self.watch_sending(among, now, &mut actions);
         if counts && !self.stopped && !self.groups.are_none() {
-            self.align(is_news, now, &mut actions);
+            self.align(only, is_news, now, &mut actions);
             self.watch_sending(.., now, &mut actions);
         }
         // The datapath of all virtual hosts first, as one change, and then all addresses. Who leaves tells the others
@@ -143,6 +135,25 @@ impl Node {
             | Action::Warn { .. } => 2,
         });
         actions
+    }
+
+    /// Look before you speak: a process that slept first learns what it has lost by that.
+    fn look(&mut self, now: Instant) {
+        self.looked_at = now;
+        if self.deadline().is_some_and(|deadline| now.since(deadline) > SETTLE) {
+            self.hosts.values_mut().for_each(|host| host.woke_late(now));
+        }
+    }
+
+    /// The virtual host that this concerns and no other but those of its group, if there is one.
+    fn concerned(&self, event: &Event<'_>) -> Option<HostId> {
+        match event {
+            Event::Sent { host, .. } => Some(*host),
+            Event::Frame { link, frame, .. } | Event::Refused { link, frame, .. } => {
+                self.by_vhid.get(&(*link, peek_vhid(*frame)?)).copied()
+            }
+            Event::Link { .. } | Event::Configure(_) | Event::Tick | Event::Command(_) | Event::Stop => None,
+        }
     }
 
     /// When to come back with a `Tick`; `None`: nothing is due before the next event.
