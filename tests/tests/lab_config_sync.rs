@@ -8,10 +8,9 @@ use carp_tests::lab::clock;
 use carp_tests::lab::config::{Config, VirtualHost};
 use carp_tests::lab::duo::{Duo, PATIENCE};
 use carp_tests::lab::echo::Echo;
-use carp_tests::lab::follow::{self, DRIFT, TABLE, standing};
+use carp_tests::lab::follow::{self, DRIFT, TABLE, has, says, standing, uses};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 2, 10));
@@ -44,12 +43,9 @@ impl Scene {
         let mut duo = Duo::elected(&plain)?;
         follow::trust(&duo.gw1, &duo.gw2)?;
         let mut config = Config { own, ..plain };
-        // A role that gw2 does not have.
-        config.interfaces.push(("dmz", "wan0"));
+        config.interfaces.push(follow::dmz(&duo.pair)?);
         duo.gw1.reload_live(&config)?;
-        clock::wait_for("gw2 to answer", PATIENCE, || {
-            standing(&duo.gw1).ok()?["peer"].is_object().then_some(())
-        })?;
+        clock::wait_for("gw2 to answer", PATIENCE, || follow::is_met(&duo.gw1).then_some(()))?;
         let echo = Echo::start(&duo.pair.client, &duo.pair.server, SERVER)?;
         let begun = clock::now();
         clock::wait_for("probes", PATIENCE, || echo.answered_since(begun).then_some(()))?;
@@ -58,8 +54,7 @@ impl Scene {
 
     /// What carpctl says of a new shared file on a gateway.
     fn apply(&self, carpd: &Carpd, config: &Config, more: &[&str]) -> Result<Output> {
-        let file = written(carpd, config)?.to_string_lossy().into_owned();
-        carpd.carpctl(&[&["apply", file.as_str()], more].concat())
+        follow::apply(carpd, &config.carp_toml(), more)
     }
 
     /// Applies on gw1, does this once gw1 has told gw2 to commit, and waits for what carpctl says.
@@ -70,7 +65,9 @@ impl Scene {
     ) -> Result<String> {
         let duo = &mut self.duo;
         let mut carpctl = Command::new(product("carpctl")?);
-        carpctl.args(["--instance", duo.gw1.instance(), "apply"]).arg(written(&duo.gw1, config)?);
+        carpctl
+            .args(["--instance", duo.gw1.instance(), "apply"])
+            .arg(follow::written(&duo.gw1, &config.carp_toml())?);
         let mut applying = duo.pair.gw1().spawn("apply", carpctl)?;
         // Should that moment be missed, it happens behind the commit.
         while !follow::is_in_doubt(&duo.gw1) && applying.ended()?.is_none() {
@@ -111,23 +108,6 @@ impl Scene {
     }
 }
 
-/// A new shared file beside that of a gateway.
-fn written(carpd: &Carpd, config: &Config) -> Result<PathBuf> {
-    let file = carpd.files().carp.with_file_name("new.toml");
-    fs::write(&file, config.carp_toml())?;
-    Ok(file)
-}
-
-/// Whether this stands in a gateway's shared file.
-fn has(carpd: &Carpd, text: &str) -> Result<bool> {
-    Ok(fs::read_to_string(&carpd.files().carp)?.contains(text))
-}
-
-/// Whether a gateway uses an address, be it in its file or not.
-fn uses(carpd: &Carpd, address: &str) -> bool {
-    carpd.status().is_ok_and(|status| status["hosts"].to_string().contains(address))
-}
-
 /// With one more virtual host.
 fn third(config: &Config, interface: &'static str, vhid: u8, address: &'static str) -> Config {
     let mut config = config.clone();
@@ -140,10 +120,6 @@ fn longer(config: &Config, address: &'static str) -> Config {
     let mut config = config.clone();
     config.hosts[0].addresses.push(address);
     config
-}
-
-fn says(output: &Output) -> String {
-    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
 #[test]
@@ -159,17 +135,17 @@ fn what_is_applied_on_one_node_is_used_by_both_or_by_neither() -> Result<()> {
     })?;
     ensure!(scene.agreed_on("10.77.1.7")?, "it is in the file");
 
-    let bad = third(&more, "dmz", 4, "10.77.2.9/24");
+    let bad = third(&more, "dmz", 4, "10.77.3.9/24");
     let said = scene.apply(gw1, &bad, &[])?;
     ensure!(
         !said.status.success() && says(&said).contains("neither node uses it") && says(&said).contains("dmz"),
         "{said:?}"
     );
     for carpd in [gw1, gw2] {
-        ensure!(!has(carpd, "10.77.2.9")?, "it is in no file");
+        ensure!(!has(carpd, "10.77.3.9")?, "it is in no file");
         ensure!(carpd.status()?["hosts"].as_array().is_some_and(|hosts| hosts.len() == 3));
     }
-    ensure!(!scene.agreed_on("10.77.2.9")?);
+    ensure!(!scene.agreed_on("10.77.3.9")?);
 
     let other = Config { answer_ping: true, ..more };
     let said = scene.apply(gw2, &other, &[])?;

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 #[test]
-fn it_moves_three_ways_without_two_masters_and_writes_what_it_measured() -> Result<()> {
+fn it_is_edited_and_moves_three_ways_without_two_masters_and_writes_what_it_measured() -> Result<()> {
     let file = std::env::temp_dir().join(format!("carp-demo-{}.json", std::process::id()));
     let begun = clock::now();
     let output = Command::new(product("demo")?).arg("--json").arg(&file).output()?;
@@ -32,6 +32,16 @@ fn it_moves_three_ways_without_two_masters_and_writes_what_it_measured() -> Resu
     assert!(said.contains("NAT as carp.toml says: the LAN leaves as 10.77.2.1"), "{said}");
     let forward = &json["forward"];
     assert!(forward["answers"].as_u64() > Some(500) && forward["broke"] == false, "{forward}");
+    let edits = json["edits"].as_array().context("no edits")?;
+    assert_eq!(edits.len(), 2);
+    for edit in edits {
+        assert!(edit["probes_sent"].as_u64() > Some(500) && edit["lost"] == 0, "{edit}");
+        assert!(edit["roles_moved"] == 0 && edit["two_masters_ms"].as_f64() == Some(0.0), "{edit}");
+    }
+    assert!(
+        said.contains("neither node uses it: gw2") && said.contains("both nodes have revision 2"),
+        "{said}"
+    );
     let moves = json["moves"].as_array().context("no moves")?;
     assert_eq!(moves.len(), 3);
     for movement in moves {

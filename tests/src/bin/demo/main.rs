@@ -1,7 +1,8 @@
-//! The demonstration: two gateways share one address; it moves three ways while a client talks
-//! through it, and everything that the client noticed is counted. Namespaces only: nothing of this
+//! The demonstration: two gateways share one address and one configuration; that is changed on one of them, and then the
+//! address moves three ways, while a client talks through it, and everything that the client noticed is counted. Namespaces only: nothing of this
 //! machine's own network is touched, and all is gone at the end.
 
+mod editing;
 mod moves;
 mod report;
 mod screen;
@@ -12,21 +13,23 @@ use carp_common::time::Span;
 use carp_tests::lab::carpd::{Carpd, product};
 use carp_tests::lab::config::Config;
 use carp_tests::lab::download::Download;
+use carp_tests::lab::follow;
 use carp_tests::lab::pair::Pair;
 use carp_tests::lab::replicating::fortify;
 use carp_tests::lab::{self, Purpose};
 use clap::Parser;
 use moves::{Move, Stage};
-use report::{Outcome, Visit};
+use report::{Edit, Outcome, Visit};
 use screen::Screen;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Moves a virtual address between two gateways three ways while a client downloads, and counts what it notices.
+/// Changes the configuration of two gateways, then moves a virtual address between them three ways, while a client
+/// downloads, and counts what it notices.
 #[derive(Parser)]
 #[command(
     name = "demo",
-    after_help = "Exit codes: 0 every move took over, never two masters, the download came whole and no connection broke; 1 otherwise."
+    after_help = "Exit codes: 0 the other node followed, every move took over, never two masters, the download came whole and no connection broke; 1 otherwise."
 )]
 struct Args {
     /// Leave the network and both daemons up, and say how to look inside
@@ -88,29 +91,34 @@ fn show(args: &Args, pair: &Pair, nodes: &mut [Carpd; 2], screen: &mut Screen) -
     screen.event(
         "the client downloads, and serves a port outside: a firewall passes only connections that it knows",
     );
-    let outcomes = perform(pair, nodes, screen)?;
+    let (edits, outcomes) = perform(pair, nodes, screen)?;
     let (download, visit) = (download.finish()?, Visit::of(visit));
     report::table(&outcomes, screen);
     screen.line(&format!("  {}\n  {}\n", report::download(&download), visit.summary()));
     if let Some(file) = &args.json {
-        std::fs::write(file, report::json(&outcomes, &download, &visit))
+        std::fs::write(file, report::json(&edits, &outcomes, &download, &visit))
             .with_context(|| format!("writing {}", file.display()))?;
     }
     let is_unbroken = download.is_whole && download.broke.is_none() && visit.broke.is_none();
-    let good = outcomes.iter().all(Outcome::is_good) && is_unbroken;
+    let good = edits.iter().all(Edit::is_good) && outcomes.iter().all(Outcome::is_good) && is_unbroken;
     screen.event(if good {
-        "every move took over, never two masters, the download is whole, and no connection broke"
+        "gw2 followed, every move took over, never two masters, the download is whole, no connection broke"
     } else {
         "FAILED: see above"
     });
     Ok(good)
 }
 
-/// gw1 with skew 0, gw2 with skew 100: pfSense's primary and secondary. Both have the same NAT.
+/// gw1 with skew 0, gw2 with skew 100: pfSense's primary and secondary. Both have the same NAT, and gw2 follows gw1.
 fn start(pair: &Pair) -> Result<[Carpd; 2]> {
-    let config = Config::gateway().with_sync().with_rules(translation::NAT);
-    let second = Carpd::start(&pair.lab, pair.gw2(), &config.clone().of_backup())?;
-    let first = Carpd::start(&pair.lab, pair.gw1(), &config)?;
+    let plain = Config::gateway().as_one().with_sync().with_rules(translation::NAT);
+    let mut config = Config { own: follow::TABLE, ..plain.clone() };
+    config.interfaces.push(follow::dmz(pair)?);
+    let mut first = Carpd::configure(&pair.lab, pair.gw1(), &config)?;
+    let mut second = Carpd::configure(&pair.lab, pair.gw2(), &plain.of_backup())?;
+    follow::trust(&first, &second)?;
+    second.run()?;
+    first.run()?;
     Ok([first, second])
 }
 
@@ -118,23 +126,27 @@ fn elected([first, second]: &[Carpd; 2]) -> bool {
     first.is_all("MASTER") && second.is_all("BACKUP") && first.windows().serves_all()
 }
 
-fn perform(pair: &Pair, nodes: &mut [Carpd; 2], screen: &mut Screen) -> Result<Vec<Outcome>> {
+fn perform(pair: &Pair, nodes: &mut [Carpd; 2], screen: &mut Screen) -> Result<(Vec<Edit>, Vec<Outcome>)> {
     let stage = Stage::set(pair, nodes)?;
     screen.wait("probes through the gateways", Span::secs(10), || stage.probes_return())?;
     screen.event("a probe leaves every millisecond: client, virtual address, server, and back");
     let [first, _] = nodes;
     screen.event(&translation::told(first)?);
     let moves = [Move::PlannedStop, Move::Kill, Move::LinkDown];
-    let count = moves.len();
-    moves
-        .into_iter()
-        .enumerate()
-        .map(|(index, movement)| {
-            screen.line("");
-            screen.line(&format!("{} of {count}: {}", index + 1, movement.title()));
-            stage.perform(movement, nodes, screen)
-        })
-        .collect()
+    let count = moves.len() + 1;
+    let mut next = 0;
+    let mut announce = |title: &str, screen: &mut Screen| {
+        next += 1;
+        screen.line("");
+        screen.line(&format!("{next} of {count}: {title}"));
+    };
+    announce("edited on gw1 alone: a new VIP and another NAT rule; then a mistake", screen);
+    let edits = editing::perform(&stage, pair, nodes, screen)?;
+    let moves = moves.into_iter().map(|movement| {
+        announce(movement.title(), screen);
+        stage.perform(movement, nodes, screen)
+    });
+    Ok((edits, moves.collect::<Result<_>>()?))
 }
 
 fn look_inside(pair: &Pair, [first, second]: &[Carpd; 2], screen: &mut Screen) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The three ways of moving, and what is measured while it happens.
 
-use crate::report::{Outcome, Phase};
+use crate::report::{Calm, Outcome, Phase};
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use carp_common::time::{Instant, Span};
@@ -111,6 +111,28 @@ impl<'a> Stage<'a> {
     /// Whether probes have begun to come back.
     pub fn probes_return(&self) -> bool {
         self.echo.answered_since(self.begun)
+    }
+
+    /// Does something that is to move nothing, lets half a second pass before and after it, and tells what was to be seen in all
+    /// that time; with it how long it took.
+    ///
+    /// # Errors
+    /// What it cannot do.
+    pub fn calm<T>(
+        &self,
+        nodes: &[Carpd; 2],
+        screen: &mut Screen,
+        act: impl FnOnce(&[Carpd; 2], &mut Screen) -> Result<T>,
+    ) -> Result<(T, Calm)> {
+        let from = clock::now();
+        screen.pass("probes before it", AROUND);
+        let done = act(nodes, screen)?;
+        screen.pass("probes after it", AROUND + RETURN);
+        self.watch.catch_up()?;
+        let end = clock::now() - RETURN;
+        let moved = self.watch.changes(from, end).len() + self.roles.changes(from, end).len();
+        let (probes, two_masters) = (self.echo.report(from, end), self.watch.two_masters(from, end));
+        Ok((done, Calm { probes, two_masters, moved }))
     }
 
     /// One move, there and back.

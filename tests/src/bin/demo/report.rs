@@ -33,6 +33,28 @@ pub struct Phase {
     pub answered: Option<Span>,
 }
 
+/// What was to be seen while something was done that is to move nothing.
+#[derive(Clone, Debug)]
+pub struct Calm {
+    /// What the client noticed.
+    pub probes: Report,
+    /// How long both served the same address.
+    pub two_masters: Span,
+    /// Changes of a role, or of what a datapath serves.
+    pub moved: usize,
+}
+
+/// A configuration that was applied on gw1.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    /// `good change`, …
+    pub name: &'static str,
+    /// Until carpctl said what has become of it, on both nodes.
+    pub took: Span,
+    /// Meanwhile.
+    pub calm: Calm,
+}
+
 /// What became of the connection from outside to the forwarded port.
 #[derive(Clone, Debug)]
 pub struct Visit {
@@ -58,6 +80,39 @@ impl Visit {
         format!(
             "port forward: one TCP connection from outside, {blocks} answers, all right, {}",
             end_of(broke)
+        )
+    }
+}
+
+impl Edit {
+    /// No probe was lost, no role moved, and never did two serve.
+    pub fn is_good(&self) -> bool {
+        let Calm { probes, two_masters, moved } = &self.calm;
+        probes.sent > 0 && probes.lost == 0 && *two_masters == Span::ZERO && *moved == 0
+    }
+
+    /// In one line.
+    pub fn summary(&self) -> String {
+        let Calm { probes, two_masters, moved } = &self.calm;
+        format!(
+            "lost {} of {} probes, roles moved {moved}, two masters {} ms, carpctl took {} ms",
+            probes.lost,
+            probes.sent,
+            millis(*two_masters),
+            millis(self.took),
+        )
+    }
+
+    fn json(&self) -> String {
+        let Calm { probes, two_masters, moved } = &self.calm;
+        format!(
+            "    {{\"name\": \"{}\", \"probes_sent\": {}, \"lost\": {}, \"two_masters_ms\": {}, \"roles_moved\": {moved}, \
+             \"took_ms\": {}}}",
+            self.name,
+            probes.sent,
+            probes.lost,
+            exact(*two_masters),
+            exact(self.took),
         )
     }
 }
@@ -120,8 +175,10 @@ pub fn table(outcomes: &[Outcome], screen: &mut Screen) {
 
 /// All moves as JSON; times in milliseconds with their microseconds. `back` has the same fields
 /// for the way back; `answered_ms` is the time until the first probe that came back through the new
-/// master, `blind_ms` the longest time between two looks for two masters.
-pub fn json(outcomes: &[Outcome], download: &download::Outcome, visit: &Visit) -> String {
+/// master, `blind_ms` the longest time between two looks for two masters. `took_ms` of an edit is the time until
+/// `carpctl apply` said what has become of it.
+pub fn json(edits: &[Edit], outcomes: &[Outcome], download: &download::Outcome, visit: &Visit) -> String {
+    let edits = edits.iter().map(Edit::json).collect::<Vec<_>>().join(",\n");
     let moves = outcomes.iter().map(|outcome| {
         let Outcome { name, there, back } = outcome;
         format!("    {{\"name\": \"{name}\", {},\n     \"back\": {{{}}}}}", there.json(), back.json())
@@ -130,7 +187,7 @@ pub fn json(outcomes: &[Outcome], download: &download::Outcome, visit: &Visit) -
     let download::Outcome { bytes, longest_stall, is_whole, broke } = download;
     let stall = exact(*longest_stall);
     format!(
-        "{{\n  \"schema\": 1,\n  \"moves\": [\n{moves}\n  ],\n  \"download\": {{\"bytes\": {bytes}, \
+        "{{\n  \"schema\": 1,\n  \"edits\": [\n{edits}\n  ],\n  \"moves\": [\n{moves}\n  ],\n  \"download\": {{\"bytes\": {bytes}, \
          \"longest_stall_ms\": {stall}, \"checksum_right\": {is_whole}, \"broke\": {}}},\n  \"forward\": {{\"answers\": {}, \
          \"broke\": {}}}\n}}\n",
         broke.is_some(),
@@ -185,11 +242,17 @@ mod tests {
         assert_eq!(download(&fetched), line);
         let visit = Visit { blocks: 700, broke: None };
         assert!(visit.summary().ends_with("700 answers, all right, no reset"));
-        let text = json(&[outcome], &fetched, &visit);
+        let probes = Report { sent: 900, ..Report::default() };
+        let calm = Calm { probes, two_masters: Span::ZERO, moved: 0 };
+        let edit = Edit { name: "good change", took: Span::millis(300), calm };
+        assert!(edit.is_good());
+        let text = json(&[edit], &[outcome], &fetched, &visit);
         let value: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
         assert_eq!(value["download"].to_string().matches("true").count(), 2);
         assert_eq!(value["forward"].to_string(), r#"{"answers":700,"broke":false}"#);
         assert_eq!(value["download"]["longest_stall_ms"].to_string(), "402.0");
+        assert_eq!(value["edits"][0]["roles_moved"], 0);
+        assert_eq!(value["edits"][0]["took_ms"].to_string(), "300.0");
         let movement = &value["moves"][0];
         assert_eq!(movement["name"], "kill -9");
         assert_eq!(movement["probes_sent"], 1000);

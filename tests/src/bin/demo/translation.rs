@@ -38,12 +38,25 @@ pub const FIREWALL: &str = "table ip gateway {
 ";
 
 /// What somebody outside connects to, and where that is.
-const OUTSIDE: &str = "10.77.2.1:8080";
+pub const OUTSIDE: &str = "10.77.2.1:8080";
+/// As [`NAT`] has it, and what it is changed to.
+pub const PORTS: [&str; 2] = ["port = 8080", "port = 8081"];
+/// What somebody outside connects to then.
+pub const OUTSIDE_THEN: &str = "10.77.2.1:8081";
 const INSIDE: &str = "10.77.1.10:80";
 /// Often enough to be under way at every move, and little.
 const LOAD: Load = Load { block: 512, pause: Span::millis(10) };
 /// Longest that making the connection may take.
 const PATIENCE: Span = Span::secs(10);
+
+/// Whether somebody else outside reaches the client, which listens as long as it has a visit, at this address and port.
+///
+/// # Errors
+/// When it is no address and port.
+pub fn is_forwarded(pair: &Pair, outside: &str) -> Result<bool> {
+    let outside = outside.parse().context("the forwarded port")?;
+    pair.server.enter(|| Ok(TcpStream::connect_timeout(&outside, PATIENCE.std()).is_ok()))
+}
 
 /// Somebody outside who talks to the client through the forwarded port.
 ///
