@@ -1,5 +1,6 @@
 //! The loop: next event, `node.handle`, dispatch; nothing else.
 
+mod announcing;
 mod answering;
 mod following;
 mod health;
@@ -28,6 +29,7 @@ use crate::proto::node::Node;
 use crate::proto::sync::session::{DEMOTION, SessionStage};
 use crate::replication;
 use crate::shells::{Prepared, Shells, wanted};
+use announcing::Announcing;
 use anyhow::Result;
 use carp_common::id::IfIndex;
 use keeping::Unconfirmed;
@@ -66,6 +68,7 @@ pub struct Daemon {
     /// What happened.
     journal: Journal,
     take_overs: TakeOvers,
+    announcing: Announcing,
     /// How it stood with replication when that was looked at last.
     sync_stage: SessionStage,
     /// A move that somebody asked for.
@@ -94,6 +97,7 @@ enum Woken {
     Expired,
     Moved(Done),
     Alarm,
+    Idle,
     Terminate,
     Hangup,
 }
@@ -137,6 +141,7 @@ impl Daemon {
             prepared: None,
             journal,
             take_overs: TakeOvers::default(),
+            announcing: Announcing::default(),
             sync_stage: SessionStage::default(),
             moving: None,
         };
@@ -192,7 +197,7 @@ impl Daemon {
                     self.demote_for_replication();
                 }
                 Woken::Health => self.demote_for_tracks(),
-                Woken::Alarm => {}
+                Woken::Alarm | Woken::Idle => {}
                 Woken::Terminate => {
                     if self.begin_stop() {
                         return Ok(None);
@@ -222,6 +227,7 @@ impl Daemon {
             if self.node.deadline().is_some_and(|deadline| deadline <= clock::now()) {
                 self.tell(Event::Tick);
             }
+            self.announce();
             self.check_move();
         }
     }
@@ -245,6 +251,7 @@ impl Daemon {
             Ok(()) = replication::changed(shells.replication.as_mut()) => Ok(Woken::Replication),
             () = health_changed(shells.health.as_mut()) => Ok(Woken::Health),
             refused = shells.refused.refused() => refused.map(Woken::Refused).map_err(Into::into),
+            () = std::future::ready(()), if !self.announcing.is_empty() => Ok(Woken::Idle),
         }
     }
 
@@ -294,8 +301,7 @@ impl Daemon {
             changed = true;
         }
         if changed {
-            self.take_overs.announced(&self.serving, clock::now());
-            self.note_addresses();
+            self.note_announced();
         }
     }
 
@@ -337,6 +343,7 @@ impl Daemon {
                     tracing::debug!(%error, "a frame was not sent");
                 }
             }
+            Action::Announce { host, link, frame } => self.announce_later(host, link, frame),
             Action::Challenge { host, challenge } => {
                 if let Some(shield) = &mut self.shells.shield
                     && let Err(error) = shield.set_challenge(host, challenge)

@@ -157,8 +157,18 @@ pub enum Action {
         /// The whole frame.
         frame: Frame,
     },
-    /// Send a frame; nothing depends on it (gratuitous ARP, unsolicited NA, farewells).
+    /// Send a frame; nothing depends on it (farewells, confirmations).
     Send {
+        /// Link to send on.
+        link: IfIndex,
+        /// The whole frame.
+        frame: Frame,
+    },
+    /// Tell switches and neighbours where a VIP is (gratuitous ARP, unsolicited NA), when there is nothing more urgent, and
+    /// if it is still served then.
+    Announce {
+        /// Virtual host.
+        host: HostId,
         /// Link to send on.
         link: IfIndex,
         /// The whole frame.

@@ -344,7 +344,8 @@ impl Host {
     pub(super) fn announce_those(&self, which: impl Fn(&IpAddr) -> bool, actions: &mut Vec<Action>) {
         let Some(state) = &self.link else { return };
         let frames = outgoing::announcements(&self.setup, state, which);
-        actions.extend(frames.map(|frame| Action::Send { link: self.setup.link, frame }));
+        let (host, link) = (self.id, self.setup.link);
+        actions.extend(frames.map(|frame| Action::Announce { host, link, frame }));
     }
 
     pub(super) fn frame_to_group(&mut self, family: Family, pace: Pace) -> Option<Frame> {

@@ -13,7 +13,7 @@ use super::together::Openings;
 use carp_common::id::{IfIndex, Vhid};
 use carp_common::time::{Instant, Span};
 use carp_common::wire::sighting::peek_vhid;
-use carp_common::wire::{Heard, Refusal};
+use carp_common::wire::{Frame, Heard, Refusal};
 use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
 use std::ops::RangeBounds;
@@ -120,13 +120,16 @@ impl Node {
             self.watch_sending(.., now, &mut actions);
         }
         // The datapath of all virtual hosts first, as one change, and then all addresses. Who leaves tells the others
-        // before its addresses go and what it does is written down: of thousands, the heir of the last one waits for that.
+        // before its addresses go and what it does is written down, and the heirs before the others: of thousands, the heir
+        // of the last one waits for that.
         actions.sort_by_key(|action| match action {
             Action::Window { .. } => 0,
-            Action::Serving { .. } | Action::Changed(_) if leaves => 3,
+            Action::Serving { .. } | Action::Changed(_) if leaves => 4,
+            Action::Send { frame, .. } if leaves && is_to_many(frame) => 3,
             Action::Serving { .. } => 1,
             Action::Advertise { .. }
             | Action::Send { .. }
+            | Action::Announce { .. }
             | Action::Challenge { .. }
             | Action::Changed(_)
             | Action::Tell { .. }
@@ -347,6 +350,10 @@ impl Node {
             self.hosts.values_mut().for_each(|host| host.demote(sum, now, actions));
         }
     }
+}
+
+fn is_to_many(frame: &Frame) -> bool {
+    frame.bytes().first().is_some_and(|first| first & 1 == 1)
 }
 
 /// Name of the demotion for a link that does not work.

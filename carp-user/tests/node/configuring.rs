@@ -127,7 +127,7 @@ fn a_master_announces_the_vips_that_are_new_and_no_others() {
     let wanted = with_vips(&current(&wire, 0), &["10.0.0.1", "10.0.0.77"]);
     let actions = reload(&mut wire, 0, vec![wanted]);
     let arp = |action: &Action| {
-        let Action::Send { frame, .. } = action else { return None };
+        let Action::Announce { frame, .. } = action else { return None };
         let is_arp = frame.bytes().get(12..14) == Some(&[8, 6]);
         is_arp.then(|| frame.bytes()[38..42].to_vec())
     };
@@ -221,6 +221,7 @@ fn host_of(action: &Action) -> Option<HostId> {
     match action {
         Action::Window { host, .. }
         | Action::Advertise { host, .. }
+        | Action::Announce { host, .. }
         | Action::Challenge { host, .. }
         | Action::Tell { host, .. }
         | Action::Peer { host, .. }

@@ -162,6 +162,7 @@ fn what_happens_is_told_with_both_ranks() {
         Action::Window { .. }
         | Action::Advertise { .. }
         | Action::Send { .. }
+        | Action::Announce { .. }
         | Action::Challenge { .. }
         | Action::Changed(_)
         | Action::Tell { .. }

@@ -82,7 +82,7 @@ impl Slow {
                     self.now = self.now + Span::micros(40);
                     todo.extend(self.node.handle(Event::Sent { host, errand, at, ok: true }, self.now));
                 }
-                Action::Send { .. } => self.now = self.now + Span::micros(25),
+                Action::Send { .. } | Action::Announce { .. } => self.now = self.now + Span::micros(25),
                 Action::Window { .. } => self.now = self.now + Span::micros(3),
                 Action::Serving { serving, .. } => self.serving += usize::from(serving),
                 Action::Challenge { .. }

@@ -177,7 +177,7 @@ impl Wire {
                         self.fly(index, frame.bytes());
                     }
                 }
-                Action::Send { frame, .. } => self.fly(index, frame.bytes()),
+                Action::Send { frame, .. } | Action::Announce { frame, .. } => self.fly(index, frame.bytes()),
                 Action::Warn { warning, .. } => station.warnings.push(warning),
                 Action::Tell { news, .. } => station.news.push(news),
                 Action::Changed(change) => station.changes.push(change),

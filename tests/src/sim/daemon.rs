@@ -145,6 +145,7 @@ impl World {
                 Action::Window { .. }
                 | Action::Advertise { .. }
                 | Action::Send { .. }
+                | Action::Announce { .. }
                 | Action::Challenge { .. }
                 | Action::Tell { .. }
                 | Action::Demoted(_)
@@ -166,6 +167,7 @@ impl World {
                 self.host_of(*on, heard.advert.vhid)
             }
             Action::Window { .. }
+            | Action::Announce { .. }
             | Action::Challenge { .. }
             | Action::Changed(_)
             | Action::Tell { .. }
@@ -202,7 +204,7 @@ impl World {
                 }
                 Vec::new()
             }
-            Todo::Act(Action::Send { link, frame }) => {
+            Todo::Act(Action::Send { link, frame } | Action::Announce { link, frame, .. }) => {
                 if !self.transmit(node, link, frame) {
                     self.lose(node, link, frame);
                 }

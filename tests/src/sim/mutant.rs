@@ -145,6 +145,7 @@ impl Mutant {
                     | Action::Window { .. }
                     | Action::Advertise { .. }
                     | Action::Send { .. }
+                    | Action::Announce { .. }
                     | Action::Challenge { .. }
                     | Action::Tell { .. }
                     | Action::Demoted(_)

@@ -130,6 +130,7 @@ impl Oracle {
                 Action::Window { host, window } => self.measure(answer, *host, *window),
                 Action::Advertise { .. }
                 | Action::Send { .. }
+                | Action::Announce { .. }
                 | Action::Challenge { .. }
                 | Action::Tell { .. }
                 | Action::Demoted(_)
@@ -356,6 +357,7 @@ fn last_window(answer: &Answer<'_>, host: usize) -> Option<Window> {
         Action::Window { .. }
         | Action::Advertise { .. }
         | Action::Send { .. }
+        | Action::Announce { .. }
         | Action::Challenge { .. }
         | Action::Changed(_)
         | Action::Tell { .. }

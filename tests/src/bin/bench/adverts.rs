@@ -146,6 +146,7 @@ impl Peer {
                 }
                 Action::Advertise { .. }
                 | Action::Send { .. }
+                | Action::Announce { .. }
                 | Action::Window { .. }
                 | Action::Changed(_)
                 | Action::Tell { .. }
