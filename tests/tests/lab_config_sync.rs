@@ -276,3 +276,37 @@ fn addresses_change_on_both_nodes_and_go_back_on_both_when_nobody_confirms() -> 
     ensure!(!said.status.success() && says(&said).contains("only one of the two is edited"), "{said:?}");
     scene.nothing_moved()
 }
+
+#[test]
+fn what_nodes_start_anew_for_is_used_by_the_follower_first_and_handed_over_without_a_gap() -> Result<()> {
+    let scene = Scene::new(TABLE)?;
+    let (gw1, gw2) = (&scene.duo.gw1, &scene.duo.gw2);
+    let strictly = scene.config.clone().with_auth("migrate");
+    let said = scene.apply(gw1, &strictly, &["--confirm", "60s"])?;
+    ensure!(!said.status.success() && says(&said).contains("without --confirm"), "{said:?}");
+    let at = clock::now();
+    let said = scene.apply(gw1, &strictly, &[])?;
+    ensure!(said.status.success() && says(&said).contains("starts anew"), "{said:?}");
+    scene.duo.wait_moved()?;
+    let [left, came] = [scene.duo.watch.changes(at, Instant::MAX)[0].at, scene.duo.served_at(1, at)?];
+    let gap = came.since(left);
+    println!("gw2 serves {gap} after gw1");
+    ensure!(gap < Span::secs(1), "gw2 was not ready to be handed it: {gap}");
+    scene.duo.wait_as_configured()?;
+    ensure!(scene.agreed_on("auth = \"migrate\"")?);
+
+    // The follower alone needs a new start.
+    let said = scene.apply(gw2, &scene.config, &["--local"])?;
+    ensure!(said.status.success() && says(&said).contains("starts anew"), "{said:?}");
+    let other = longer(&strictly, "10.77.1.7");
+    let said = clock::wait_for("gw2 to be back", PATIENCE, || {
+        let said = scene.apply(gw1, &other, &["--confirm", "60s"]).ok()?;
+        says(&said).contains("without --confirm").then_some(said)
+    })?;
+    ensure!(!said.status.success() && says(&said).contains(gw2.instance()), "{said:?}");
+    ensure!(!uses(gw1, "10.77.1.7") && !uses(gw2, "10.77.1.7"), "neither tries it");
+    let said = scene.apply(gw1, &other, &[])?;
+    ensure!(said.status.success(), "{said:?}");
+    ensure!(scene.agreed_on("10.77.1.7")? && has(gw2, "auth = \"migrate\"")?);
+    scene.duo.never_two_masters()
+}

@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 
 /// For so long what is tried is not taken back while the other node is asked.
 const ASKING: Span = Span::secs(60);
+/// Longest that a new start waits for the node that follows. Policy after it: it goes on, and that one serves when it may.
+const SPARED: Span = Span::secs(10);
 
 /// What is remembered of the configuration.
 #[derive(Debug)]
@@ -129,6 +131,20 @@ impl Daemon {
                 Ok(changes) => Ok(ready.agreed(of_peer(&changes))),
                 Err(news) => Err(anyhow!(refused(&news, &editor))),
             }
+        })
+    }
+
+    /// Whether this node serves, and the one that follows may just have started anew for the same.
+    pub(super) fn is_to_be_spared(&self, ready: &Ready, wish: &Wish) -> bool {
+        ready.agreed.is_some() && !ready.is_spared && !wish.dry_run && !self.serving.is_empty()
+    }
+
+    /// Waits until that one can be handed what this node serves without a gap: it has to have listened for a lease before.
+    pub(super) fn spare(&self, ready: Ready) -> JoinHandle<Result<Ready>> {
+        let lease = self.config.hosts.iter().map(|host| host.pace.lease()).max().unwrap_or_default();
+        tokio::spawn(async move {
+            tokio::time::sleep(lease.min(SPARED).std()).await;
+            Ok(Ready { is_spared: true, ..ready })
         })
     }
 

@@ -65,6 +65,8 @@ pub(super) struct Ready {
     pub(super) hash: String,
     /// What it changes on the node that follows, once that has agreed.
     pub(super) agreed: Option<Vec<String>>,
+    /// That has had time to get ready to be handed what this node serves.
+    pub(super) is_spared: bool,
 }
 
 /// What becomes of the daemon.
@@ -147,6 +149,9 @@ impl Daemon {
         let planned = ready.and_then(|ready| {
             self.admit(&ready, &wish)?;
             let plan = self.plan(&ready.config)?;
+            if plan.new_start.is_some() && wish.confirm.is_some() && self.needs_agreement(&ready, &wish) {
+                bail!("{NO_TRIAL}");
+            }
             Ok((ready, plan))
         });
         let (response, outcome) = match planned {
@@ -179,6 +184,9 @@ impl Daemon {
     ) -> std::result::Result<JoinHandle<Result<Ready>>, Box<Ready>> {
         if self.needs_agreement(&ready, wish) {
             return Ok(self.agree(ready, wish));
+        }
+        if plan.new_start.is_some() && self.is_to_be_spared(&ready, wish) {
+            return Ok(self.spare(ready));
         }
         if wish.dry_run || plan.new_start.is_some() || ready.are_rules_loaded {
             return Err(Box::new(ready));
@@ -292,7 +300,8 @@ fn prepare(files: &Files, wish: &Wish, sections: &[&Section]) -> Result<Ready> {
     };
     let staged = (wish.file.is_some() && !wish.dry_run).then(stage).transpose()?;
     let hash = sections::hash(&config, sections);
-    Ok(Ready { config, ruleset, are_rules_loaded: false, reach: None, text, staged, hash, agreed: None })
+    let (are_rules_loaded, is_spared) = (false, false);
+    Ok(Ready { config, ruleset, are_rules_loaded, reach: None, text, staged, hash, agreed: None, is_spared })
 }
 
 fn failed(error: &anyhow::Error) -> Response {
@@ -307,3 +316,6 @@ fn tell(done: &Response) {
         tracing::info!("reloaded: {}", changes.join("; "));
     }
 }
+
+const NO_TRIAL: &str =
+    "a node starts anew for it, and what two nodes try does not outlive that: apply it without --confirm";

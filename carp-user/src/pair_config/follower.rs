@@ -218,6 +218,15 @@ impl Follower {
         {
             return Some(Ok(()));
         }
+        if within.is_some() {
+            let look = self.apply(self.shelf.file(ticket.0), pushed, None, true).await;
+            if let Ok(Outcome { new_start: Some(why), .. }) = look {
+                let why = format!(
+                    "{why}; it starts anew for that, which a trial does not outlive: apply it without --confirm"
+                );
+                return Some(Err(self.says(&why)));
+            }
+        }
         let seconds = within.map(|within| u32::try_from(within.as_millis() / 1000).unwrap_or(u32::MAX));
         match self.apply(self.shelf.file(ticket.0), pushed, seconds, false).await {
             Ok(Outcome { new_start: Some(_), .. }) => None,
