@@ -113,6 +113,14 @@ fn what_the_kernel_does_not_take_of_the_datapath_changes_nothing() -> Result<()>
     let pass = gw1.xdp_pass("dmz0")?;
     refused(&mut scene, &with_dmz(&config, "dmz0"), "dmz0 already has")?;
     drop(pass);
+    // The slot is free, and yet the kernel takes none below an interface that has one.
+    gw1.ip("link add above0 up type bridge")?;
+    gw1.ip("link set dmz0 master above0")?;
+    let above = gw1.xdp_pass_generic("above0")?;
+    refused(&mut scene, &with_dmz(&config, "dmz0"), "a bridge) has one; set xdp = \"tcx\"")?;
+    assert_eq!(pinned(&scene.duo, "dmz")?, Vec::<String>::new(), "the programs are off again");
+    drop(above);
+    gw1.ip("link del above0")?;
     // One that is no Ethernet.
     refused(&mut scene, &with_dmz(&config, "lo"), "lo")?;
     assert_eq!(pinned(&scene.duo, "lo")?, Vec::<String>::new(), "the programs are off again");

@@ -198,9 +198,20 @@ impl Program {
     /// # Errors
     /// When the kernel refuses.
     pub fn attach(&self, ifindex: u32) -> Result<OwnedFd> {
+        self.attach_in(ifindex, NATIVE)
+    }
+
+    /// The same in generic mode, for links whose driver knows no XDP.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach_generic(&self, ifindex: u32) -> Result<OwnedFd> {
+        self.attach_in(ifindex, GENERIC)
+    }
+
+    fn attach_in(&self, ifindex: u32, flags: u32) -> Result<OwnedFd> {
         let prog_fd = u32::try_from(self.file.as_raw_fd())?;
-        let mut create =
-            LinkCreate { prog_fd, target_ifindex: ifindex, attach_type: ATTACH_XDP, flags: NATIVE };
+        let mut create = LinkCreate { prog_fd, target_ifindex: ifindex, attach_type: ATTACH_XDP, flags };
         sys::bpf_make(BPF_LINK_CREATE, &mut create)
             .with_context(|| format!("attaching XDP to link {ifindex}"))
     }
@@ -305,6 +316,8 @@ const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 /// `XDP_FLAGS_DRV_MODE`.
 const NATIVE: u32 = 1 << 2;
+/// `XDP_FLAGS_SKB_MODE`.
+const GENERIC: u32 = 1 << 1;
 /// `BPF_F_XDP_HAS_FRAGS`.
 const HAS_FRAGS: u32 = 1 << 5;
 /// `BPF_F_TEST_XDP_LIVE_FRAMES`.

@@ -149,6 +149,16 @@ impl Namespace {
         self.enter(|| Program::always(action::PASS)?.attach(ifindex))
             .with_context(|| format!("XDP on {link}"))
     }
+
+    /// The same in generic mode, which every link has.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn xdp_pass_generic(&self, link: &str) -> Result<OwnedFd> {
+        let ifindex = self.ifindex(link)?;
+        self.enter(|| Program::always(action::PASS)?.attach_generic(ifindex))
+            .with_context(|| format!("generic XDP on {link}"))
+    }
 }
 
 /// Of links of this name, in all namespaces.

@@ -183,8 +183,18 @@ impl Error {
         choices: &'static str,
         error: &ProgramError,
     ) -> Self {
-        Self::Attach { name: name.to_owned(), mode, reason: chain(error), choices }
+        // The slot is free, as somebody has looked.
+        let is_below = os_error(error) == Some(libc::EEXIST);
+        let above = if is_below { ": an interface above it (a VLAN, a bond, a bridge) has one" } else { "" };
+        Self::Attach { name: name.to_owned(), mode, reason: format!("{}{above}", chain(error)), choices }
     }
+}
+
+/// The number that the kernel gave.
+fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let number =
+        |error: &(dyn std::error::Error + 'static)| error.downcast_ref::<io::Error>()?.raw_os_error();
+    std::iter::successors(Some(error), |error| error.source()).find_map(number)
 }
 
 /// The verifier's log is long; what it stumbled over is at its end.
