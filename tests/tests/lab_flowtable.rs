@@ -62,6 +62,7 @@ fn connections_on_the_short_way_move_like_others_and_no_node_sends_on_it_without
     let sent = capture.since(fenced).into_iter().filter(|(_, frame)| of_the_vip(frame)).count();
     ensure!(sent == 0, "the fenced node let {sent} packets out");
     duo.gw1.thaw()?;
+    ensure!(held_back(&duo.gw1)? > 0, "nothing came to the fence");
     duo.wait_as_configured()?;
     all_talk(&moving, 5).context("back")?;
     all_talk(&stubborn, 5).context("through the node that was fenced")?;
@@ -83,6 +84,13 @@ fn with_flowtables(pair: Pair, config: &Config) -> Result<Option<Pair>> {
     let (code, said) = carpd.refusal()?;
     ensure!(code == Some(1) && said.contains("CONFIG_NF_FLOW_TABLE_INET"), "{said}");
     Ok(None)
+}
+
+/// Packets with the VIP's source that the fence of the WAN has dropped.
+fn held_back(carpd: &Carpd) -> Result<u64> {
+    let status = carpd.status()?;
+    let count = status.pointer("/hosts/1/datapath/egress-vip-fenced").and_then(Value::as_u64);
+    count.with_context(|| format!("a counter: {}", status["hosts"][1]))
 }
 
 /// Packets of established connections that the rule has seen, so that they did not take the short way.
