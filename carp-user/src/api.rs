@@ -13,7 +13,7 @@ pub mod xmlrpc;
 pub use config::{ConfigPeer, ConfigState};
 pub use events::{EVENTS_AT_ONCE, Event, Step, What, rank};
 pub use request::{Authority, Request, Response, Shared, VirtualHost, has_control};
-pub use standing::{Heir, Held, Standing, Waits};
+pub use standing::{Gate, Heir, Held, Standing, Waits};
 pub use states::{AT_ONCE, FlowQuery, FlowStanding, Place};
 pub use sync::Sync;
 pub use track::Track;

@@ -196,7 +196,10 @@ impl Daemon {
                     self.note_sync();
                     self.demote_for_replication();
                 }
-                Woken::Health => self.demote_for_tracks(),
+                Woken::Health => {
+                    self.hear_gates();
+                    self.demote_for_tracks();
+                }
                 Woken::Alarm | Woken::Idle => {}
                 Woken::Terminate => {
                     if self.begin_stop() {
@@ -353,6 +356,7 @@ impl Daemon {
             }
             Action::Changed(transition) => self.changed(transition),
             Action::Tell { host, news } => self.tell_news(host, news),
+            Action::Ask(question) => self.ask_gates(&question),
             Action::Demoted(demoted) => self.demoted(demoted),
             Action::Peer { host, address, heard } => self.peer(host, address, heard),
             Action::Serving { host, serving } => self.set_serving(host, serving),

@@ -3,16 +3,20 @@
 //! attempts and runs hooks, and passes on what they come to.
 
 mod engine;
+mod gates;
 mod hooks;
 mod probe;
 
-pub use hooks::State;
+pub use gates::Answers;
+pub use hooks::{Ask, State};
 
+use crate::config::hook::When;
 use crate::config::{Config, Hook, Track};
 use crate::proto::event::Command;
 use crate::proto::notify::{MOST, Notice};
 use crate::proto::track::Finding;
 use engine::Engine;
+use gates::Questions;
 use std::collections::BTreeMap;
 use std::io;
 use std::thread::JoinHandle;
@@ -41,6 +45,11 @@ struct States {
 pub struct Health {
     wanted: watch::Sender<Wanted>,
     states: watch::Sender<States>,
+    questions: watch::Sender<Questions>,
+    /// What gates have answered.
+    answers: watch::Receiver<Answers>,
+    /// Numbers of the questions whose answers were given out, by virtual host or group.
+    heard: BTreeMap<String, u64>,
     findings: watch::Receiver<Vec<Finding>>,
     /// The demotions that are in place, with what they add.
     placed: BTreeMap<String, u8>,
@@ -59,16 +68,19 @@ impl Health {
     fn begin(wanted: Wanted) -> io::Result<Self> {
         let (wanted, told) = watch::channel(wanted);
         let (states, newest) = watch::channel(States::default());
+        let (questions, asked) = watch::channel(Questions::new());
+        let (answer, answers) = watch::channel(Answers::new());
         let (tell, findings) = watch::channel(Vec::new());
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return };
-            runtime.block_on(Engine::new(told, newest, tell).run());
+            runtime.block_on(Engine::new(told, newest, (asked, answer), tell).run());
             // Who looks at a file that does not answer is not waited for.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("health".to_owned()).spawn(run)?;
-        Ok(Self { wanted, states, findings, placed: BTreeMap::new(), thread: Some(thread) })
+        let (heard, placed, thread) = (BTreeMap::new(), BTreeMap::new(), Some(thread));
+        Ok(Self { wanted, states, questions, answers, heard, findings, placed, thread })
     }
 
     /// These are the tracks and hooks from now on.
@@ -86,7 +98,20 @@ impl Health {
 
     /// Whether there is anybody to tell of virtual hosts.
     pub fn has_hooks(&self) -> bool {
-        !self.wanted.borrow().hooks.is_empty()
+        self.wanted.borrow().hooks.iter().any(|hook| hook.when == When::Notify)
+    }
+
+    /// Asks the gates whether this virtual host, or all of this group, may be taken over. At most [`MOST`] are kept: of the
+    /// others the oldest go, which nobody waits for any more.
+    pub fn ask(&self, name: &str, question: Ask) {
+        self.questions.send_modify(|questions| {
+            questions.insert(name.to_owned(), question);
+            while questions.len() > MOST {
+                let oldest = questions.iter().min_by_key(|(_, question)| question.number);
+                let Some(oldest) = oldest.map(|(name, _)| name.clone()) else { return };
+                questions.remove(&oldest);
+            }
+        });
     }
 
     /// A virtual host is otherwise than it was. At most [`MOST`] are kept: those of the others that are in INIT go.
@@ -107,6 +132,15 @@ impl Health {
             states.hosts.insert(label.to_owned(), Notice { number, state });
             true
         });
+    }
+
+    /// What the gates have answered since this was asked last, by virtual host or group, with the number of the question.
+    pub fn answers(&mut self) -> Answers {
+        let mut answers = self.answers.borrow_and_update().clone();
+        let numbers = answers.iter().map(|(name, (number, _))| (name.clone(), *number)).collect();
+        let heard = std::mem::replace(&mut self.heard, numbers);
+        answers.retain(|name, (number, _)| heard.get(name) != Some(number));
+        answers
     }
 
     /// How it stands with them.
@@ -132,11 +166,16 @@ impl Health {
     }
 }
 
-/// Waits for other findings, or for the end of the thread; for ever where nothing can follow from either.
+/// Waits for other findings or answers, or for the end of the thread; for ever where nothing can follow from either.
 pub async fn changed(health: Option<&mut Health>) {
-    let Some(Health { findings, placed, .. }) = health else { return std::future::pending().await };
-    if findings.changed().await.is_err() && placed.is_empty() {
-        std::future::pending::<()>().await;
+    let Some(Health { findings, placed, answers, .. }) = health else { return std::future::pending().await };
+    tokio::select! {
+        Ok(()) = answers.changed() => {}
+        found = findings.changed() => {
+            if found.is_err() && placed.is_empty() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
 

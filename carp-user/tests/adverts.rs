@@ -28,6 +28,7 @@ fn adverts(
         vips: vips.iter().map(|vip| vip.parse().expect("an address")).collect(),
         pace: Pace { base: 1, skew: 0 },
         preempt: true,
+        gate: None,
         preempt_delay: Span::ZERO,
         flavour: Flavour::Freebsd,
         mode: Mode::Carp,

@@ -24,6 +24,7 @@ fn setup(vector: &Value) -> HostSetup {
         vips: vips.map(|vip| vip.as_str().unwrap().parse().unwrap()).collect(),
         pace: Pace { base: 1, skew: 0 },
         preempt: true,
+        gate: None,
         preempt_delay: Span::ZERO,
         flavour: Flavour::Freebsd,
         mode: Mode::from_name(text("mode")).unwrap(),

@@ -2,6 +2,7 @@
 //! of the virtual hosts is told, and nothing waits for that.
 
 use anyhow::{Context, Result, ensure};
+use carp_common::time::Span;
 use carp_tests::lab::Purpose;
 use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
@@ -111,6 +112,65 @@ fn hooks_are_told_in_order_what_became_of_each_virtual_host_and_one_that_hangs_d
             before = is;
         }
     }
+    duo.never_two_masters()
+}
+
+/// On gw2 it refuses while there is such a file, on gw1 it hangs while there is another one.
+const GATE: &str = "cat >> asked\nif ip -o -4 address show lan0 | grep -q 'inet 10.77.1.2/'; then\n\
+    test -e hang && exec sleep 1000\nelse\ntest -e refuse && { echo not today; exit 3; }\nfi\nexit 0\n";
+
+#[test]
+fn a_gate_is_asked_once_for_a_group_keeps_a_backup_from_taking_over_and_is_not_waited_for_without_end()
+-> Result<()> {
+    let pair = Pair::new(Purpose::Test)?;
+    let folder = pair.lab.folder().to_owned();
+    let asked = folder.join("asked");
+    fs::write(&asked, "")?;
+    fs::set_permissions(&asked, Permissions::from_mode(0o666))?;
+    let text = ["asked", "hang", "refuse"].iter().fold(GATE.to_owned(), |text, name| {
+        text.replace(&format!(" {name}"), &format!(" {}", folder.join(name).display()))
+    });
+    let hooks = "[[hook]]\nscript = \"may\"\nwhen = \"gate\"\ntimeout = 1000\n";
+    let scripts = script("may", &program(&folder, "may", &text)?);
+    let config = Config { scripts, tracks: hooks.to_owned(), ..Config::gateway().as_one() };
+    let mut duo = Duo::elected_in(pair, &config)?;
+    let questions = |node: &str| -> Result<Vec<serde_json::Value>> {
+        Ok(lines(&asked)?.into_iter().filter(|line| line["node"] == node).collect())
+    };
+    let (gw1, gw2) = (duo.gw1.instance().to_owned(), duo.gw2.instance().to_owned());
+    let first = questions(&gw1)?;
+    ensure!(first.len() == 1 && first[0]["group"] == "edge" && first[0]["event"] == "gate", "{first:?}");
+    ensure!(duo.gw2.status()?["hosts"][0]["standing"]["armed"] == false, "its kernel does not ask");
+
+    // Refused, it gives the role back at once, which its former master has left.
+    fs::write(folder.join("refuse"), "")?;
+    let at = clock::now();
+    let output = duo.gw1.carpctl(&["failover"])?;
+    duo.gw1.wait_serving(PATIENCE)?;
+    let took = clock::now().since(at);
+    ensure!(!output.status.success() && questions(&gw2)?.len() == 1, "{output:?}");
+    ensure!(questions(&gw1)?.len() == 2 && duo.gw1.is_all("MASTER"), "{}", duo.gw1.status()?);
+    println!("handed over, and back {took} later");
+
+    clock::wait_for("the gate to be asked again", PATIENCE, || {
+        (duo.gw2.status().ok()?["hosts"][0]["standing"]["gate"]).is_null().then_some(())
+    })?;
+    duo.gw1.kill()?;
+    let gate = clock::wait_for("the gate to refuse", PATIENCE, || {
+        let gate = duo.gw2.status().ok()?["hosts"][1]["standing"]["gate"].clone();
+        (gate["is"] == "vetoed").then_some(gate)
+    })?;
+    ensure!(gate["why"] == "may: exit code 3: not today", "{gate}");
+    let said = String::from_utf8(duo.gw2.carpctl(&["explain", "edge"])?.stdout)?;
+    ensure!(said.contains("gate: refused that this node takes over: may: exit code 3: not today"), "{said}");
+    clock::sleep(Span::secs(1));
+    ensure!(duo.gw2.is_all("BACKUP") && duo.gw2.windows().serves_none(), "{}", duo.gw2.status()?);
+    fs::remove_file(folder.join("refuse"))?;
+    duo.gw2.wait_role("MASTER", PATIENCE.times(2))?;
+
+    fs::write(folder.join("hang"), "")?;
+    duo.gw1.run()?;
+    duo.wait_as_configured()?;
     duo.never_two_masters()
 }
 

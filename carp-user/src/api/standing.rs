@@ -1,5 +1,6 @@
 //! Where a virtual host stands, in the status: what it waits for, who could take over, what holds it back.
 
+use crate::proto::gate::Bar;
 use crate::proto::restraint::Held as Restrained;
 use crate::proto::standing;
 use carp_common::time::Instant;
@@ -21,6 +22,9 @@ pub struct Standing {
     /// What keeps it from taking over from a worse master.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// How it stands with its gate, where it is or was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
     /// The master is heard by others of its group, and not by this one: a degraded path.
     #[serde(default)]
     pub silent_path: bool,
@@ -54,6 +58,24 @@ pub enum Held {
     },
 }
 
+/// Who is asked before a take-over (`[[hook]] when = "gate"`), and has not let it pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Gate {
+    /// It has yet to answer.
+    Asked {
+        /// Milliseconds ago.
+        since_ms: u64,
+    },
+    /// It refused.
+    Vetoed {
+        /// Why.
+        why: String,
+        /// Milliseconds until it may be asked again.
+        left_ms: u64,
+    },
+}
+
 /// What a virtual host waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waits {
@@ -77,10 +99,23 @@ impl Standing {
                 Restrained::Ceded(at) => Held::Failover { since_ms: now.since(at).as_millis() },
                 Restrained::Waits(left) => Held::PreemptDelay { left_ms: left.as_millis() },
             }),
+            gate: Gate::of(&standing.gate, now),
             silent_path: standing.silent_path,
             waits: standing
                 .waits
                 .map(|(wait, left)| Waits { what: wait.text().to_owned(), left_ms: left.as_millis() }),
+        }
+    }
+}
+
+impl Gate {
+    fn of(bar: &Bar, now: Instant) -> Option<Self> {
+        match bar {
+            Bar::Open | Bar::Shut => None,
+            Bar::Asked(at) => Some(Self::Asked { since_ms: now.since(*at).as_millis() }),
+            Bar::Vetoed(why, until) => {
+                Some(Self::Vetoed { why: why.clone(), left_ms: until.since(now).as_millis() })
+            }
         }
     }
 }

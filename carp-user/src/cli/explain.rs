@@ -2,7 +2,7 @@
 
 use super::table::span;
 use super::view::{Source, View};
-use crate::api::{Demotion, Held, Host, Peer, Status, Waits, rank};
+use crate::api::{Demotion, Gate, Held, Host, Peer, Status, Waits, rank};
 use anyhow::{Result, bail};
 use carp_common::pace::Pace;
 use serde::Serialize;
@@ -38,7 +38,7 @@ pub struct Explanation {
 /// One thing that counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// `own-rank`, `demotion`, `peer-rank`, `peer`, `lease`, `heir`, `armed`, `held-back`, `group`, `waits`, `sync`.
+    /// `own-rank`, `demotion`, `peer-rank`, `peer`, `lease`, `heir`, `armed`, `gate`, `held-back`, `group`, `waits`, `sync`.
     pub name: &'static str,
     /// In words.
     pub text: String,
@@ -150,6 +150,9 @@ fn reasons(status: &Status, host: &Host) -> Vec<Reason> {
                 false => "no: carpd itself has to wake for a take-over".to_owned(),
             },
         );
+        if let Some(gate) = &standing.gate {
+            tell("gate", gate.text());
+        }
         if let Some(why) = held_back(status, host) {
             tell("held-back", why);
         }
@@ -215,6 +218,12 @@ fn changes(status: &Status, host: &Host) -> Vec<String> {
                     .push(format!("silence of {}{left} from now on: this node takes over", master.address));
                 changes.push(format!("{} hands over, or ranks lower than {own}", master.address));
             }
+            if let Some(Gate::Vetoed { left_ms, .. }) = &standing.gate {
+                changes.push(format!(
+                    "its gate lets it pass, which is asked again in {} at the earliest",
+                    span(*left_ms)
+                ));
+            }
             changes.extend(match &standing.held {
                 Some(Held::Failover { .. }) => {
                     Some("carpctl failover --back: this node takes the role again".to_owned())
@@ -259,6 +268,18 @@ impl Held {
             Self::PreemptDelay { left_ms } => {
                 format!("it has come back, and waits {} more (preempt_delay)", span(*left_ms))
             }
+        }
+    }
+}
+
+impl Gate {
+    /// In words.
+    fn text(&self) -> String {
+        match self {
+            Self::Asked { since_ms } => {
+                format!("asked {} ago whether this node may take over", span(*since_ms))
+            }
+            Self::Vetoed { why, .. } => format!("refused that this node takes over: {why}"),
         }
     }
 }

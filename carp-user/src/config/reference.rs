@@ -271,7 +271,7 @@ pub(super) const KERNEL_INTRO: &str =
     "What carpd sees to in the kernel, on both nodes: the one that takes over has to forward, too.";
 pub(super) const TRACK_INTRO: &str = "What is looked at again and again, and has the node rank lower while it fails; see [health](health.md). The table is \
      repeated; at most 64.";
-pub(super) const HOOK_INTRO: &str = "A program that is told of what becomes of a virtual host; see [health](health.md). The table is repeated; at most 16.";
+pub(super) const HOOK_INTRO: &str = "A program that is told of what becomes of a virtual host, or asked before the node takes over; see [health](health.md). The table is repeated; at most 16.";
 const EXAMPLE_HEAD: &str = "\n## Example\n\n```toml\n";
 
 fn table(text: &mut String, name: &str, intro: &str, keys: &[Key]) {

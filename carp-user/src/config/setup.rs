@@ -1,6 +1,6 @@
 //! From the configuration to what the node is told.
 
-use super::{Config, HostConfig, NoSuchInterface};
+use super::{Config, Hook, HostConfig, NoSuchInterface};
 use crate::proto::event::{Former, Group, HostSetup, Setup};
 use carp_common::id::IfIndex;
 
@@ -19,7 +19,8 @@ impl Config {
         for host in &self.hosts {
             match ifindex_of(&host.device) {
                 Some(link) => {
-                    hosts.push(HostSetup { group: self.group_of(host).cloned(), ..host.setup(link) });
+                    let (group, gate) = (self.group_of(host).cloned(), Hook::gate_of(&self.hooks));
+                    hosts.push(HostSetup { group, gate, ..host.setup(link) });
                 }
                 None if missing.contains(&host.device) => {}
                 None => missing.push(host.device.clone()),
@@ -43,6 +44,7 @@ impl HostConfig {
             vips: self.addresses.iter().map(|vip| vip.ip).collect(),
             pace: self.pace,
             preempt: self.preempt,
+            gate: None,
             preempt_delay: carp_common::time::Span::secs(self.preempt_delay.into()),
             flavour: self.flavour,
             mode: self.auth,

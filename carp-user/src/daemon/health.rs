@@ -1,11 +1,11 @@
 //! Tracks that fail demote the node, and hooks are told of its virtual hosts.
 
 use super::Daemon;
-use crate::api::rank;
+use crate::api::{What, rank};
 use crate::config::Config;
-use crate::health::{Health, State};
+use crate::health::{Ask, Health, State};
 use crate::io::clock;
-use crate::proto::event::{Event, HostId, HostSetup, Transition};
+use crate::proto::event::{Answer, Event, HostId, HostSetup, Question, Transition};
 use crate::proto::status::HostStatus;
 use crate::shells::Shells;
 use anyhow::{Context, Result};
@@ -15,6 +15,38 @@ impl Daemon {
     pub(super) fn demote_for_tracks(&mut self) {
         let commands = self.shells.health.as_mut().map(Health::commands).unwrap_or_default();
         commands.into_iter().for_each(|command| self.tell(Event::Command(command)));
+    }
+
+    /// What the gates have answered: the node knows which of it is new.
+    pub(super) fn hear_gates(&mut self) {
+        let answers = self.shells.health.as_mut().map(Health::answers).unwrap_or_default();
+        for (name, (number, answer)) in answers {
+            if let Answer::Veto(why) = &answer {
+                self.note(What::Warning { text: format!("{name} is not taken over: {why}") });
+            }
+            self.tell(Event::Answered { number, answer });
+        }
+    }
+
+    /// The node would take over.
+    pub(super) fn ask_gates(&self, Question { number, host, reason }: &Question) {
+        let (Some(health), Some(setup)) = (&self.shells.health, self.node.setup(*host)) else { return };
+        let status = self.node.status(clock::now()).hosts.into_iter().find(|status| status.id == *host);
+        let Some(HostStatus { role, effective, peer, .. }) = status else { return };
+        let name = setup.grouped().map_or_else(|| setup.name(), |group| group.name.clone());
+        tracing::info!(virtual_host = setup.name(), %reason, "the gate is asked");
+        let state = State {
+            interface: setup.interface.clone(),
+            vhid: setup.vhid.get(),
+            group: setup.group.as_ref().map(|group| group.name.clone()),
+            role: role.name(),
+            serving: false,
+            reason: reason.text(),
+            rank: rank(effective),
+            master_rank: peer.map(|peer| rank(peer.pace)),
+            wall_ms: clock::milliseconds_since_1970(),
+        };
+        health.ask(&name, Ask { number: *number, state });
     }
 
     /// A virtual host has another role.
@@ -52,6 +84,7 @@ impl Daemon {
             if let Some(setup) = setup {
                 setup.interface.clone_into(&mut state.interface);
                 state.vhid = setup.vhid.get();
+                state.group = setup.group.as_ref().map(|group| group.name.clone());
             }
             state.wall_ms = clock::milliseconds_since_1970();
             change(state);

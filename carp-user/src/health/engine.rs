@@ -1,8 +1,10 @@
 //! The thread's loop: what is wanted and what has ended go in, attempts begin.
 
+use super::gates::{Answers, Gates, Questions};
 use super::hooks::{self, State};
 use super::probe::{self, Sample};
 use super::{States, Wanted};
+use crate::config::hook::When;
 use crate::config::track::Probe;
 use crate::config::{Hook, Track};
 use crate::io::clock;
@@ -20,6 +22,8 @@ pub(super) const LAST: Span = Span::secs(2);
 pub(super) struct Engine {
     wanted: watch::Receiver<Wanted>,
     states: watch::Receiver<States>,
+    questions: watch::Receiver<Questions>,
+    gates: Gates,
     tell: watch::Sender<Vec<Finding>>,
     tracks: Tracks,
     probes: BTreeMap<String, Probe>,
@@ -47,6 +51,8 @@ struct Ended {
 enum Woken {
     Wanted,
     States,
+    Questions,
+    Answered,
     Told(String),
     Ended(Ended),
     Tick,
@@ -58,11 +64,14 @@ impl Engine {
     pub(super) fn new(
         wanted: watch::Receiver<Wanted>,
         states: watch::Receiver<States>,
+        (questions, answer): (watch::Receiver<Questions>, watch::Sender<Answers>),
         tell: watch::Sender<Vec<Finding>>,
     ) -> Self {
         Self {
             wanted,
             states,
+            questions,
+            gates: Gates::new(answer),
             tell,
             tracks: Tracks::default(),
             probes: BTreeMap::new(),
@@ -89,6 +98,8 @@ impl Engine {
                     self.handle(Event::Ended { attempt, outcome });
                 }
                 Woken::States => self.take_states(),
+                Woken::Questions => self.gates.take(&self.questions.borrow_and_update(), &self.node),
+                Woken::Answered => {}
                 Woken::Told(host) => self.notify(notify::Event::Ended(host)),
                 Woken::Tick => self.handle(Event::Tick),
                 Woken::Gone => return self.tell_the_last().await,
@@ -121,6 +132,8 @@ impl Engine {
         tokio::select! {
             biased;
             wanted = self.wanted.changed() => wanted.map_or(Woken::Gone, |()| Woken::Wanted),
+            Ok(()) = self.questions.changed() => Woken::Questions,
+            () = self.gates.ended() => Woken::Answered,
             Some(ended) = self.attempts.join_next() => match ended {
                 Ok(ended) => Woken::Ended(ended),
                 Err(_panicked) => Woken::Tick,
@@ -134,6 +147,9 @@ impl Engine {
     fn configure(&mut self) {
         let Wanted { node, tracks, hooks } = self.wanted.borrow_and_update().clone();
         self.node = node;
+        let (hooks, gates): (Vec<Hook>, Vec<Hook>) =
+            hooks.into_iter().partition(|hook| hook.when == When::Notify);
+        self.gates.set(gates);
         let names = hooks.iter().map(|hook| hook.name.clone()).collect();
         self.hooks = hooks.into_iter().map(|hook| (hook.name.clone(), hook)).collect();
         self.notify(notify::Event::Hooks(names));

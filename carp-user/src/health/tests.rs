@@ -65,7 +65,12 @@ fn hooks_are_told_of_the_newest_states_and_of_the_last_ones_before_the_end() {
     let file = std::env::temp_dir().join(format!("carp-hooks-{}", std::process::id()));
     let command = ["/bin/sh", "-c", &format!("cat >> {}", file.display())].map(str::to_owned).to_vec();
     let user = rustix::process::geteuid().as_raw().to_string();
-    let hook = Hook { name: "tell".to_owned(), script: Script { command, user }, timeout: 10_000 };
+    let hook = Hook {
+        name: "tell".to_owned(),
+        script: Script { command, user },
+        timeout: 10_000,
+        when: When::Notify,
+    };
     let health = Health::begin(Wanted { hooks: vec![hook], ..wanted(vec![]) }).unwrap();
     assert!(health.has_hooks());
     let role = |role| move |state: &mut State| state.role = role;
@@ -92,7 +97,9 @@ fn a_thread_that_has_ended_leaves_no_demotion_behind() {
     let (tell, findings) = watch::channel(Vec::new());
     let (wanted, states) = (watch::channel(Wanted::default()).0, watch::channel(States::default()).0);
     let placed = BTreeMap::from([("track dns".to_owned(), 50)]);
-    let mut health = Health { wanted, states, findings, placed, thread: None };
+    let (questions, answers) = (watch::channel(Questions::new()).0, watch::channel(Answers::new()).1);
+    let mut health =
+        Health { wanted, states, questions, answers, heard: BTreeMap::new(), findings, placed, thread: None };
     drop(tell);
     assert_eq!(told(&mut health), [Command::Undemote { name: "track dns".to_owned() }]);
 }

@@ -115,7 +115,16 @@ fn differences(old: &HostSetup, new: &HostSetup) -> Vec<&'static str> {
     let HostSetup { interface, link: _, vhid: _, vips, pace, preempt, flavour, mode, key, next_key, .. } =
         old;
     let HostSetup {
-        group, preempt_delay, digest, accept, tos, answer_ping, former: _, resume_until: _, ..
+        group,
+        preempt_delay,
+        gate,
+        digest,
+        accept,
+        tos,
+        answer_ping,
+        former: _,
+        resume_until: _,
+        ..
     } = old;
     let differences = [
         ("interface", *interface != new.interface),
@@ -125,6 +134,7 @@ fn differences(old: &HostSetup, new: &HostSetup) -> Vec<&'static str> {
         ("skew", pace.skew != new.pace.skew),
         ("preempt", *preempt != new.preempt),
         ("preempt_delay", *preempt_delay != new.preempt_delay),
+        ("hook", *gate != new.gate),
         ("flavour", *flavour != new.flavour),
         ("auth", *mode != new.mode),
         ("password_file", *key != new.key),

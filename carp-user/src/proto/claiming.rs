@@ -65,8 +65,11 @@ impl Host {
 
     /// The window of a backup that is the heir of the master, and has nothing against taking over from it.
     pub(super) fn armable(&self, now: Instant) -> Option<Window> {
-        let may =
-            self.demotion == 0 && self.link.is_some_and(|link| link.shielded) && !self.outranks_master();
+        // Its datapath would not ask.
+        let may = self.setup.gate.is_none()
+            && self.demotion == 0
+            && self.link.is_some_and(|link| link.shielded)
+            && !self.outranks_master();
         let armed = self.expectation.promised(now).filter(|_| may);
         armed.map(|(master, until)| Window::armed(self.election.dead(), until, master))
     }

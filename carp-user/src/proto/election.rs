@@ -20,6 +20,8 @@ pub struct Election {
     demotion: i32,
     /// Before this moment the master is not silent, as it was heard elsewhere.
     hold_until: Instant,
+    /// A backup is not to take over by itself.
+    barred: bool,
     state: State,
 }
 
@@ -55,7 +57,7 @@ enum State {
 impl Election {
     /// In INIT.
     pub const fn new(terms: Terms) -> Self {
-        Self { terms, demotion: 0, hold_until: Instant::ZERO, state: State::Init }
+        Self { terms, demotion: 0, hold_until: Instant::ZERO, barred: false, state: State::Init }
     }
 
     /// The role now.
@@ -120,6 +122,11 @@ impl Election {
         self.hold_until = until;
     }
 
+    /// Whether a backup is to say that it would take over, and not to do it.
+    pub const fn bar(&mut self, barred: bool) {
+        self.barred = barred;
+    }
+
     /// Whether this backup preempts a master of that rank. By OpenBSD's rule one that is demoted more
     /// is preempted in any case, and one that is demoted less in none.
     fn outranks(&self, pace: Pace, demote: u8) -> bool {
@@ -161,7 +168,12 @@ impl Election {
             (State::Master { .. }, Input::Group { master: true, .. }) => Output::default(),
             (
                 State::Init,
-                Input::Preempt | Input::HandedOver { .. } | Input::Resume | Input::Yield | Input::LeaseLapsed,
+                Input::Preempt
+                | Input::HandedOver { .. }
+                | Input::Granted { .. }
+                | Input::Resume
+                | Input::Yield
+                | Input::LeaseLapsed,
             ) => Output::default(),
             (State::Backup { .. }, Input::Heard { family, at, pace, demote, may_preempt, .. }) => {
                 let preempts = may_preempt && self.outranks(pace, demote);
@@ -175,7 +187,8 @@ impl Election {
             (State::Backup { .. }, Input::Preempt) => self.promote(now, Reason::Preempted),
             (State::Master { .. }, Input::Preempt) => Output::default(),
             (State::Backup { .. }, Input::HandedOver { .. }) => self.promote(now, Reason::HandedOver),
-            (State::Master { .. }, Input::HandedOver { .. }) => Output::default(),
+            (State::Master { .. }, Input::HandedOver { .. } | Input::Granted { .. }) => Output::default(),
+            (State::Backup { .. }, Input::Granted { reason, .. }) => self.promote(now, reason),
             (State::Backup { .. }, Input::Yield) => Output::default(),
             (State::Master { .. }, Input::Yield) => self.listen(now, Reason::HandingOver),
             (State::Backup { .. }, Input::LeaseLapsed) => Output::default(),
@@ -221,8 +234,11 @@ impl Election {
 
     /// Enters MASTER. The first interval has the undemoted skew, as FreeBSD's.
     fn promote(&mut self, now: Instant, reason: Reason) -> Output {
+        if self.barred && !matches!(reason, Reason::Resumed | Reason::Forced | Reason::Grouped) {
+            return Output { wished: Some(reason), ..Output::default() };
+        }
         self.state = State::Master { advertise_at: now + self.terms.configured.interval() };
-        Output { change: Some((Role::Master, reason)), advertise: true, contested: false }
+        Output { change: Some((Role::Master, reason)), advertise: true, ..Output::default() }
     }
 
     fn advertise(&mut self, now: Instant) -> Output {

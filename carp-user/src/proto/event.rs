@@ -3,6 +3,7 @@
 pub use super::changes::{Changes, Former};
 pub use super::demote::Demoted;
 pub use super::family::Family;
+pub use super::gate::{Answer, Question};
 pub use super::notice::{News, Warning};
 pub use super::setup::{Flavour, Group, HostSetup, Setup};
 use super::tenure::LATENCY;
@@ -72,6 +73,13 @@ pub enum Event<'a> {
     Configure(Changes),
     /// The deadline has come, or the caller just looks in.
     Tick,
+    /// What came of an [`Action::Ask`]. Every question is answered once, or never.
+    Answered {
+        /// Of the question.
+        number: u64,
+        /// What came of it.
+        answer: Answer,
+    },
     /// Somebody wants something.
     Command(Command),
     /// Leave in order: fence, bow out. Nothing comes after it.
@@ -197,6 +205,8 @@ pub enum Action {
         /// Whether it serves.
         serving: bool,
     },
+    /// Ask whether it may take over, and report back by [`Event::Answered`]. Nothing waits for that but the take-over.
+    Ask(Question),
     /// A demotion came, changed or went: worth knowing.
     Demoted(Demoted),
     /// Another node is heard for the first time, or again; or is not heard any more.
@@ -294,6 +304,7 @@ impl Event<'_> {
             | Self::Sent { .. }
             | Self::Configure(_)
             | Self::Tick
+            | Self::Answered { .. }
             | Self::Command(_)
             | Self::Stop => true,
         }

@@ -90,7 +90,7 @@ impl Host {
         let theirs = self.election.compare(heard.advert.pace, heard.advert.demote);
         let they_lead =
             theirs == Ordering::Less || (theirs == Ordering::Equal && self.tie(heard.source) == Tie::Theirs);
-        if they_lead {
+        if they_lead || self.bar.silences() {
             self.intent = Intent::Void(now);
         } else if self.election.role() == Role::Master {
             // It has not heard this master.
@@ -184,6 +184,9 @@ impl Host {
         if self.election.yields_to(advert.pace, advert.demote) {
             // Whatever claim was announced, the master is alive.
             self.intent = Intent::None;
+            return false;
+        }
+        if self.bar.silences() {
             return false;
         }
         let is_fresh = now.since(at) <= LATE;

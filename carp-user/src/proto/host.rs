@@ -4,6 +4,7 @@ use super::configuring::terms;
 use super::election::{self, Election, Families, Input, Output};
 use super::event::{Action, Errand, Family, HostId, HostSetup, LinkState, Reason, Role, Transition};
 use super::farewell::Farewell;
+use super::gate::{Bar, Wish};
 use super::group::Fellows;
 use super::intent::Intent;
 use super::keyring::{Keyring, Word};
@@ -58,6 +59,8 @@ pub struct Host {
     pub(super) watch: Watch,
     pub(super) restraint: Restraint,
     pub(super) farewell: Farewell,
+    pub(super) bar: Bar,
+    pub(super) wish: Option<Wish>,
     pub(super) fellows: Fellows,
     /// When another node said last that it has given way.
     pub(super) confirmed_at: Instant,
@@ -94,6 +97,8 @@ impl Host {
             watch: Watch::default(),
             restraint: Restraint::default(),
             farewell: Farewell::default(),
+            bar: Bar::default(),
+            wish: None,
             fellows: Fellows::default(),
             confirmed_at: Instant::ZERO,
         }
@@ -190,6 +195,9 @@ impl Host {
         if self.retry_at().is_some_and(|at| at <= now) && self.tenure.retry(now) {
             self.advertise(actions);
         }
+        if self.bar.silences() && self.election.role() == Role::Backup {
+            return;
+        }
         self.elect(Input::Tick, now, actions);
         if self.preempt_at().is_some_and(|at| at <= now) {
             self.elect(Input::Preempt, now, actions);
@@ -201,10 +209,11 @@ impl Host {
 
     /// When to come back with a tick, but for a claim that opens ([`Host::opening`]).
     pub fn deadline(&self) -> Option<Instant> {
-        let timers = [self.election.deadline(), self.lease_until(), self.retry_at()];
-        let planned =
-            [self.intent_at(), self.preempt_at(), self.restraint.deadline(), self.farewell.ask_at()];
-        timers.into_iter().chain(planned).flatten().min()
+        let timers = [self.lease_until(), self.retry_at(), self.restraint.deadline(), self.farewell.ask_at()];
+        let is_silenced = self.bar.silences() && self.election.role() == Role::Backup;
+        let wants = || [self.election.deadline(), self.intent_at(), self.preempt_at()];
+        let wants = if is_silenced { Default::default() } else { wants() };
+        timers.into_iter().chain(wants).flatten().min()
     }
 
     /// The sum of the node's demotions.
@@ -230,8 +239,12 @@ impl Host {
     pub(super) fn elect(&mut self, input: Input, now: Instant, actions: &mut Vec<Action>) {
         let from = self.election.role();
         let is_news = input.is_news(now);
-        let Output { change, advertise, contested } = self.election.handle(input, now);
+        let Output { change, advertise, contested, wished } = self.election.handle(input, now);
+        if let Some(reason) = wished {
+            self.wish(reason, is_news, now);
+        }
         if let Some((to, reason)) = change {
+            self.wish = None;
             if from == Role::Init {
                 self.listens_since = now;
                 self.expectation = Expectation::default();

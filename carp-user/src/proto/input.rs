@@ -35,6 +35,13 @@ pub enum Input {
         /// When the kernel got that message.
         at: Instant,
     },
+    /// The gate lets pass what was wanted for this reason.
+    Granted {
+        /// Why it was wanted.
+        reason: Reason,
+        /// What made it has just happened.
+        is_news: bool,
+    },
     /// The daemon before this one was master, and its lease still runs.
     Resume,
     /// This node gives the role to another one, as somebody asked.
@@ -79,6 +86,8 @@ pub struct Output {
     pub advertise: bool,
     /// This master heard another one that has to give way.
     pub contested: bool,
+    /// A backup would have taken over, for this reason, but for its gate.
+    pub wished: Option<Reason>,
 }
 
 impl Input {
@@ -86,7 +95,7 @@ impl Input {
     pub fn is_news(self, now: Instant) -> bool {
         match self {
             Self::Heard { at, .. } | Self::HandedOver { at } => now.since(at) <= LATENCY,
-            Self::Group { is_news, .. } => is_news,
+            Self::Group { is_news, .. } | Self::Granted { is_news, .. } => is_news,
             Self::Up(_)
             | Self::Down(_)
             | Self::Preempt

@@ -11,6 +11,7 @@ pub mod event;
 pub mod family;
 mod farewell;
 pub mod flow;
+pub mod gate;
 mod group;
 mod hearing;
 mod host;

@@ -2,6 +2,7 @@
 
 use super::demote::{self, Demoted, Demotions};
 use super::event::{Action, Changes, Command, Event, HostId, HostSetup, LinkState, Setup};
+use super::gate::Gates;
 use super::group::Groups;
 use super::host::Host;
 use super::restraint::Restraint;
@@ -26,6 +27,7 @@ const JUST_NOW: Span = Span::millis(1);
 pub struct Node {
     pub(super) hosts: BTreeMap<HostId, Host>,
     pub(super) groups: Groups,
+    pub(super) gates: Gates,
     by_vhid: BTreeMap<(IfIndex, Vhid), HostId>,
     /// The links as they were described.
     links: BTreeMap<IfIndex, LinkState>,
@@ -47,6 +49,7 @@ impl Node {
         let mut node = Self {
             hosts: BTreeMap::new(),
             groups: Groups::default(),
+            gates: Gates::default(),
             by_vhid: BTreeMap::new(),
             links: BTreeMap::new(),
             demotions: Demotions::default(),
@@ -57,7 +60,7 @@ impl Node {
             stopped: false,
         };
         (0..).zip(setup.hosts).for_each(|(index, host)| node.add(HostId(index), host, now));
-        node.groups = Groups::of(node.hosts.values());
+        node.assemble();
         node
     }
 
@@ -108,6 +111,7 @@ impl Node {
             }
             Event::Configure(changes) => self.configure(changes, now, &mut actions),
             Event::Tick => self.tick(now, &mut actions),
+            Event::Answered { number, answer } => self.answered(number, answer, now, &mut actions),
             Event::Command(command) => self.command(command, now, &mut actions),
             Event::Stop => {
                 self.hosts.values_mut().for_each(|host| host.stop(now, &mut actions));
@@ -115,6 +119,9 @@ impl Node {
             }
         }
         self.watch_sending(among, now, &mut actions);
+        if !self.stopped && !self.gates.are_none() {
+            self.mind_gates(only, now, &mut actions);
+        }
         if counts && !self.stopped && !self.groups.are_none() {
             self.align(only, is_news, now, &mut actions);
             self.watch_sending(.., now, &mut actions);
@@ -132,6 +139,7 @@ impl Node {
             | Action::Announce { .. }
             | Action::Challenge { .. }
             | Action::Changed(_)
+            | Action::Ask(_)
             | Action::Tell { .. }
             | Action::Demoted(_)
             | Action::Peer { .. }
@@ -155,7 +163,12 @@ impl Node {
             Event::Frame { link, frame, .. } | Event::Refused { link, frame, .. } => {
                 self.by_vhid.get(&(*link, peek_vhid(*frame)?)).copied()
             }
-            Event::Link { .. } | Event::Configure(_) | Event::Tick | Event::Command(_) | Event::Stop => None,
+            Event::Link { .. }
+            | Event::Configure(_)
+            | Event::Tick
+            | Event::Answered { .. }
+            | Event::Command(_)
+            | Event::Stop => None,
         }
     }
 
@@ -167,7 +180,7 @@ impl Node {
         let openings = Openings::of(self.hosts.values());
         let openings = self.hosts.values().filter_map(Host::opening).map(|opening| openings.at(opening));
         let hosts = self.hosts.values().filter_map(Host::deadline);
-        hosts.chain(openings).chain(self.demotions.deadline()).min()
+        hosts.chain(openings).chain(self.demotions.deadline()).chain(self.gates.deadline()).min()
     }
 
     /// What the node is at this moment.
@@ -228,7 +241,14 @@ impl Node {
                 host.link(state, now, actions);
             }
         }
+        self.assemble();
+    }
+
+    /// Which virtual hosts belong together.
+    fn assemble(&mut self) {
         self.groups = Groups::of(self.hosts.values());
+        self.gates = Gates::of(self.hosts.values(), self.gates.asked());
+        self.shut_gates();
     }
 
     /// Whether it counts.

@@ -41,6 +41,8 @@ pub struct HostSetup {
     pub preempt: bool,
     /// How long it does not do so after it has begun to listen: at its start, and when its link is up again.
     pub preempt_delay: Span,
+    /// Who is asked before it takes over.
+    pub gate: Option<super::gate::Setup>,
     /// Whose timers and rules it follows.
     pub flavour: Flavour,
     /// How adverts are signed, and which are accepted.

@@ -2,6 +2,7 @@
 //! over from it, and what holds it back.
 
 use super::event::Role;
+use super::gate::Bar;
 use super::host::Host;
 use super::restraint::Held;
 use super::status::HostStatus;
@@ -29,6 +30,8 @@ pub struct Standing {
     pub armed: bool,
     /// What holds it back.
     pub held: Option<Held>,
+    /// How it stands with its gate.
+    pub gate: Bar,
     /// The master is heard by others of its group, and not by this one.
     pub silent_path: bool,
     /// What it waits for, and how long at most.
@@ -103,6 +106,7 @@ impl Host {
             heir_of: heir_of.map(|(master, until)| (master, until.since(now))),
             armed: self.window.is_armed(now),
             held: self.restraint.status(now).filter(|_| self.election.role() != Role::Master),
+            gate: self.bar.clone(),
             silent_path: self.is_silent_path(now),
             waits: self.waits(now),
             served_by: self.farewell.served_by(),
@@ -110,7 +114,8 @@ impl Host {
     }
 
     fn waits(&self, now: Instant) -> Option<(Wait, Span)> {
-        let dead_at = self.election.dead_at().map(|at| (Wait::Silence, at.since(now)));
+        let dead_at = self.election.dead_at().filter(|_| !self.bar.silences());
+        let dead_at = dead_at.map(|at| (Wait::Silence, at.since(now)));
         let Tenure::Claim { since, settled_at, .. } = self.tenure else { return dead_at };
         let others = self.clear_at(since);
         Some(if self.lease_until().is_none() {

@@ -228,6 +228,7 @@ fn host_of(action: &Action) -> Option<HostId> {
         | Action::Serving { host, .. }
         | Action::Warn { host, .. } => Some(*host),
         Action::Changed(transition) => Some(transition.host),
+        Action::Ask(question) => Some(question.host),
         Action::Send { .. } | Action::Demoted(_) => None,
     }
 }

@@ -6,6 +6,8 @@ mod configuring;
 #[cfg(test)]
 mod demotion;
 #[cfg(test)]
+mod gate;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod migration;

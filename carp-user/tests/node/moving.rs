@@ -168,6 +168,7 @@ fn what_happens_is_told_with_both_ranks() {
         | Action::Tell { .. }
         | Action::Serving { .. }
         | Action::Peer { .. }
+        | Action::Ask(_)
         | Action::Warn { .. } => None,
     });
     assert_eq!(told, Some(("user test", 240, 240)));

@@ -88,6 +88,7 @@ impl Slow {
                 Action::Challenge { .. }
                 | Action::Changed(_)
                 | Action::Tell { .. }
+                | Action::Ask(_)
                 | Action::Demoted(_)
                 | Action::Peer { .. }
                 | Action::Warn { .. } => {}

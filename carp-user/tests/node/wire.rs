@@ -8,7 +8,8 @@ use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::Heard;
 use carp_user::proto::event::{
-    Action, Event, Flavour, Former, HostId, HostSetup, LinkState, News, Role, Setup, Transition, Warning,
+    Action, Event, Flavour, Former, HostId, HostSetup, LinkState, News, Question, Role, Setup, Transition,
+    Warning,
 };
 use carp_user::proto::node::Node;
 use carp_user::proto::status::HostStatus;
@@ -33,6 +34,8 @@ pub struct Station {
     pub warnings: Vec<Warning>,
     pub news: Vec<News>,
     pub changes: Vec<Transition>,
+    /// What its gate was asked.
+    pub questions: Vec<Question>,
     /// Who was heard, or not any more.
     pub peers: Vec<(String, bool)>,
     pub sends_fail: bool,
@@ -54,6 +57,7 @@ pub fn setup(skew: u8, v6: bool) -> HostSetup {
         vips,
         pace: Pace { base: 1, skew },
         preempt: true,
+        gate: None,
         preempt_delay: Span::ZERO,
         flavour: Flavour::Freebsd,
         mode: Mode::Carp,
@@ -80,6 +84,7 @@ impl Wire {
                 warnings: Vec::new(),
                 news: Vec::new(),
                 changes: Vec::new(),
+                questions: Vec::new(),
                 peers: Vec::new(),
                 sends_fail: false,
                 state: LinkState {
@@ -181,6 +186,7 @@ impl Wire {
                 Action::Warn { warning, .. } => station.warnings.push(warning),
                 Action::Tell { news, .. } => station.news.push(news),
                 Action::Changed(change) => station.changes.push(change),
+                Action::Ask(question) => station.questions.push(question),
                 Action::Peer { address, heard, .. } => station.peers.push((address.to_string(), heard)),
                 Action::Serving { .. } | Action::Challenge { .. } | Action::Demoted(_) => {}
             }

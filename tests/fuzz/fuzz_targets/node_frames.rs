@@ -119,6 +119,7 @@ fn setup(mode: Mode) -> Setup {
         vips,
         pace: Pace { base: 1, skew: 100 },
         preempt: true,
+        gate: None,
         preempt_delay: Span::ZERO,
         flavour: Flavour::Freebsd,
         mode,

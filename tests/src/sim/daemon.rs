@@ -148,6 +148,7 @@ impl World {
                 | Action::Announce { .. }
                 | Action::Challenge { .. }
                 | Action::Tell { .. }
+                | Action::Ask(_)
                 | Action::Demoted(_)
                 | Action::Peer { .. }
                 | Action::Serving { .. } => {}
@@ -171,6 +172,7 @@ impl World {
             | Action::Challenge { .. }
             | Action::Changed(_)
             | Action::Tell { .. }
+            | Action::Ask(_)
             | Action::Demoted(_)
             | Action::Peer { .. }
             | Action::Serving { .. }
@@ -218,6 +220,7 @@ impl World {
                 Action::Advertise { .. }
                 | Action::Changed(_)
                 | Action::Tell { .. }
+                | Action::Ask(_)
                 | Action::Demoted(_)
                 | Action::Peer { .. }
                 | Action::Serving { .. }

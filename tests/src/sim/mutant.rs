@@ -148,6 +148,7 @@ impl Mutant {
                     | Action::Announce { .. }
                     | Action::Challenge { .. }
                     | Action::Tell { .. }
+                    | Action::Ask(_)
                     | Action::Demoted(_)
                     | Action::Peer { .. }
                     | Action::Serving { .. }

@@ -133,6 +133,7 @@ impl Oracle {
                 | Action::Announce { .. }
                 | Action::Challenge { .. }
                 | Action::Tell { .. }
+                | Action::Ask(_)
                 | Action::Demoted(_)
                 | Action::Peer { .. }
                 | Action::Serving { .. }
@@ -361,6 +362,7 @@ fn last_window(answer: &Answer<'_>, host: usize) -> Option<Window> {
         | Action::Challenge { .. }
         | Action::Changed(_)
         | Action::Tell { .. }
+        | Action::Ask(_)
         | Action::Demoted(_)
         | Action::Peer { .. }
         | Action::Serving { .. }

@@ -159,6 +159,7 @@ impl Scenario {
             vips: host.vips_of(generation),
             pace: *pace,
             preempt: spec.preempt,
+            gate: None,
             preempt_delay: Span::ZERO,
             flavour: Flavour::Freebsd,
             mode: self.auth,

@@ -6,9 +6,12 @@ use super::{Form, Section, quoted};
 
 pub(super) fn write(text: &mut String, form: Form, hook: &Hook) {
     // What the script is stands in [node.scripts].
-    let Hook { name, script: _, timeout } = hook;
+    let Hook { name, script: _, timeout, when } = hook;
     let mut section = Section::begin(text, form, "[[hook]]", HOOK);
     section.put("script", quoted(name));
-    section.put("when", quoted("notify"));
+    section.put("when", quoted(when.name()));
     section.put("timeout", timeout);
+    if let Some(passes) = when.passes_late() {
+        section.put("on_timeout", quoted(if passes { "pass" } else { "veto" }));
+    }
 }

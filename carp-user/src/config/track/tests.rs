@@ -3,6 +3,8 @@ use super::super::script::{Asked, Unfit};
 use super::super::{Config, Mistakes, Source, parse_here};
 use super::keys::KINDS;
 use super::*;
+use crate::proto::gate;
+use carp_common::id::IfIndex;
 use std::collections::BTreeSet;
 
 const HOST: &str =
@@ -179,6 +181,8 @@ fn what_no_hook_can_be_is_refused_at_its_place() {
     let hook = |lines: &str| only(&format!("[[hook]]\n{lines}\n"), NODE);
     assert!(hook("script = \"smtp\"").starts_with("\"smtp\" | there is no script \"smtp\" on this node"));
     assert!(hook("when = \"notify\"").starts_with("[[hook]] | [[hook]] has no `script`"));
+    let late = hook("script = \"dns\"\non_timeout = \"veto\"");
+    assert!(late.contains("`on_timeout` is nothing for a hook that nothing waits for"), "{late}");
     assert!(hook("script = \"dns\"\nwhen = \"before\"").contains("`when` cannot be \"before\""));
     let two = "script = \"dns\"\n[[hook]]\nscript = \"dns\"";
     assert_eq!(hook(two), "\"dns\" | two hooks of dns | keep one of the two");
@@ -205,4 +209,20 @@ fn a_script_that_does_not_fit_this_machine_is_refused_at_its_place() {
     }
     let shared = with("[node.scripts.x]\ncommand = [\"/bin/sh\"]\n", NODE).expect_err("misplaced");
     assert!(shared.render(false).contains("[node] stands in both files"), "{}", shared.render(false));
+}
+
+#[test]
+fn what_gates_mean_for_a_virtual_host_is_the_sum_of_their_times_and_a_veto_if_one_of_them_wants_that() {
+    let gate = |more: &str| {
+        let hooks = format!(
+            "[[hook]]\nscript = \"web\"\n[[hook]]\nscript = \"dns\"\nwhen = \"gate\"\ntimeout = 700\n{more}"
+        );
+        let config = with(&hooks, NODE).map_err(|found| found.render(false)).expect("right");
+        let setup = config.setup(|_| Some(IfIndex(3)), 9).expect("links are there");
+        setup.hosts.first().and_then(|host| host.gate).expect("a gate")
+    };
+    let setup =
+        |patience, passes_unanswered| gate::Setup { patience: Span::millis(patience), passes_unanswered };
+    assert_eq!(gate(""), setup(1_700, true));
+    assert_eq!(gate("on_timeout = \"veto\"\n"), setup(1_700, false));
 }

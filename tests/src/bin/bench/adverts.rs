@@ -150,6 +150,7 @@ impl Peer {
                 | Action::Window { .. }
                 | Action::Changed(_)
                 | Action::Tell { .. }
+                | Action::Ask(_)
                 | Action::Demoted(_)
                 | Action::Peer { .. }
                 | Action::Serving { .. }
