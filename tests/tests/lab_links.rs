@@ -8,7 +8,7 @@ use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::config::{Config, VirtualHost};
 use carp_tests::lab::duo::{Duo, PATIENCE};
 use carp_tests::lab::scene::Scene;
-use carp_tests::lab::{clock, maps};
+use carp_tests::lab::{clock, maps, side_by_side};
 use std::path::Path;
 
 /// Another cable between the gateways.
@@ -53,7 +53,7 @@ fn pinned(duo: &Duo, device: &str) -> Result<Vec<String>> {
 
 #[test]
 fn links_come_and_go_while_the_others_serve() -> Result<()> {
-    for xdp in ["auto", "generic", "off"] {
+    side_by_side(vec!["auto", "generic", "off"], |xdp| {
         let config = Config::gateway().with_xdp(xdp);
         let mut scene = Scene::new(&config)?;
         for (name, net) in [("dmz0", 3), ("dmz1", 3)] {
@@ -86,8 +86,8 @@ fn links_come_and_go_while_the_others_serve() -> Result<()> {
         assert!(!addresses.contains("10.77.3.1/"), "{addresses}");
         scene.duo.gw1.stop()?;
         scene.duo.gw2.stop()?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// That gw1 refuses this configuration, says so in these words, and goes on with the one that it has.

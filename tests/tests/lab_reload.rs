@@ -9,11 +9,15 @@ use carp_tests::lab::config::{Config, VirtualHost};
 use carp_tests::lab::duo::PATIENCE;
 use carp_tests::lab::ping::ping;
 use carp_tests::lab::scene::Scene;
+use carp_tests::lab::side_by_side;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
 const KEY: &str = "c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42c0ffee42";
 const NEXT_KEY: &str = "decade42decade42decade42decade42decade42decade42decade42decade42";
+
+/// Longer than a backup waits for adverts that it accepts.
+const DEAD: Span = Span::secs(5);
 
 fn third(addresses: Vec<&'static str>) -> VirtualHost {
     VirtualHost { interface: "lan", vhid: 3, addresses, base: 1, skew: 0 }
@@ -67,7 +71,7 @@ fn every_kind_of_change_leaves_alone_what_it_does_not_name() -> Result<()> {
 
 #[test]
 fn new_addresses_reach_the_nodes_five_seconds_apart_and_are_served_without_two_masters() -> Result<()> {
-    for (gw2_first, auth) in [(true, "carp"), (false, "strict")] {
+    side_by_side(vec![(true, "carp"), (false, "strict")], |(gw2_first, auth)| {
         let config = Config::gateway().with_auth(auth);
         let mut scene = Scene::new(&config)?;
         let mut more = config.clone();
@@ -79,7 +83,7 @@ fn new_addresses_reach_the_nodes_five_seconds_apart_and_are_served_without_two_m
                 gw.process().ok()?.log().contains(ahead).then_some(())
             })?;
         }
-        clock::sleep(Span::secs(4));
+        clock::sleep(DEAD);
         scene.untouched()?;
         let client = &scene.duo.pair.client;
         client.ip("neighbour flush all")?;
@@ -90,13 +94,14 @@ fn new_addresses_reach_the_nodes_five_seconds_apart_and_are_served_without_two_m
         assert!(mac.contains("00:00:5e:00:01:01"), "{mac}");
         // And back: it is nobody's afterwards.
         scene.reload(&config, gw2_first, Span::secs(5))?;
+        clock::sleep(DEAD);
         scene.untouched()?;
         for gw in [&scene.duo.gw1, &scene.duo.gw2] {
             let addresses = gw.namespace().ip("address show")?;
             assert!(!addresses.contains("10.77.1.8"), "{addresses}");
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]

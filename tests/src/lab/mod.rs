@@ -38,7 +38,7 @@ pub mod tcp;
 pub mod ucarp;
 pub mod windows;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use namespace::Namespace;
 use rustix::fd::OwnedFd;
 use rustix::fs::FlockOperation;
@@ -49,6 +49,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 /// Where every lab has its folder: lock, configurations, logs.
 pub const ROOT: &str = "/run/carp-lab";
@@ -67,6 +69,19 @@ pub enum Purpose {
     Show,
     /// To be looked into afterwards: processes and namespaces may outlive this program.
     Keep,
+}
+
+/// Runs a test with each of these at the same time, each in a lab of its own: for tests that mostly wait.
+///
+/// # Errors
+/// Those of the first that fails.
+pub fn side_by_side<T: Send>(cases: Vec<T>, test: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    let test = &test;
+    thread::scope(|scope| {
+        let running: Vec<_> = cases.into_iter().map(|case| scope.spawn(move || test(case))).collect();
+        let ended: Vec<_> = running.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        ended.into_iter().try_for_each(|result| result.map_err(|_| anyhow!("a test panicked"))?)
+    })
 }
 
 /// A set of namespaces with one name, one folder and one guard.
@@ -93,9 +108,12 @@ impl Lab {
     pub fn new(purpose: Purpose) -> Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "the lab makes network namespaces: run it as root");
         mount_bpffs()?;
-        sweep::sweep(sweep::Which::Dead)?;
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        /// Between the making of a lock file and its lock, a sweep would take its lab for dead.
+        static ALONE: Mutex<()> = Mutex::new(());
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        sweep::sweep(sweep::Which::Dead)?;
         let folder = Path::new(ROOT).join(&id);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let lock = File::create(folder.join("lock"))?;

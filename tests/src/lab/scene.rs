@@ -44,13 +44,15 @@ impl Scene {
     /// # Errors
     /// When one of them does not follow.
     pub fn reload(&mut self, config: &Config, gw2_first: bool, apart: Span) -> Result<()> {
-        for gw2 in [gw2_first, !gw2_first] {
-            if gw2 {
-                self.duo.gw2.reload_live(&config.clone().of_backup())?;
-            } else {
-                self.duo.gw1.reload_live(config)?;
-            }
+        let backup = config.clone().of_backup();
+        if gw2_first {
+            self.duo.gw2.reload_live(&backup)?;
             clock::sleep(apart);
+            self.duo.gw1.reload_live(config)?;
+        } else {
+            self.duo.gw1.reload_live(config)?;
+            clock::sleep(apart);
+            self.duo.gw2.reload_live(&backup)?;
         }
         Ok(())
     }
