@@ -7,6 +7,7 @@ import base64
 import os
 import socket
 import ssl
+import struct
 import sys
 import time
 
@@ -96,6 +97,10 @@ for code, body in [
     (-32600, document(b"<param><value><i4>99999999999</i4></value></param>")),
     (-32600, document(b"<param><value><boolean>maybe</boolean></value></param>")),
     (-32600, document(b"<param><value><base64>!!!!</base64></value></param>")),
+    (-32600, document(b"<param><value><double>much</double></value></param>")),
+    (-32600, document(b"<param><value><dateTime.iso8601>yesterday</dateTime.iso8601></value></param>")),
+    (-32600, document(b"<param><value><struct><member><name>x</name></member></struct></value></param>")),
+    (-32600, document(b"<param><value><colour>red</colour></value></param>")),
     (-32602, document(b"<param><value><struct></struct></value></param>")),
 ]:
     said = call(body)
@@ -165,43 +170,76 @@ begun = time.monotonic()
 print("a call beside them:", len(call(document(b""))), "bytes")
 
 # A flood of all kinds of bad requests: within connections, and without.
-count, kinds = 0, 0
 bad = head(7, authorization=None) + b"nothing"
 wrong = document(b"<param><value><i4>1</i4></value></param>")
 wrong = head(len(wrong)) + wrong
-end = time.monotonic() + seconds
-children = []
+JUNK = 2000  # connections a second of each child that makes some
 started = time.monotonic()
+end = started + seconds
+
+
+def typed():
+    """A known account with wrong types, as many as one connection takes: sent, answered."""
+    sent = answered = 0
+    with connect() as stream:
+        for _ in range(10):
+            if time.monotonic() > end:
+                break
+            stream.sendall(wrong * 100)
+            sent += 100
+            answered += answers(stream, 100)
+    return sent, answered
+
+
+def strange():
+    """Nobody's, in a connection of its own."""
+    with connect(1) as stream:
+        stream.sendall(bad)
+        return 1, int(b" 401 " in whole(stream))
+
+
+def junk():
+    """What is not even TLS, and is closed by a reset: never answered. Where the kernel has no room for more, a mere attempt."""
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        plain.setblocking(False)
+        plain.connect_ex(place)
+        try:
+            plain.send(os.urandom(64))
+        except OSError:
+            pass
+    return 1, 0
+
+
+def flood(kind, rate=None):
+    """In a child, until it is time; it tells what it sent and how many of that were answered."""
+    sent = answered = 0
+    while (now := time.monotonic()) < end:
+        if rate and sent > (now - started) * rate:
+            time.sleep(0.001)
+            continue
+        try:
+            more, heard = kind()
+            sent, answered = sent + more, answered + heard
+        except (OSError, AssertionError):
+            pass
+    os.write(write, b"%d %d\n" % (sent, answered))
+    os._exit(0)
+
+
 read, write = os.pipe()
-for child in range(2):
+kinds = [(typed,), (typed,), (strange,), (junk, JUNK), (junk, JUNK)]
+for kind in kinds:
     if os.fork() == 0:
-        done = 0
-        while time.monotonic() < end:
-            try:
-                with connect() as stream:
-                    # As many as one connection takes, with wrong types.
-                    for _ in range(10):
-                        stream.sendall(wrong * 100)
-                        done += answers(stream, 100)
-            except (OSError, AssertionError):
-                pass
-        os.write(write, b"%d\n" % done)
-        os._exit(0)
-while time.monotonic() < end:
-    try:
-        with socket.create_connection(place, 1) as plain:
-            plain.sendall(os.urandom(200))
-            kinds += 1
-        with connect(1) as stream:
-            stream.sendall(bad)
-            kinds += 1
-    except (OSError, AssertionError):
-        pass
+        flood(*kind)
 os.close(write)
-for _ in range(2):
+for _ in kinds:
     os.wait()
-count = kinds + sum(int(line) for line in os.fdopen(read).read().split())
-print("bad requests a second:", int(count / (time.monotonic() - started)))
+took = time.monotonic() - started
+told = [[int(word) for word in line.split()] for line in os.fdopen(read).read().splitlines()]
+assert len(told) == len(kinds), told
+print("bad requests a second:", int(sum(sent for sent, _ in told) / took))
+print("of these answered:", int(sum(answered for _, answered in told) / took))
 
 # Half-open handshakes and slow heads were closed meanwhile.
 for stream in half + [slow]:

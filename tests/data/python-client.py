@@ -8,6 +8,7 @@ import base64
 import datetime
 import json
 import hashlib
+import socket
 import ssl
 import sys
 import time
@@ -15,6 +16,7 @@ import xmlrpc.client
 
 place, certificate, interface, vhid = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 full_password, reader_password = sys.stdin.read().split()
+socket.setdefaulttimeout(20)  # whatever is sent, there is an answer
 
 
 def trusting(certificate):
@@ -91,8 +93,25 @@ assert carp.carp.config.get()["text"] == new
 said = fault(1, carp.carp.config.stage, "[[virtual_host]]\nvhid = 999\n")
 assert "vhid" in said, said
 
-follows = json.loads(carp.carp.config.follow(json.dumps({"verb": "stand", "sections": ["vips"]})))
+
+
+def follow(ask):
+    return json.loads(carp.carp.config.follow(json.dumps(ask)))
+
+
+follows = follow({"verb": "stand", "sections": ["vips"]})
 assert follows["answer"] == "stands" and len(follows["hash"]) == 64, follows
+# A node of another version: whatever is not read here is refused by its name, and nothing is used or kept.
+others = [({"vips": 1, "nat": 9}, "section `nat` has version 9"), ({"weather": 1}, "section `weather` is not known"),
+          ({"vips": 0}, "section `vips` has version 0")]
+for ticket, (sections, words) in enumerate(others, 1 << 40):
+    parcel = {"text": "", "sections": sections, "hash": "", "skew_add": 0, "node": "gw9", "origin": "apply"}
+    told = follow({"verb": "stage", "ticket": ticket, "parcel": parcel})
+    assert told["answer"] == "refused" and version["node"] in told["why"] and words in told["why"], told
+    told = follow({"verb": "commit", "ticket": ticket})
+    assert told["answer"] == "refused" and "not staged" in told["why"], told
+assert carp.carp.config.get()["text"] == new
+fault(-32602, carp.carp.config.follow, json.dumps({"verb": "dance"}))
 done |= {"carp.config." + name for name in ("get", "digest", "stage", "commit", "abort", "follow", "history")}
 
 # Roles.
@@ -113,6 +132,42 @@ for wrong in [("x",), (1, 2), (1.5,), ({},), ([],)]:
 fault(-32602, carp.carp.role.set, interface, vhid, "king")
 fault(-32602, carp.carp.role.set, interface, "1", "master")
 fault(-32602, carp.carp.maintenance, 1)
+
+# Whatever a method takes, each other type in that place has the same fault, and nothing is done. `nil` and `i8` are no types
+# of the specification.
+HELD = {"int": 1, "boolean": True, "string": "x", "base64": b"x", "double": 1.5, "array": [], "struct": {},
+        "dateTime.iso8601": xmlrpc.client.DateTime("20261130T01:02:03")}
+
+
+class Long:
+    """A number as i8."""
+
+
+def dump_long(marshaller, value, write):
+    write("<value><i8>9000000000</i8></value>")
+
+
+xmlrpc.client.Marshaller.dispatch[Long] = dump_long
+sender = proxy("full", full_password, use_builtin_types=True, allow_none=True)
+tried = 0
+for method in methods:
+    call = getattr(sender, method)
+    ways = [way[1:] for way in carp.system.methodSignature(method)]
+    fault(-32602, call, *[1.5] * (max(map(len, ways)) + 1))
+    for way in ways:
+        for place_of in range(len(way)):
+            taken = {other[place_of] for other in ways if len(other) == len(way)}
+            right = [HELD[kind] for kind in way]
+            for kind, value in HELD.items():
+                if kind not in taken:
+                    said = fault(-32602, call, *right[:place_of], value, *right[place_of + 1:])
+                    assert said.startswith("call it as " + method), said
+                    tried += 1
+            for value in (None, Long()):
+                fault(-32600, call, *right[:place_of], value, *right[place_of + 1:])
+                tried += 1
+assert tried > 100, tried
+assert carp.carp.config.get()["text"] == new and carp.carp.config.history() == history
 
 # Who may not.
 for call, params in [(reader.carp.config.stage, ["x"]), (reader.carp.config.commit, ["x"]),

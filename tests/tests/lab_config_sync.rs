@@ -4,11 +4,12 @@
 use anyhow::{Context, Result, ensure};
 use carp_common::time::{Instant, Span};
 use carp_tests::lab::carpd::{Carpd, product};
-use carp_tests::lab::clock;
 use carp_tests::lab::config::{Config, VirtualHost};
 use carp_tests::lab::duo::{Duo, PATIENCE};
 use carp_tests::lab::echo::Echo;
 use carp_tests::lab::follow::{self, DRIFT, TABLE, has, says, standing, uses};
+use carp_tests::lab::pair::Pair;
+use carp_tests::lab::{Purpose, clock};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Output};
@@ -28,6 +29,9 @@ const CUT: &str = "table inet cut {
 /// Who applies waits no longer for a node that does not answer.
 const GIVEN_UP: Span = Span::secs(8);
 
+/// What gw1 logs once gw2 has something else, without a push of its own.
+const DIFFERS: &str = "the other node uses another configuration";
+
 /// A pair of which gw2 follows gw1.
 struct Scene {
     echo: Echo,
@@ -39,12 +43,10 @@ struct Scene {
 impl Scene {
     /// With this in gw1's `node.toml`.
     fn new(own: &'static str) -> Result<Self> {
-        let plain = Config::gateway().with_sync();
-        let mut duo = Duo::elected(&plain)?;
-        follow::trust(&duo.gw1, &duo.gw2)?;
-        let mut config = Config { own, ..plain };
-        config.interfaces.push(follow::dmz(&duo.pair)?);
-        duo.gw1.reload_live(&config)?;
+        let (plain, pair) = (Config::gateway().with_sync(), Pair::new(Purpose::Test)?);
+        let mut config = Config { own, ..plain.clone() };
+        config.interfaces.push(follow::dmz(&pair)?);
+        let duo = Duo::elected_with(pair, [&config, &plain.of_backup()], follow::trust)?;
         clock::wait_for("gw2 to answer", PATIENCE, || follow::is_met(&duo.gw1).then_some(()))?;
         let echo = Echo::start(&duo.pair.client, &duo.pair.server, SERVER)?;
         let begun = clock::now();
@@ -150,19 +152,28 @@ fn what_is_applied_on_one_node_is_used_by_both_or_by_neither() -> Result<()> {
     let other = Config { answer_ping: true, ..more };
     let said = scene.apply(gw2, &other, &[])?;
     ensure!(!said.status.success() && says(&said).contains("--local"), "{said:?}");
+    ensure!(!gw1.log().contains(DIFFERS), "{}", gw1.log());
     let said = scene.apply(gw2, &other, &["--local"])?;
     ensure!(said.status.success(), "{said:?}");
-    clock::wait_for("gw1 to say that they differ", DRIFT, || {
-        standing(gw1).ok()?["amiss"][0].as_str().is_some_and(|amiss| amiss.contains("differ")).then_some(())
-    })?;
+    let told = || {
+        let amiss = standing(gw1).ok()?["amiss"][0].as_str()?.contains("differ");
+        (amiss && gw1.log().contains(DIFFERS)).then_some(())
+    };
+    clock::wait_for("gw1 to say, and to log, that they differ", DRIFT, told)?;
+    let says_so = standing(gw2)?["amiss"].to_string();
+    ensure!(says_so.contains("changed here since"), "{says_so}");
+    ensure!(has(gw2, "answer_ping = true")? && has(gw1, "answer_ping = false")?, "nobody merges it");
     let said = gw1.carpctl(&["config", "diff", "peer"])?;
     ensure!(
         says(&said).contains("-answer_ping = true") && says(&said).contains("+answer_ping = false"),
         "{said:?}"
     );
     let said = gw1.carpctl(&["config", "push"])?;
-    ensure!(said.status.success() && says(&said).contains("answer_ping"), "{said:?}");
-    scene.agreed_on("answer_ping = false")?;
+    ensure!(
+        said.status.success() && says(&said).contains("answer_ping") && says(&said).contains("--local goes"),
+        "{said:?}"
+    );
+    ensure!(scene.agreed_on("answer_ping = false")?);
     ensure!(fs::read_to_string(&gw2.files().node)? == own, "what is of gw2 alone is as it was");
     scene.nothing_moved()
 }

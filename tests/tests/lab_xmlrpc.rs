@@ -2,12 +2,13 @@
 //! connection, and the election does not notice.
 
 use anyhow::{Context, Result, ensure};
-use carp_common::time::Span;
+use carp_common::time::{Instant, Span};
 use carp_tests::lab::carpd::Carpd;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
 use carp_tests::lab::remote::{PLACE, account, answers, certificate, fingerprint, pin, python};
+use carp_tests::lab::roles::Roles;
 use std::process::Command;
 
 #[test]
@@ -61,23 +62,31 @@ fn a_flood_of_bad_requests_changes_no_role_and_fills_no_memory() -> Result<()> {
     let full = account(&duo.gw1, &["full"])?;
     answers(&duo.pair, &duo.gw2)?;
     let before = duo.gw1.most_memory()?;
+    let roles = Roles::start([&duo.gw1, &duo.gw2].map(|carpd| carpd.instance().to_owned()));
+    let from = clock::now();
     let mut script = Command::new("python3");
     let seconds = if std::env::var_os("CARP_LONG").is_some() { "60" } else { "6" };
     script.arg(python("hostile-client.py")).args([PLACE, seconds]);
     let said = carp_tests::lab::remote::with_input(&duo.gw2, script, &format!("{full}\n"))?;
     println!("{said}");
-    let rate = said.lines().find_map(|line| line.strip_prefix("bad requests a second: "));
-    let rate: u64 = rate.with_context(|| said.clone())?.parse()?;
-    // On a quiet machine it is more than two thousand; here it only has to be a flood.
-    ensure!(rate >= 100, "only {rate} a second");
+    let number = |what: &str| {
+        let number = said.lines().find_map(|line| line.strip_prefix(what)).with_context(|| said.clone());
+        anyhow::Ok(number?.trim().parse::<u64>()?)
+    };
+    let [sent, answered] = [number("bad requests a second:")?, number("of these answered:")?];
+    ensure!(sent >= 2000, "only {sent} a second");
+    // How many get through depends on the machine and the build; some have to.
+    ensure!(answered >= 100, "only {answered} a second were answered");
     let grown = duo.gw1.most_memory()?.saturating_sub(before);
     println!("memory grew by {} MiB", grown >> 20);
     ensure!(grown < 160 << 20, "memory grew by {} MiB", grown >> 20);
-    for (carpd, role) in [(&duo.gw1, "MASTER"), (&duo.gw2, "BACKUP")] {
-        carpd.wait_role(role, Span::millis(500))?;
-        let since = carpd.status()?["hosts"][0]["since_ms"].as_u64().unwrap_or(0);
-        ensure!(since > 6000, "a role changed {since} ms ago");
-    }
+    duo.watch.catch_up()?;
+    let moved = duo.watch.changes(from, Instant::MAX);
+    let changes = roles.changes(from, Instant::MAX);
+    println!("{} role changes", changes.len());
+    ensure!(changes.is_empty() && moved.is_empty(), "{changes:?} {moved:?}");
+    duo.gw1.wait_role("MASTER", Span::millis(500))?;
+    duo.gw2.wait_role("BACKUP", Span::millis(500))?;
     duo.never_two_masters()
 }
 

@@ -7,16 +7,16 @@ pub mod message;
 pub use code::{Code, NoCode};
 pub use line::Line;
 
+use crate::config::SyncKeys;
+use crate::io::clock;
 use crate::io::peer::handshake::{self, Failure, Role};
 use crate::io::peer::socket;
+use crate::proto::pairing::Validity;
 use anyhow::{Result, bail};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use tokio::net::TcpListener;
 
-/// How long a code is good.
-pub const VALID: Duration = Duration::from_secs(600);
-/// Wrong codes, after which the right one is void.
-pub const TRIES: u32 = 3;
 /// Pause between two handshakes: nobody guesses faster.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -34,38 +34,54 @@ pub async fn wait(
 ) -> Result<Line> {
     let listener = socket::listen(local, Some(device))?;
     let keys = code.key().into();
-    let guessing = async {
-        let mut left = TRIES;
-        loop {
-            let (mut stream, from) = listener.accept().await?;
-            let from = from.ip().to_canonical();
-            if from != peer {
+    let mut validity = Validity::new(clock::now());
+    loop {
+        let left = validity.check(clock::now())?;
+        let knock = knock(&listener, &keys, (local.ip(), peer));
+        // Whoever is not done in time has come too late: the next look says so.
+        let Ok(knocked) = tokio::time::timeout(left.std(), knock).await else { continue };
+        match knocked? {
+            Knock::Stranger(from) => {
                 told(&format!("{from} is not the peer of this node ({peer}), and is not listened to"));
                 continue;
             }
-            socket::tune(&stream)?;
-            match handshake::shake(&mut stream, &keys, Role::Listener, (local.ip(), peer)).await {
-                Ok((transport, _)) => return Ok(Line::new(stream, transport)),
-                Err(Failure::Key) => {
-                    left -= 1;
-                    if left == 0 {
-                        bail!(
-                            "{TRIES} wrong codes: this one is void now. If it was not you, somebody is on the sync link; say `carpctl pair` again"
-                        );
-                    }
-                    told(&format!("a wrong code from {from}; {left} more, and the right one is void"));
-                }
-                Err(Failure::Closed | Failure::Slow | Failure::Io(_)) => {
-                    told(&format!("a connection from {from} without a code; that costs no try"));
-                }
+            Knock::Peer(line) => return Ok(line),
+            Knock::Wrong => {
+                let more = validity.guessed()?;
+                told(&format!("a wrong code from {peer}; {more} more, and the right one is void"));
             }
-            tokio::time::sleep(PAUSE).await;
+            Knock::Silent => {
+                told(&format!("a connection from {peer} without a code; that costs no try"));
+            }
         }
-    };
-    match tokio::time::timeout(VALID, guessing).await {
-        Ok(done) => done,
-        Err(_) => bail!("nobody came within ten minutes: the code is void; say `carpctl pair` again"),
+        tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Somebody has come.
+enum Knock {
+    /// From another address.
+    Stranger(IpAddr),
+    /// The one that has the code.
+    Peer(Line),
+    /// With another code.
+    Wrong,
+    /// Without one.
+    Silent,
+}
+
+async fn knock(listener: &TcpListener, keys: &SyncKeys, (local, peer): (IpAddr, IpAddr)) -> Result<Knock> {
+    let (mut stream, from) = listener.accept().await?;
+    let from = from.ip().to_canonical();
+    if from != peer {
+        return Ok(Knock::Stranger(from));
+    }
+    socket::tune(&stream)?;
+    Ok(match handshake::shake(&mut stream, keys, Role::Listener, (local, peer)).await {
+        Ok((transport, _)) => Knock::Peer(Line::new(stream, transport)),
+        Err(Failure::Key) => Knock::Wrong,
+        Err(Failure::Closed | Failure::Slow | Failure::Io(_)) => Knock::Silent,
+    })
 }
 
 /// Calls the node that has made the code. Gives the address that this one has on the way there, too.

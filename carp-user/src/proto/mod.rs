@@ -23,6 +23,7 @@ pub mod node;
 pub mod notice;
 pub mod notify;
 mod outgoing;
+pub mod pairing;
 mod peers;
 pub mod protocol;
 mod proving;

@@ -326,6 +326,11 @@ impl Carpd {
         self.process.as_mut().context("carpd does not run")
     }
 
+    /// All that it has logged; nothing while it does not run.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
     /// The most memory that its process has had, bytes.
     ///
     /// # Errors

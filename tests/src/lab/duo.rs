@@ -44,9 +44,22 @@ impl Duo {
     /// # Errors
     /// As [`Duo::elected`].
     pub fn elected_in(pair: Pair, config: &Config) -> Result<Self> {
+        Self::elected_with(pair, [config, &config.clone().of_backup()], |_, _| Ok(()))
+    }
+
+    /// The same with a configuration each, and with this done to gw1 and gw2 before they run.
+    ///
+    /// # Errors
+    /// As [`Duo::elected`], and what that says.
+    pub fn elected_with(
+        pair: Pair,
+        [first, second]: [&Config; 2],
+        prepare: impl FnOnce(&Carpd, &Carpd) -> Result<()>,
+    ) -> Result<Self> {
         let adverts = Listener::start(&pair.switch, &PORTS)?;
-        let mut gw1 = Carpd::configure(&pair.lab, pair.gw1(), config)?;
-        let mut gw2 = Carpd::configure(&pair.lab, pair.gw2(), &config.clone().of_backup())?;
+        let mut gw1 = Carpd::configure(&pair.lab, pair.gw1(), first)?;
+        let mut gw2 = Carpd::configure(&pair.lab, pair.gw2(), second)?;
+        prepare(&gw1, &gw2)?;
         let watch = Watch::start([gw1.windows(), gw2.windows()]);
         let begun = clock::now();
         gw1.run()?;

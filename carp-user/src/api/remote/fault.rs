@@ -76,7 +76,9 @@ impl Code {
         match self {
             Self::NotWellFormed => "the document is not well-formed, or beyond the bounds",
             Self::Encoding => "the document is not UTF-8",
-            Self::NotXmlRpc => "the document is no methodCall",
+            Self::NotXmlRpc => {
+                "the document is no methodCall, or has types that the specification does not (nil, i8)"
+            }
             Self::NoSuchMethod => "there is no such method",
             Self::WrongParams => "the method does not take these parameters",
             Self::Internal => "a mistake of this node: see its log",

@@ -231,11 +231,11 @@ impl Coordinator {
                 vec![Action::Use(how)]
             }
             Phase::Writing(Then::Tell(news)) => {
-                self.rest(now);
+                self.rest_and_ask(now);
                 vec![Action::Tell(news)]
             }
             Phase::Writing(Then::TellPushed(news)) => {
-                self.rest(now);
+                self.rest_and_ask(now);
                 vec![Action::TellPushed(news)]
             }
             Phase::Writing(Then::Rest) => {
@@ -368,6 +368,14 @@ impl Coordinator {
         self.due = Instant::MAX;
         self.journal = journal;
         vec![Action::Write(journal)]
+    }
+
+    /// Somebody is just told what has come of a change, and looks whether it is so: what is known of the peer is from before it.
+    fn rest_and_ask(&mut self, now: Instant) {
+        self.rest(now);
+        if self.phase == Phase::Idle && !self.is_away {
+            self.due = now;
+        }
     }
 
     /// Nothing is to be done until it is time to ask, or to deliver.
