@@ -38,6 +38,7 @@ use reload::{Outcome, Reading, Ready, Wish};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use takeover::{Step, TakeOvers};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 /// Adverts read before time is looked at again: more than the ring holds, so a flood cannot keep
 /// the node from its own deadlines.
@@ -59,6 +60,8 @@ pub struct Daemon {
     missed: bool,
     /// The configuration, while it waits to be confirmed.
     unconfirmed: Option<Unconfirmed>,
+    /// The list of revisions, while one is added.
+    recording: Option<JoinHandle<()>>,
     /// How it stands with the other node's configuration.
     pair: pair::Pair,
     /// Names of virtual hosts that are just leaving.
@@ -136,6 +139,7 @@ impl Daemon {
             reading: None,
             missed: false,
             unconfirmed: None,
+            recording: None,
             pair,
             leaving: BTreeMap::new(),
             prepared: None,

@@ -12,6 +12,8 @@ use crate::io::revisions::Revisions;
 use crate::pair_config::book::Pushed;
 use anyhow::{Context, Result};
 use carp_common::time::{Instant, Span};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// What is not confirmed in time waits for so long while another configuration is just being read.
 const BUSY: Span = Span::millis(200);
@@ -36,6 +38,15 @@ pub struct Pending {
 pub(super) struct Unconfirmed {
     pending: Pending,
     until: Instant,
+}
+
+/// Waits until that is done.
+pub(super) async fn recorded(recording: Option<JoinHandle<()>>) {
+    if let Some(recording) = recording
+        && let Err(error) = recording.await
+    {
+        tracing::warn!(%error, "writing a revision down");
+    }
 }
 
 /// Waits until it is too late to confirm; for ever when nothing is to be. Dropping the future loses nothing.
@@ -69,8 +80,8 @@ impl Daemon {
         self.came_from(pushed, &text);
         let revisions = Revisions::of(&self.config.node.name);
         let newest = self.pair.newest.clone();
-        // Nothing waits for that.
-        tokio::task::spawn_blocking(move || {
+        // Who asked waits for that, and nothing else.
+        self.recording = Some(tokio::task::spawn_blocking(move || {
             let recorded = revisions.record(&text, &origin).and_then(|()| revisions.list());
             if let Ok(Some(last)) = recorded.as_ref().map(|list| list.last()) {
                 newest.send_replace((last.number, last.origin.clone()));
@@ -78,8 +89,17 @@ impl Daemon {
             if let Err(error) = recorded {
                 tracing::warn!(%error, "the configuration is not in the list of revisions (carpctl config log)");
             }
-        });
+        }));
         Ok(())
+    }
+
+    /// Answers once what was kept is in the list of revisions: who looks there next finds it, and can go back.
+    pub(super) fn answer_recorded(&mut self, response: Response, answer: oneshot::Sender<Response>) {
+        let Some(recording) = self.recording.take() else { return drop(answer.send(response)) };
+        tokio::spawn(async move {
+            recorded(Some(recording)).await;
+            let _ = answer.send(response);
+        });
     }
 
     /// Nobody has confirmed it in time.

@@ -2,6 +2,7 @@
 //! it, and on that node only what is pushed is used.
 
 use super::Daemon;
+use super::keeping::recorded;
 use super::reload::{Outcome, Ready, Wish};
 use crate::api::{Authority, ConfigPeer, ConfigState, Response, Shared};
 use crate::config::Config;
@@ -158,15 +159,18 @@ impl Daemon {
         let is_awaited = std::mem::take(&mut self.pair.is_awaited);
         match (&self.shells.editor, outcome) {
             (Some(editor), Outcome::Stays) if is_awaited => {
-                let editor = editor.clone();
+                let (editor, recording) = (editor.clone(), self.recording.take());
                 tokio::spawn(async move {
                     let response = settled(&editor, response).await;
+                    recorded(recording).await;
                     answer.map(|answer| answer.send(response));
                 });
             }
             // A new start looks at what was written down.
             (Some(_) | None, Outcome::Stays | Outcome::StartAnew(_)) => {
-                answer.map(|answer| answer.send(response));
+                if let Some(answer) = answer {
+                    self.answer_recorded(response, answer);
+                }
             }
         }
     }
@@ -176,8 +180,8 @@ impl Daemon {
         let is_tried = self.unconfirmed.is_some();
         let editor = self.shells.editor.clone().filter(|_| is_tried && self.pushes_on_apply());
         let Some(editor) = editor else {
-            let _ = answer.send(self.confirm());
-            return;
+            let response = self.confirm();
+            return self.answer_recorded(response, answer);
         };
         self.extend_trial(ASKING);
         tokio::spawn(async move {
