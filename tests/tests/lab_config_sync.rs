@@ -136,6 +136,18 @@ fn what_is_applied_on_one_node_is_used_by_both_or_by_neither() -> Result<()> {
         (gw1.has_role(2, "MASTER") && gw2.has_role(2, "BACKUP")).then_some(())
     })?;
     ensure!(scene.agreed_on("10.77.1.7")?, "it is in the file");
+    for (carpd, other, part) in [(gw1, gw2, "primary"), (gw2, gw1, "secondary")] {
+        let shown = standing(carpd)?;
+        let [own, hash] = [&shown["origin"], &shown["hash"]].map(|text| text.as_str().unwrap_or("?"));
+        let (hash, there) = (&hash[..12], standing(other)?["origin"].clone());
+        let line = format!(
+            "configuration: {part}, revision 2 ({own}), {hash}; {}: revision 2 ({}), {hash}",
+            other.instance(),
+            there.as_str().unwrap_or("?")
+        );
+        let status = says(&carpd.carpctl(&["status"])?);
+        ensure!(status.contains(&line), "{line}\n{status}");
+    }
 
     let bad = third(&more, "dmz", 4, "10.77.3.9/24");
     let said = scene.apply(gw1, &bad, &[])?;
@@ -257,10 +269,13 @@ fn addresses_change_on_both_nodes_and_go_back_on_both_when_nobody_confirms() -> 
     let said = gw1.carpctl(&["confirm"])?;
     ensure!(said.status.success(), "{said:?}");
     ensure!(scene.agreed_on("10.77.1.8")?, "it is kept by both");
+    let said = gw1.carpctl(&["rollback"])?;
+    ensure!(said.status.success() && says(&said).contains("on the other node: 1@lan0"), "{said:?}");
+    ensure!(!scene.agreed_on("10.77.1.8")?, "both are where they were");
 
     // From here on only one section goes over, and when it is said.
     let own = fs::read_to_string(&gw2.files().carp)?;
-    let apart = Config { own: NAT_ONLY, ..tried };
+    let apart = Config { own: NAT_ONLY, ..more };
     scene.duo.gw1.reload_live(&apart)?;
     let (gw1, gw2) = (&scene.duo.gw1, &scene.duo.gw2);
     let said = scene.apply(gw1, &Config { answer_ping: true, rules: NAT, ..apart }, &[])?;

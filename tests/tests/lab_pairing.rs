@@ -5,6 +5,7 @@ use carp_common::time::Span;
 use carp_tests::lab::carpd::{Carpd, product};
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::PATIENCE;
+use carp_tests::lab::follow;
 use carp_tests::lab::namespace::Namespace;
 use carp_tests::lab::pair::Pair;
 use carp_tests::lab::process::Process;
@@ -64,6 +65,18 @@ fn paired_nodes_replicate_and_call_each_other() -> Result<()> {
         gw1.carpctl(&words).ok().filter(|said| said.status.success())
     })?;
     ensure!(String::from_utf8_lossy(&back.stdout).contains(&gw2.name), "{back:?}");
+    // Edited on one node from now on: what pairing has left is enough for that.
+    let node = std::fs::read_to_string(&gw1.files().node)?;
+    std::fs::write(&gw1.files().node, node + "\n[config_sync]\n")?;
+    ensure!(gw1.carpctl(&["reload"])?.status.success());
+    let shared = std::fs::read_to_string(&gw1.files().carp)?;
+    let said = follow::apply(
+        &gw1,
+        &shared.replacen("\"10.77.1.1/24\",", "\"10.77.1.1/24\", \"10.77.1.7\",", 1),
+        &[],
+    )?;
+    ensure!(said.status.success() && follow::says(&said).contains("on the other node: 1@lan0"), "{said:?}");
+    ensure!(std::fs::read_to_string(gw2.folder.join("carp.toml"))?.contains("10.77.1.7"), "gw2 follows");
     // The code was good for one use.
     let again = Second { folder: pair.lab.folder().join("third"), ..gw2 }.join(&pair, &code)?;
     ensure!(String::from_utf8_lossy(&again.stderr).contains("nobody pairs at"), "{again:?}");

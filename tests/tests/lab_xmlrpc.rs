@@ -9,6 +9,7 @@ use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
 use carp_tests::lab::remote::{PLACE, account, answers, certificate, fingerprint, pin, python};
 use carp_tests::lab::roles::Roles;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 #[test]
@@ -21,6 +22,19 @@ fn pythons_client_drives_every_method() -> Result<()> {
         set_password(&duo.gw1, more, &full)?;
     }
     answers(&duo.pair, &duo.gw2)?;
+    // On the sync address and nowhere else, whoever asks.
+    for (asks, place) in [
+        (&duo.pair.client, "10.77.1.2:7113"),
+        (&duo.pair.client, "10.77.1.1:7113"),
+        (&duo.pair.client, PLACE),
+        (duo.pair.gw2(), "10.77.1.2:7113"),
+        (&duo.pair.server, "10.77.2.2:7113"),
+    ] {
+        let place: SocketAddr = place.parse()?;
+        let connected =
+            asks.enter(|| Ok(TcpStream::connect_timeout(&place, Span::millis(500).std()).is_ok()))?;
+        ensure!(!connected, "XML-RPC at {place}, asked from {}", asks.host());
+    }
     let trusted = certificate(&duo.gw1)?;
     let mut script = Command::new("python3");
     script.arg(python("python-client.py")).args([PLACE, &trusted.to_string_lossy(), "lan0", "1"]);

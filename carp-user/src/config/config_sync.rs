@@ -45,7 +45,7 @@ pub const CONFIG_SYNC: &[Key] = &[
     Key {
         name: "sections",
         kind: Kind::List,
-        range: "`vips`, `routes`, `nat`, `firewall`, `kernel`",
+        range: "`groups`, `vips`, `routes`, `nat`, `firewall`, `kernel`, `health`, `hooks`",
         unit: "",
         default: "all",
         example: r#"["vips", "nat"]"#,
@@ -235,6 +235,13 @@ mod tests {
         let config = with(&format!("{NODE}{TABLE}{keys}")).unwrap().config_sync.unwrap();
         assert_eq!((config.skew_add, config.on_apply, config.require_peer), (0, false, true));
         assert_eq!((config.sections[0].name, config.to.to_string().as_str()), ("nat", "10.255.0.9"));
+    }
+
+    #[test]
+    fn the_reference_names_every_section() {
+        let names: Vec<String> = SECTIONS.iter().map(|section| format!("`{}`", section.name)).collect();
+        let key = CONFIG_SYNC.iter().find(|key| key.name == "sections").expect("there is one");
+        assert_eq!(key.range, names.join(", "));
     }
 
     #[test]
