@@ -221,7 +221,17 @@ fn whatever_breaks_in_the_middle_of_a_commit_both_nodes_end_on_one_configuration
     let is_used = scene.agreed_on("10.77.1.8")?;
     println!("used = {is_used}");
     ensure!(!scene.agreed_on("answer_ping = true")?);
-    scene.nothing_moved()
+    scene.nothing_moved()?;
+
+    // The node that is edited itself: now its roles move.
+    let last = third(&more, "lan", 5, "10.77.1.9/24");
+    let said = scene.apply_and_meanwhile(&last, |duo| {
+        duo.gw1.kill()?;
+        duo.gw1.run()
+    })?;
+    let is_used = scene.agreed_on("10.77.1.9")?;
+    println!("the edited one killed in the middle: used = {is_used}, {said}");
+    scene.duo.never_two_masters()
 }
 
 #[test]
