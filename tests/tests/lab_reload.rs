@@ -32,11 +32,11 @@ fn every_kind_of_change_leaves_alone_what_it_does_not_name() -> Result<()> {
     let mut more_vips = with_third.clone();
     more_vips.hosts[2].addresses.push("10.77.1.8");
     let mut skewed = more_vips.clone();
-    skewed.hosts[2].skew = 20;
+    (skewed.hosts[2].base, skewed.hosts[2].skew) = (2, 20);
     let steps = [
         ("a virtual host comes", with_third, "3@lan0 is new"),
         ("one of them gets another address", more_vips.clone(), "3@lan0: addresses"),
-        ("another skew", skewed.clone(), "3@lan0: skew"),
+        ("other timers", skewed.clone(), "3@lan0: base, skew"),
         ("pings are answered", Config { answer_ping: true, ..skewed.clone() }, "answer_ping"),
         (
             "the next password is accepted",

@@ -19,6 +19,15 @@ pub(in crate::cli) const SHARED: &str = "carp.toml";
 pub(in crate::cli) const OWN: &str = "node.toml";
 /// The file with the key of the session.
 pub(in crate::cli) const SYNC_KEY: &str = "sync.key";
+/// Both sides of a gateway have one role, and what says so of a virtual host.
+const GROUP: (&str, &str) = (
+    "
+# Both sides move as one (docs/groups.md). With nodes of another make in it: move = \"each\"
+[[group]]
+name = \"gateway\"
+",
+    "group = \"gateway\"\n",
+);
 /// What pfSense gives its secondary, too.
 const SECONDARY_SKEW: u8 = 100;
 
@@ -161,6 +170,8 @@ impl Plan {
 
     fn shared(&self, heard: &Heard) -> Result<String> {
         let mut text = SHARED_HEAD.to_owned();
+        let (group, member) = if self.serving().count() > 1 { GROUP } else { ("", "") };
+        text.push_str(group);
         let mut free = (self.lowest..=u8::MAX).filter(|number| !heard.numbers.contains(number));
         let listened = heard.span.map(|span| format!(" Nobody was heard to use it, for {span}."));
         let listened = listened.unwrap_or_default();
@@ -171,7 +182,7 @@ impl Plan {
             let vips = vips.join(", ");
             let _ = write!(
                 text,
-                "\n[[virtual_host]]\ninterface = \"{name}\"\n\
+                "\n[[virtual_host]]\ninterface = \"{name}\"\n{member}\
                  # Its number among CARP and VRRP on the segment.{listened}\nvhid = {vhid}\n\
                  # The addresses that the master has.\naddresses = [{vips}]\n\
                  # The same on all nodes, mode 0600.\npassword_file = \"{password_file}\"\n"
