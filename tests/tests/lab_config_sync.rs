@@ -10,6 +10,7 @@ use carp_tests::lab::echo::Echo;
 use carp_tests::lab::follow::{self, DRIFT, TABLE, has, says, standing, uses};
 use carp_tests::lab::pair::Pair;
 use carp_tests::lab::{Purpose, clock};
+use serde_json::Value;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Output};
@@ -137,18 +138,19 @@ fn what_is_applied_on_one_node_is_used_by_both_or_by_neither() -> Result<()> {
     })?;
     ensure!(scene.agreed_on("10.77.1.7")?, "it is in the file");
     for (carpd, other, part) in [(gw1, gw2, "primary"), (gw2, gw1, "secondary")] {
-        let shown = standing(carpd)?;
-        let [own, hash] = [&shown["origin"], &shown["hash"]].map(|text| text.as_str().unwrap_or("?"));
-        let (hash, there) = (&hash[..12], standing(other)?["origin"].clone());
-        let line = format!(
-            "configuration: {part}, revision 2 ({own}), {hash}; {}: revision 2 ({}), {hash}",
-            other.instance(),
-            there.as_str().unwrap_or("?")
-        );
-        let status = says(&carpd.carpctl(&["status"])?);
-        ensure!(status.contains(&line), "{line}\n{status}");
+        let line = || {
+            let [here, there] = [standing(carpd).ok()?, standing(other).ok()?];
+            let shown = |of: &Value| {
+                let (origin, hash) = (of["origin"].as_str()?, of["hash"].as_str()?.get(..12)?);
+                Some(format!("revision 2 ({origin}), {hash}"))
+            };
+            let (here, there) = (shown(&here)?, shown(&there)?);
+            Some(format!("configuration: {part}, {here}; {}: {there}", other.instance()))
+        };
+        let status = || says(&carpd.carpctl(&["status"]).ok()?).contains(&line()?).then_some(());
+        clock::wait_for("the status to show both nodes", DRIFT, status)
+            .with_context(|| format!("{:?}", line()))?;
     }
-
     let bad = third(&more, "dmz", 4, "10.77.3.9/24");
     let said = scene.apply(gw1, &bad, &[])?;
     ensure!(
