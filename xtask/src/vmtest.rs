@@ -37,7 +37,7 @@ use transcript::Transcript;
 const MATRIX: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "newest"];
 /// And what it runs: what a kernel decides (the datapath, fail-over, conntrack, privileges), longest first. What else could run
 /// in a guest (words, files, formats of others) says the same on every kernel, and runs there when it is named.
-const KERNEL_DECIDES: [&str; 19] = [
+const KERNEL_DECIDES: [&str; 20] = [
     "lab_sync",
     "lab_kinds",
     "lab_traffic",
@@ -49,6 +49,7 @@ const KERNEL_DECIDES: [&str; 19] = [
     "lab_io",
     "lab_conntrack",
     "lab_flowtable",
+    "lab_stacked",
     "lab_datapath",
     "lab_resume",
     "lab_egress",

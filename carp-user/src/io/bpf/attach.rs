@@ -16,7 +16,7 @@ use super::tc::Way;
 use super::{Attached, Error, Mode, Port};
 
 /// The ports, with what [`Mode::Auto`] is, as far as that can be told without trying: the driver where our
-/// program is there already, else tc at a veth and where it was tc before. Whatever is not at tc by choice
+/// program is there already, else tc at a veth, at a bond, and where it was tc before. Whatever is not at tc by choice
 /// shares its slot with nobody.
 ///
 /// # Errors
@@ -29,10 +29,18 @@ pub(super) fn decide(pins: &Pins, ports: &[Port]) -> Result<Vec<Port>, Error> {
         }
         let occupant = on(&occupants, port.link);
         refuse_foreign(port, occupant, ours.iter().any(|pin| is_on(pin, port.link, occupant)))?;
-        let is_in_driver = occupant.is_some_and(|occupant| occupant.attached == Attached::Native);
+        let is_bond = slot::is_bond(port.link)?;
+        if port.mode == Mode::Native && is_bond {
+            return Err(Error::Members { name: port.name.clone() });
+        }
+        let is_in_driver = !is_bond && occupant.is_some_and(|occupant| occupant.attached == Attached::Native);
         let was_at_tc = at_tc.iter().any(|pin| pin.name == port.name && pin.ifindex == port.link.0);
         let is_to_be = port.mode == Mode::Auto && !is_in_driver;
-        let mode = if is_to_be && (was_at_tc || slot::is_veth(port.link)?) { Mode::Tcx } else { port.mode };
+        let mode = if is_to_be && (is_bond || was_at_tc || slot::is_veth(port.link)?) {
+            Mode::Tcx
+        } else {
+            port.mode
+        };
         Ok(Port { mode, ..port.clone() })
     };
     ports.iter().map(decide).collect()

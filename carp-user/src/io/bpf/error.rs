@@ -74,6 +74,15 @@ pub enum Error {
         /// What may be set instead.
         choices: &'static str,
     },
+    /// A bond hands a program of its driver on to its members, where it sees their numbers and not the bond's.
+    #[error(
+        "{name} is a bond: native XDP runs on its members, which are other interfaces; set xdp = \"auto\", \
+         \"generic\", \"tcx\" or \"off\""
+    )]
+    Members {
+        /// The link.
+        name: String,
+    },
     /// The kernel does not take a program at tc.
     #[error("{name} takes no tc {way} program: {reason}; set xdp = \"off\"")]
     Tc {

@@ -32,10 +32,22 @@ pub(super) fn occupants() -> Result<Vec<(IfIndex, Occupant)>, Error> {
 /// # Errors
 /// When the links cannot be listed.
 pub(super) fn is_veth(link: IfIndex) -> Result<bool, Error> {
+    is_of_kind(link, b"veth\0")
+}
+
+/// Whether a link is a bond.
+///
+/// # Errors
+/// When the links cannot be listed.
+pub(super) fn is_bond(link: IfIndex) -> Result<bool, Error> {
+    is_of_kind(link, b"bond\0")
+}
+
+fn is_of_kind(link: IfIndex, wanted: &[u8]) -> Result<bool, Error> {
     let links = Requests::open().and_then(|mut requests| requests.dump(RTM_GETLINK, &[0; IFINFOMSG]));
     let links = links.map_err(|source| Error::Links { source })?;
     let mut these = replies(&links).filter(|reply| reply.kind == RTM_NEWLINK);
-    Ok(these.any(|reply| u32_at(reply.body, 4) == Some(link.0) && kind(reply.body) == Some(b"veth\0")))
+    Ok(these.any(|reply| u32_at(reply.body, 4) == Some(link.0) && kind(reply.body) == Some(wanted)))
 }
 
 const RTM_NEWLINK: u16 = 16;
