@@ -8,6 +8,7 @@ mod standing;
 mod states;
 mod sync;
 mod track;
+mod wakeups;
 pub mod xmlrpc;
 
 pub use config::{ConfigPeer, ConfigState};
@@ -17,6 +18,7 @@ pub use standing::{Gate, Heir, Held, Standing, Waits};
 pub use states::{AT_ONCE, FlowQuery, FlowStanding, Place};
 pub use sync::Sync;
 pub use track::Track;
+pub use wakeups::WakeUps;
 
 use crate::io::bpf::{BUILD, Counters};
 use crate::proto::status::{HostStatus, NodeStatus};
@@ -76,6 +78,9 @@ pub struct Status {
     /// VIPs that somebody else took away while this node served them; each was put back, and is named in the log.
     #[serde(default)]
     pub addresses_taken: u64,
+    /// How late the daemon wakes, if it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wakeups: Option<WakeUps>,
     /// Replication, if it is configured and the daemon answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<Sync>,
@@ -224,6 +229,7 @@ impl Status {
             unconfirmed_ms: None,
             config: None,
             addresses_taken: 0,
+            wakeups: None,
             sync: None,
         }
     }

@@ -155,7 +155,7 @@ impl Daemon {
             daemon.demote_for_replication();
         }
         daemon.resume_maintenance();
-        daemon.shells.track(&daemon.config)?;
+        daemon.shells.track(&daemon.config, &daemon.alarm)?;
         let links: Vec<_> = daemon.shells.links.snapshot().collect();
         let events: Vec<_> = links.into_iter().map(|(link, facts)| daemon.describe(link, facts)).collect();
         // All at one moment, so that virtual hosts that are alike are due together ever after.
@@ -184,7 +184,9 @@ impl Daemon {
     async fn serve(&mut self, signals: &mut Signals, files: &Files) -> Result<Option<Next>> {
         loop {
             self.alarm.set(self.node.deadline())?;
-            match self.next(signals).await? {
+            let woken = self.next(signals).await?;
+            self.alarm.woke();
+            match woken {
                 Woken::Link(link, facts) => self.link(link, facts),
                 Woken::Heard(heard) => self.heard(&heard),
                 Woken::Refused(RefusedFrame { refusal, heard: HeardFrame { link, bytes, .. } }) => {

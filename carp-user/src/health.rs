@@ -5,6 +5,7 @@
 mod engine;
 mod gates;
 mod hooks;
+mod late;
 mod probe;
 
 pub use gates::Answers;
@@ -12,6 +13,7 @@ pub use hooks::{Ask, State};
 
 use crate::config::hook::When;
 use crate::config::{Config, Hook, Track};
+use crate::io::clock::Worst;
 use crate::proto::event::Command;
 use crate::proto::notify::{MOST, Notice};
 use crate::proto::track::Finding;
@@ -57,15 +59,15 @@ pub struct Health {
 }
 
 impl Health {
-    /// Starts it, in the network namespace of the calling thread.
+    /// Starts it, in the network namespace of the calling thread. `worst`: how late the daemon wakes.
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start(config: &Config) -> io::Result<Self> {
-        Self::begin(Wanted::of(config))
+    pub fn start(config: &Config, worst: Worst) -> io::Result<Self> {
+        Self::begin(Wanted::of(config), worst)
     }
 
-    fn begin(wanted: Wanted) -> io::Result<Self> {
+    fn begin(wanted: Wanted, worst: Worst) -> io::Result<Self> {
         let (wanted, told) = watch::channel(wanted);
         let (states, newest) = watch::channel(States::default());
         let (questions, asked) = watch::channel(Questions::new());
@@ -74,7 +76,7 @@ impl Health {
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return };
-            runtime.block_on(Engine::new(told, newest, (asked, answer), tell).run());
+            runtime.block_on(Engine::new(told, newest, (asked, answer), (tell, worst)).run());
             // Who looks at a file that does not answer is not waited for.
             runtime.shutdown_background();
         };

@@ -115,6 +115,39 @@ fn hooks_are_told_in_order_what_became_of_each_virtual_host_and_one_that_hangs_d
     duo.never_two_masters()
 }
 
+#[test]
+fn a_node_that_wakes_late_says_so_and_is_demoted_as_long_as_it_does() -> Result<()> {
+    // A busy machine has it wake late as well, but not by half a second.
+    let track =
+        "[[track]]\nname = \"awake\"\nkind = \"wake-ups\"\nmost = 500\ninterval = 500\nfall = 1\nrise = 2\n";
+    let mut duo = Duo::elected(&Config { tracks: track.to_owned(), ..Config::gateway() })?;
+    // Each advert is one; a backup that hears its master in time has none.
+    let late = duo.gw1.status()?["wakeups"].clone();
+    let number = |key: &str| late[key].as_u64().unwrap_or_default();
+    let buckets = late["buckets"].as_array().context("no buckets")?;
+    let counted: u64 = buckets.iter().filter_map(serde_json::Value::as_u64).sum();
+    ensure!(counted > 0 && counted == number("count"), "{late}");
+    ensure!(number("p50_us") <= number("p99_us") && number("p99_us") <= number("max_us"), "{late}");
+    // It would have had to look after its master after 3.4 s at the latest.
+    duo.gw2.freeze()?;
+    clock::sleep(Span::secs(5));
+    duo.gw2.thaw()?;
+    let demotion = clock::wait_for("gw2 to be demoted", PATIENCE, || {
+        let demotion = duo.gw2.status().ok()?["demotions"][0].clone();
+        demotion.is_object().then_some(demotion)
+    })?;
+    let why = demotion["reason"].as_str().unwrap_or_default();
+    ensure!(
+        demotion["name"] == "track awake" && why.starts_with("carpd woke ") && why.ends_with(" late"),
+        "{demotion}"
+    );
+    ensure!(duo.gw2.status()?["wakeups"]["max_us"].as_u64() > Some(500_000), "{}", duo.gw2.status()?);
+    let said = String::from_utf8(duo.gw2.carpctl(&["status"])?.stdout)?;
+    ensure!(said.contains("\nwake-ups: "), "{said}");
+    wait_demotion(&duo.gw2, None)?;
+    duo.never_two_masters()
+}
+
 /// On gw2 it refuses while there is such a file, on gw1 it hangs while there is another one.
 const GATE: &str = "cat >> asked\nif ip -o -4 address show lan0 | grep -q 'inet 10.77.1.2/'; then\n\
     test -e hang && exec sleep 1000\nelse\ntest -e refuse && { echo not today; exit 3; }\nfi\nexit 0\n";

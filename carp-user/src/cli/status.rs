@@ -3,7 +3,7 @@
 use super::health::{EXIT_CODES, Health};
 use super::table::{columns, nonzero, span};
 use super::view::{Source, View};
-use crate::api::{ConfigState, Host, MapWindow, Peer, Track};
+use crate::api::{ConfigState, Host, MapWindow, Peer, Track, WakeUps};
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -68,7 +68,7 @@ pub fn render(view: &View) -> String {
             demotion.amount, demotion.name, demotion.reason
         );
     }
-    text.extend(status.tracks.iter().map(track));
+    text.extend(status.tracks.iter().map(track).chain(status.wakeups.iter().filter_map(late)));
     if let Some(left) = status.unconfirmed_ms {
         let left = span(left);
         let _ = writeln!(text, "the configuration is taken back in {left} unless you say `carpctl confirm`");
@@ -103,6 +103,14 @@ pub fn render(view: &View) -> String {
         let _ = writeln!(text, "{}: {}", view.judgement.health.name(), view.judgement.why.join("; "));
     }
     text
+}
+
+/// How late carpd wakes, once it has.
+fn late(WakeUps { count, p50_us, p99_us, max_us, .. }: &WakeUps) -> Option<String> {
+    let [half, most, all] =
+        [p50_us, p99_us, max_us].map(|us| format!("{}.{:02} ms", us / 1_000, us % 1_000 / 10));
+    let text = format!("wake-ups: {count}, late by {half} (half of them), {most} (99 %), {all} (all)\n");
+    (*count > 0).then_some(text)
 }
 
 /// Whether it fails, and how near it is to be otherwise.
@@ -250,7 +258,9 @@ mod tests {
             expires_ms: None,
         };
         let (version, counters) = ("1.2.3".to_owned(), [("arp-answered".to_owned(), 4)].into());
-        let status = Status { pid: 7, version, counters, demotions: vec![demotion], ..status(host) };
+        let wakeups = WakeUps { count: 900, p50_us: 64, p99_us: 1_024, max_us: 8_765, ..WakeUps::default() };
+        let more = Status { wakeups: Some(wakeups), ..status(host) };
+        let status = Status { pid: 7, version, counters, demotions: vec![demotion], ..more };
         assert_eq!(
             render(&view(status, Source::Daemon)),
             "\
@@ -259,6 +269,7 @@ INTERFACE@VHID  VIP       STATUS  SINCE      LEASE  BASE/SKEW             AUTH  
 lan0@1          10.0.0.1  MASTER  1 min 1 s  2.3 s  1/0 (demoted to 240)  migrate  1a2b3c4d  10.0.0.3 1/100 1 min 30 s ago  initialized
                 fd00::1
 demoted by 240: user maintenance (new memory, 3.0 s)
+wake-ups: 900, late by 0.06 ms (half of them), 1.02 ms (99 %), 8.76 ms (all)
 lan0@1 migrates: not yet strict: 10.0.0.3
 lan0@1 refused: badauth 3
 lan0@1 suspicious: rewritten 2

@@ -22,6 +22,7 @@ const OF_KINDS: &[(&str, &[&str])] = &[
     ("unit", &["unit"]),
     ("file", &["file", "exists"]),
     ("interface", &["interface", "errors"]),
+    ("wake-ups", &["most"]),
 ];
 
 /// One `[[track]]`.
@@ -88,6 +89,11 @@ pub enum Probe {
         /// Most errors of receiving a second, if that counts.
         errors: Option<u16>,
     },
+    /// How late carpd itself wakes.
+    WakeUps {
+        /// At most, ms.
+        most: u16,
+    },
 }
 
 impl Track {
@@ -121,6 +127,7 @@ impl Probe {
             Self::Interface { device, errors: Some(errors), .. } => {
                 format!("link {device}, at most {errors} errors a second")
             }
+            Self::WakeUps { most } => format!("wake-ups at most {most} ms late"),
         }
     }
 
@@ -133,6 +140,7 @@ impl Probe {
             Self::Unit { .. } => "unit",
             Self::File { .. } => "file",
             Self::Interface { .. } => "interface",
+            Self::WakeUps { .. } => "wake-ups",
         }
     }
 }
@@ -233,6 +241,7 @@ fn probe(
                 errors: errors.map_or(Some(None), |errors| errors.map(Some))?,
             }
         }
+        "wake-ups" => Probe::WakeUps { most: fields.number("most", mistakes)?.value },
         _script => {
             let name = text("script", mistakes)?;
             let script = of_node(&name, node, mistakes)?;

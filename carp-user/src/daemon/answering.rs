@@ -3,7 +3,7 @@
 use super::Daemon;
 use super::movable::Move;
 use super::reload::Wish;
-use crate::api::{FlowQuery, Request, Response, Status, Sync, Track};
+use crate::api::{FlowQuery, Request, Response, Status, Sync, Track, WakeUps};
 use crate::config::Files;
 use crate::io::bpf::Counters;
 use crate::io::clock;
@@ -110,6 +110,7 @@ impl Daemon {
         status.sync = replication.map(|replication| Sync::of(&replication.state(), now));
         let findings = self.shells.health.iter().flat_map(|health| health.findings());
         status.tracks = findings.map(|finding| Track::of(&finding, now)).collect();
+        status.wakeups = Some(WakeUps::of(self.alarm.lateness()));
         status.config = self.config_state(now);
         status.unconfirmed_ms = self.time_to_confirm(now).map(Span::as_millis);
         let counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();

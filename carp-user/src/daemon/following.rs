@@ -33,7 +33,7 @@ impl Daemon {
         self.leaving = leaving.collect();
         let is_edited = config.config_sync != self.config.config_sync;
         let edited = if is_edited { self.shells.edit(&config) } else { Ok(()) };
-        if let Err(error) = edited.and_then(|()| self.shells.track(&config)) {
+        if let Err(error) = edited.and_then(|()| self.shells.track(&config, &self.alarm)) {
             self.prepared = Some(prepared);
             self.settle_now();
             return Err(error);

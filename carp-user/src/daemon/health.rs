@@ -4,7 +4,7 @@ use super::Daemon;
 use crate::api::{What, rank};
 use crate::config::Config;
 use crate::health::{Ask, Health, State};
-use crate::io::clock;
+use crate::io::clock::{self, Alarm};
 use crate::proto::event::{Answer, Event, HostId, HostSetup, Question, Transition};
 use crate::proto::status::HostStatus;
 use crate::shells::Shells;
@@ -97,12 +97,15 @@ impl Shells {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub(super) fn track(&mut self, config: &Config) -> Result<()> {
+    pub(super) fn track(&mut self, config: &Config, alarm: &Alarm) -> Result<()> {
         match &self.health {
             Some(health) => health.set(config),
             None if config.tracks.is_empty() && config.hooks.is_empty() => {}
             None => {
-                self.health = Some(Health::start(config).context("starting the thread of tracks and hooks")?);
+                self.health = Some(
+                    Health::start(config, alarm.worst())
+                        .context("starting the thread of tracks and hooks")?,
+                );
             }
         }
         Ok(())

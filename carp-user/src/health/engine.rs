@@ -2,12 +2,13 @@
 
 use super::gates::{Answers, Gates, Questions};
 use super::hooks::{self, State};
+use super::late::Late;
 use super::probe::{self, Sample};
 use super::{States, Wanted};
 use crate::config::hook::When;
 use crate::config::track::Probe;
 use crate::config::{Hook, Track};
-use crate::io::clock;
+use crate::io::clock::{self, Worst};
 use crate::proto::notify::{self, Notice, Notices, Run};
 use crate::proto::track::{Action, Event, Finding, Outcome, Tracks};
 use carp_common::time::Span;
@@ -25,6 +26,7 @@ pub(super) struct Engine {
     questions: watch::Receiver<Questions>,
     gates: Gates,
     tell: watch::Sender<Vec<Finding>>,
+    late: Late,
     tracks: Tracks,
     probes: BTreeMap<String, Probe>,
     /// Attempts that have not ended, as many as tracks at most, and those that were told to end.
@@ -65,7 +67,7 @@ impl Engine {
         wanted: watch::Receiver<Wanted>,
         states: watch::Receiver<States>,
         (questions, answer): (watch::Receiver<Questions>, watch::Sender<Answers>),
-        tell: watch::Sender<Vec<Finding>>,
+        (tell, worst): (watch::Sender<Vec<Finding>>, Worst),
     ) -> Self {
         Self {
             wanted,
@@ -73,6 +75,7 @@ impl Engine {
             questions,
             gates: Gates::new(answer),
             tell,
+            late: Late::of(worst),
             tracks: Tracks::default(),
             probes: BTreeMap::new(),
             attempts: JoinSet::new(),
@@ -156,6 +159,7 @@ impl Engine {
         let setups = tracks.iter().map(Track::setup).collect();
         self.probes = tracks.into_iter().map(|track| (track.name, track.probe)).collect();
         self.samples.retain(|track, _| self.probes.contains_key(track));
+        self.late.keep(&self.probes);
         self.handle(Event::Configure(setups));
     }
 
@@ -198,9 +202,11 @@ impl Engine {
         let Some(probe) = self.probes.get(track).cloned() else { return };
         let (end, ended) = oneshot::channel();
         self.ends.insert(attempt, end);
+        let late = matches!(probe, Probe::WakeUps { .. }).then(|| self.late.since_last(track));
         let (track, before) = (track.to_owned(), self.samples.get(track).copied());
         self.attempts.spawn(async move {
-            let (outcome, sample) = probe::look(&probe, attempt, before, ended).await;
+            let (outcome, sample) =
+                probe::look(&probe, attempt, (before, late.unwrap_or_default()), ended).await;
             Ended { track, attempt, outcome, sample }
         });
     }

@@ -8,7 +8,7 @@ use crate::io::ping::Ping;
 use crate::io::program::{self, Ended};
 use crate::io::{clock, processes};
 use crate::proto::track::Outcome;
-use carp_common::time::Instant;
+use carp_common::time::{Instant, Span};
 use std::path::Path;
 use tokio::sync::oneshot;
 
@@ -23,11 +23,12 @@ pub(super) struct Sample {
     at: Instant,
 }
 
-/// What it comes to, or what it has come to when `end` is sent or dropped. `number` is that of the attempt.
+/// What it comes to, or what it has come to when `end` is sent or dropped. `number` is that of the attempt, `late` how late the
+/// daemon woke since the one before.
 pub(super) async fn look(
     probe: &Probe,
     number: u64,
-    before: Option<Sample>,
+    (before, late): (Option<Sample>, Span),
     end: oneshot::Receiver<()>,
 ) -> (Outcome, Option<Sample>) {
     let seen = match probe {
@@ -53,6 +54,7 @@ pub(super) async fn look(
             let (file, exists) = (file.clone(), *exists);
             elsewhere(move || self::file(&file, exists)).await
         }
+        Probe::WakeUps { most } => wakeups(late, Span::millis((*most).into())),
         Probe::Interface { device, errors, .. } => {
             let device = device.clone();
             let nic =
@@ -90,6 +92,11 @@ fn file(file: &Path, exists: bool) -> Result<String, String> {
     }
 }
 
+fn wakeups(late: Span, most: Span) -> Result<String, String> {
+    let text = format!("carpd woke {late} late");
+    if late > most { Err(text) } else { Ok(text) }
+}
+
 fn interface(
     nic: Result<Nic, String>,
     most: Option<u16>,
@@ -123,7 +130,6 @@ fn rate(before: Option<Sample>, now: Sample) -> Option<u64> {
 mod tests {
     use super::*;
     use carp_common::id::IfIndex;
-    use carp_common::time::Span;
 
     fn nic(up: bool, rx_errors: u64) -> Result<Nic, String> {
         Ok(Nic { index: IfIndex(7), up, rx_errors })
@@ -149,6 +155,13 @@ mod tests {
         assert!(matches!(interface(nic(true, 500_000_000), None, first.1).0, Outcome::Good(_)), "no limit");
         assert_eq!(interface(nic(false, 5), None, None).0, Outcome::Bad("no carrier".into()));
         assert!(matches!(interface(Err("gone".into()), None, None), (Outcome::Bad(_), None)));
+    }
+
+    #[test]
+    fn wake_ups_may_be_as_late_as_is_configured_and_no_later() {
+        let most = Span::millis(20);
+        assert!(wakeups(most, most).is_ok());
+        assert_eq!(wakeups(Span::millis(21), most), Err("carpd woke 21.000 ms late".into()));
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn a_script_that_fails_demotes_and_the_demotion_goes_with_the_failure_or_with_th
     let file = std::env::temp_dir().join(format!("carp-health-{}", std::process::id()));
     std::fs::write(&file, "").unwrap();
     let text = format!("test ! -e {} || {{ echo it is there; exit 4; }}", file.display());
-    let mut health = Health::begin(wanted(vec![track("file", &text)])).unwrap();
+    let mut health = Health::begin(wanted(vec![track("file", &text)]), Worst::default()).unwrap();
     let first = loop {
         let commands = told(&mut health);
         if !commands.is_empty() {
@@ -56,7 +56,7 @@ fn a_script_that_fails_demotes_and_the_demotion_goes_with_the_failure_or_with_th
 
 #[test]
 fn dropping_it_ends_what_hangs() {
-    let health = Health::begin(wanted(vec![track("hangs", "sleep 1000")])).unwrap();
+    let health = Health::begin(wanted(vec![track("hangs", "sleep 1000")]), Worst::default()).unwrap();
     drop(health);
 }
 
@@ -71,7 +71,7 @@ fn hooks_are_told_of_the_newest_states_and_of_the_last_ones_before_the_end() {
         timeout: 10_000,
         when: When::Notify,
     };
-    let health = Health::begin(Wanted { hooks: vec![hook], ..wanted(vec![]) }).unwrap();
+    let health = Health::begin(Wanted { hooks: vec![hook], ..wanted(vec![]) }, Worst::default()).unwrap();
     assert!(health.has_hooks());
     let role = |role| move |state: &mut State| state.role = role;
     health.tell("lan0@1", role("BACKUP"));

@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use super::raw::Ready;
+use crate::proto::lateness::Lateness;
 use carp_common::time::{Instant, Span};
 use rustix::rand::GetRandomFlags;
 use rustix::time::{
@@ -9,6 +10,8 @@ use rustix::time::{
     timerfd_settime,
 };
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// `CLOCK_MONOTONIC`, which is what `bpf_ktime_get_ns()` reads too.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
@@ -68,7 +71,29 @@ pub fn draw(bytes: &mut [u8]) -> Result<(), Error> {
 /// An alarm clock on `CLOCK_MONOTONIC`, exact to the kernel's high-resolution timers; tokio's own
 /// timers are exact to a millisecond only.
 #[derive(Debug)]
-pub struct Alarm(Ready);
+pub struct Alarm {
+    timer: Ready,
+    /// When it is to go off, if that was yet to come when it was set.
+    due: Option<Instant>,
+    lateness: Lateness,
+    worst: Worst,
+}
+
+/// The latest wake-up since it was taken, to be had on another thread.
+#[derive(Clone, Debug, Default)]
+pub struct Worst(Arc<AtomicU64>);
+
+impl Worst {
+    /// One came so late.
+    fn note(&self, late: Span) {
+        self.0.fetch_max(late.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// The latest one; from here on those that come count.
+    pub fn take(&self) -> Span {
+        Span::nanos(self.0.swap(0, Ordering::Relaxed))
+    }
+}
 
 impl Alarm {
     /// An alarm that is not set. Call it inside a tokio runtime.
@@ -78,7 +103,10 @@ impl Alarm {
     pub fn new() -> Result<Self, Error> {
         let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC);
         match fd.map_err(io::Error::from).and_then(Ready::new) {
-            Ok(fd) => Ok(Self(fd)),
+            Ok(timer) => {
+                let (lateness, worst) = (Lateness::default(), Worst::default());
+                Ok(Self { timer, due: None, lateness, worst })
+            }
             Err(source) => Err(Error::Kernel { doing: "making a timer".to_owned(), source }),
         }
     }
@@ -92,8 +120,29 @@ impl Alarm {
         // Zero would disarm it: the first nanosecond after boot is as past as any.
         let nanos = at.map_or(0, |at| at.nanos().max(1));
         let timer = Itimerspec { it_interval: timespec(0)?, it_value: timespec(nanos)? };
-        timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &timer)?;
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &timer)?;
+        self.due = at.filter(|at| *at > now());
         Ok(())
+    }
+
+    /// Whoever set it goes on, woken by it or not: how late, if it was due by now, is counted once.
+    pub fn woke(&mut self) {
+        let woken_at = now();
+        if let Some(due) = self.due.take_if(|due| *due <= woken_at) {
+            let late = woken_at.since(due);
+            self.lateness.note(late);
+            self.worst.note(late);
+        }
+    }
+
+    /// How late it was so far.
+    pub const fn lateness(&self) -> &Lateness {
+        &self.lateness
+    }
+
+    /// How late it was at worst, since somebody asked.
+    pub fn worst(&self) -> Worst {
+        self.worst.clone()
     }
 
     /// Waits until it goes off. Dropping the future loses nothing.
@@ -102,7 +151,7 @@ impl Alarm {
     /// The kernel's; it has none for a timer of ours.
     pub async fn fired(&mut self) -> io::Result<()> {
         let expirations = |fd: std::os::fd::BorrowedFd<'_>| Ok(rustix::io::read(fd, &mut [0_u8; 8])?);
-        self.0.read(expirations).await.map(|_count| ())
+        self.timer.read(expirations).await.map(|_count| ())
     }
 }
 
@@ -151,6 +200,26 @@ mod tests {
             alarm.fired().await.unwrap();
             assert!(now() >= at);
             assert!(is_quiet(&mut alarm).await);
+        });
+    }
+
+    #[test]
+    fn how_late_it_was_seen_is_counted_once_and_not_of_one_that_was_past_before() {
+        run(async {
+            let mut alarm = Alarm::new().unwrap();
+            let worst = alarm.worst();
+            alarm.set(Some(now() + Span::micros(100))).unwrap();
+            rest(Span::millis(3));
+            alarm.woke();
+            alarm.woke();
+            let late = alarm.lateness().worst();
+            assert!(late >= Span::micros(2_800), "{late}");
+            assert_eq!((alarm.lateness().count(), worst.take(), worst.take()), (1, late, Span::ZERO));
+            for at in [Some(Instant::ZERO), Some(Instant::MAX), None] {
+                alarm.set(at).unwrap();
+                alarm.woke();
+            }
+            assert_eq!(alarm.lateness().count(), 1);
         });
     }
 

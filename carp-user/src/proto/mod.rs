@@ -18,6 +18,7 @@ mod host;
 pub mod input;
 mod intent;
 pub mod keyring;
+pub mod lateness;
 mod migration;
 pub mod node;
 pub mod notice;

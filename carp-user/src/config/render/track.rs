@@ -29,6 +29,7 @@ pub(super) fn write(text: &mut String, form: Form, track: &Track) {
                 section.put("errors", errors);
             }
         }
+        Probe::WakeUps { most } => section.put("most", most),
     }
     section.put("demote", demote);
     section.put("interval", interval);

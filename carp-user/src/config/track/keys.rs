@@ -3,7 +3,7 @@
 use super::super::reference::{Key, Kind};
 
 /// Names of what a track can look at.
-pub const KINDS: &[&str] = &["script", "gateway", "process", "unit", "file", "interface"];
+pub const KINDS: &[&str] = &["script", "gateway", "process", "unit", "file", "interface", "wake-ups"];
 
 /// Keys of every table `[[track]]`.
 pub const TRACK: &[Key] = &[
@@ -25,7 +25,7 @@ pub const TRACK: &[Key] = &[
         example: r#""script""#,
         meaning: "What it looks at. `script`: a program ends with exit code 0. `gateway`: a host answers an echo request. \
                   `process`: one runs. `unit`: one of systemd's is active. `file`: it is there. `interface`: it has a \
-                  carrier.",
+                  carrier. `wake-ups`: carpd itself wakes in time.",
     },
     Key {
         name: "script",
@@ -98,6 +98,15 @@ pub const TRACK: &[Key] = &[
         default: "none",
         example: "100",
         meaning: "More errors of receiving a second than this fail it, too.",
+    },
+    Key {
+        name: "most",
+        kind: Kind::Number(1, 10_000, Some(20)),
+        range: "kind `wake-ups`",
+        unit: "ms",
+        default: "20",
+        example: "50",
+        meaning: "How late carpd may wake for what it has to do at a certain time. One wake-up that is later fails it.",
     },
     Key {
         name: "demote",

@@ -92,9 +92,10 @@ fn every_kind_is_written_as_it_is_read() {
         "kind = \"file\"\nfile = \"/a\"\nexists = false",
         "kind = \"interface\"\ninterface = \"eth7\"",
         "kind = \"interface\"\ninterface = \"lan\"\nerrors = 9",
+        "kind = \"wake-ups\"\nmost = 7",
     ];
     let text = (1..).zip(kinds).map(|(n, kind)| track(kind).replace("\"t\"", &format!("\"t{n}\"")));
-    let hooks = "[[hook]]\nscript = \"web\"\ntimeout = 7000\n[[hook]]\nscript = \"dns\"\nwhen = \"notify\"\n";
+    let hooks = "[[hook]]\nscript = \"web\"\ntimeout = 7000\n[[hook]]\nscript = \"dns\"\nwhen = \"gate\"\non_timeout = \"veto\"\n";
     let config =
         with(&(text.collect::<String>() + hooks), NODE).map_err(|found| found.render(false)).expect("right");
     let told: Vec<String> = config.tracks.iter().map(|track| track.setup().what).collect();
@@ -109,10 +110,12 @@ fn every_kind_is_written_as_it_is_read() {
             "no file /a",
             "link eth7",
             "link eth1, at most 9 errors a second",
+            "wake-ups at most 7 ms late",
         ]
     );
-    let hooks: Vec<_> = config.hooks.iter().map(|hook| (hook.name.as_str(), hook.timeout)).collect();
-    assert_eq!(hooks, [("web", 7_000), ("dns", 10_000)]);
+    let hooks: Vec<_> =
+        config.hooks.iter().map(|hook| (hook.name.as_str(), hook.timeout, hook.when.passes_late())).collect();
+    assert_eq!(hooks, [("web", 7_000, None), ("dns", 10_000, Some(false))]);
     for form in [Form::Short, Form::Effective] {
         let secret = |_: &std::path::Path| Ok(b"secret".to_vec().into());
         let written = render(&config, form);
