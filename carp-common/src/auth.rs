@@ -3,12 +3,14 @@
 //! compressions. The same code runs in XDP; in the tests the `hmac` and `sha1` crates check it.
 
 mod midstate;
+mod probe;
 mod scratch;
 mod sha1;
 mod sha256;
 mod strict;
 
 pub use midstate::Midstate;
+pub use probe::ProbeKey;
 pub use scratch::Scratch;
 pub use strict::StrictKey;
 

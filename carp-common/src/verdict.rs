@@ -129,6 +129,12 @@ pub const fn refused(refusal: Refusal, may_be_vrrp: bool) -> Verdict {
     }
 }
 
+/// A backup's probe, of a master that serves or does not.
+#[inline(always)]
+pub const fn probe(serves: bool) -> Verdict {
+    if serves { Verdict::Answer(Counter::ProbeAnswered) } else { Verdict::Drop(Counter::ProbeSilent) }
+}
+
 /// A frame that leaves by this link and speaks for a VIP or a virtual MAC of it.
 #[inline(always)]
 pub const fn egress(leaving: Leaving, serves: bool) -> Verdict {

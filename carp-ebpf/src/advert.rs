@@ -111,7 +111,7 @@ fn recall(
 
 /// Moves the window of an armed backup, or ends it: see [`Window::hear`](carp_common::map::Window::hear).
 #[inline(never)]
-fn follow(source: &[u8; 16], patience: Span, slot: u32, at: Instant, maps: &impl Maps) {
+pub(crate) fn follow(source: &[u8; 16], patience: Span, slot: u32, at: Instant, maps: &impl Maps) {
     let Some(window) = maps.arming(slot) else { return };
     let clock = window.clock(slot);
     let before = maps.heard(clock);

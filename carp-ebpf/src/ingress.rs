@@ -7,7 +7,7 @@ use carp_common::wire::eth::{self, Ethernet};
 use carp_common::wire::ip::{self, Ipv4, Ipv6};
 
 use crate::world::{Judged, Maps, Packet, counted};
-use crate::{advert, arp, echo, ndp, vip};
+use crate::{advert, arp, echo, ndp, probe, vip};
 
 const NET: usize = 14;
 /// What is in front of everything that a stage looks at: an Ethernet header and ...
@@ -80,7 +80,7 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     }
     let protocol = protocol(packet, ethertype);
     if protocol == ip::CARP
-        && let Some(judged) = hear(packet, ethertype, maps)
+        && let Some(judged) = probe::seen(packet, ethertype, maps).or_else(|| hear(packet, ethertype, maps))
     {
         return Some(judged);
     }

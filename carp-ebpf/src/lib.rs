@@ -13,5 +13,6 @@ mod echo;
 pub mod egress;
 pub mod ingress;
 mod ndp;
+mod probe;
 mod vip;
 pub mod world;

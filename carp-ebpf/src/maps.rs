@@ -1,6 +1,8 @@
 //! The kernel's maps, and the lookups in them. The `unsafe` that is not about packets is here.
 #![expect(unsafe_code, reason = "map values are memory that user space may write at any time")]
 
+mod probes;
+
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
@@ -16,6 +18,7 @@ use carp_common::time::Instant;
 use carp_common::wire::{Refusal, Sighting};
 use carp_ebpf::world::{Desk, Maps};
 use core::cell::UnsafeCell;
+use probes::pulse;
 use zerocopy::FromBytes;
 
 const HOST_ENTRIES: usize = MAX_HOSTS as usize;
@@ -181,8 +184,10 @@ impl Maps for Pinned {
                 dead: (&raw const (*window).dead).read_volatile(),
                 armed_until: (&raw const (*window).armed_until).read_volatile(),
                 group: (&raw const (*window).group).read_volatile(),
+                pulsed: (&raw const (*window).pulsed).read_volatile(),
                 ..Window::CLOSED
             }
+            .under(pulse())
         })
     }
 
@@ -190,13 +195,15 @@ impl Maps for Pinned {
     fn is_leased(&self, slot: u32) -> bool {
         let Some(window) = WINDOWS.get_ptr(slot) else { return false };
         // SAFETY: as above.
-        let (from, until) = unsafe {
-            (
-                (&raw const (*window).serve_from).read_volatile(),
-                (&raw const (*window).serve_until).read_volatile(),
-            )
+        let lease = unsafe {
+            Window {
+                serve_from: (&raw const (*window).serve_from).read_volatile(),
+                serve_until: (&raw const (*window).serve_until).read_volatile(),
+                pulsed: (&raw const (*window).pulsed).read_volatile(),
+                ..Window::CLOSED
+            }
         };
-        until != 0 && Window { serve_from: from, serve_until: until, ..Window::CLOSED }.is_leased(self.now())
+        lease.serve_until != 0 && lease.under(pulse()).is_leased(self.now())
     }
 
     #[inline(always)]

@@ -2,12 +2,13 @@
 //! and the tests on the host run the same stages, each over its own.
 
 use carp_common::admission::Auth;
-use carp_common::auth::Scratch;
+use carp_common::auth::{ProbeKey, Scratch};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::{Captured, Decision, Host, Sample, SenderKey, Vip, VipKey, Window};
 use carp_common::sender::{Challenge, Sender};
-use carp_common::time::Instant;
+use carp_common::time::{Instant, Span};
 use carp_common::verdict::{Fate, Verdict};
+use carp_common::wire::probe::Probe;
 use carp_common::wire::{Bytes, Refusal, Sighting, Wire};
 use core::net::IpAddr;
 use core::num::NonZeroU64;
@@ -49,8 +50,23 @@ pub trait Packet: Bytes {
     fn readdress(&mut self, link_mac: Mac) -> Option<()>;
 }
 
+/// The maps of probes.
+pub trait Probes {
+    /// The longest lease of a master of this slot.
+    fn patience(&self, slot: u32) -> Span;
+
+    /// One of the keys by which probes for this slot are signed, counted from zero.
+    fn probe_key(&self, slot: u32, number: u32) -> Option<ProbeKey>;
+
+    /// Number of the start of the daemon, for this slot.
+    fn epoch(&self, slot: u32) -> u32;
+
+    /// Writes down an answer, by which the master's lease ends then; `false` when it is not of this session, or no news.
+    fn answered(&self, answer: &Probe, until: Instant) -> bool;
+}
+
 /// The maps, and the clock that their windows are about.
-pub trait Maps {
+pub trait Maps: Probes {
     /// Nanoseconds of `CLOCK_MONOTONIC`, the daemon's clock too.
     fn now(&self) -> Instant;
 
@@ -64,7 +80,7 @@ pub trait Maps {
     /// The VIP with this key, likewise.
     fn vip(&self, key: &VipKey) -> Option<Vip>;
 
-    /// The window of this slot; `None` for a slot that cannot be.
+    /// The window of this slot, as far as the daemon's pulse lets it last; `None` for a slot that cannot be.
     fn window(&self, slot: u32) -> Option<Window>;
 
     /// Whether this slot has a lease at this moment: a shorter way to most of what [`Maps::serves`] is true for.

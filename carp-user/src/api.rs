@@ -62,6 +62,9 @@ pub struct Status {
     /// What is looked at again and again, and demotes the node while it fails.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tracks: Vec<Track>,
+    /// The master that each group asks whether it serves, a path each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probed: Vec<Probed>,
     /// How adverts and VIPs are handled per interface: `native`, `generic` or `off`; `attached` when
     /// the daemon does not answer.
     pub datapath: BTreeMap<String, String>,
@@ -84,6 +87,21 @@ pub struct Status {
     /// Replication, if it is configured and the daemon answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<Sync>,
+}
+
+/// A path over which a group's master is asked whether it serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// Name of the group.
+    pub group: String,
+    /// Interface name.
+    pub interface: String,
+    /// The master's address.
+    pub master: String,
+    /// Milliseconds from one question to the next.
+    pub interval_ms: u64,
+    /// Three questions in a row were not answered.
+    pub silent: bool,
 }
 
 /// A virtual host.
@@ -223,6 +241,7 @@ impl Status {
             demotions: demotions.collect(),
             demotion: node.demotion,
             tracks: Vec::new(),
+            probed: Vec::new(),
             datapath: BTreeMap::new(),
             counters: BTreeMap::new(),
             stray: named(&node.stray),

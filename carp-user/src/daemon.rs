@@ -2,6 +2,7 @@
 
 mod announcing;
 mod answering;
+mod detecting;
 mod following;
 mod health;
 mod journal;
@@ -23,10 +24,10 @@ use crate::health::changed as health_changed;
 use crate::io::clock::{self, Alarm};
 use crate::io::ear::{HeardFrame, RefusedFrame};
 use crate::io::link::LinkFacts;
-use crate::proto::demote;
-use crate::proto::event::{Action, Command, Event, HostId, HostSetup};
+use crate::io::prober::Told;
+use crate::proto::event::{Action, Event, HostId, HostSetup};
 use crate::proto::node::Node;
-use crate::proto::sync::session::{DEMOTION, SessionStage};
+use crate::proto::sync::session::SessionStage;
 use crate::replication;
 use crate::shells::{Prepared, Shells, wanted};
 use announcing::Announcing;
@@ -96,6 +97,7 @@ enum Woken {
     Applied,
     Replication,
     Health,
+    Detected(Told),
     Read(Box<Result<Ready>>),
     Expired,
     Moved(Done),
@@ -161,7 +163,11 @@ impl Daemon {
         // All at one moment, so that virtual hosts that are alike are due together ever after.
         let now = clock::now();
         let actions = events.into_iter().flat_map(|event| daemon.node.handle(event, now)).collect();
+        daemon.prepare_to_detect(detecting::lease(daemon.node.setups().map(|(_, host)| host)));
         daemon.perform(actions);
+        if let Some(prober) = &daemon.shells.prober {
+            prober.go_on(daemon.node.setups().any(|(_, host)| host.resume_until.is_some()));
+        }
         // Also when it serves nothing: what an earlier daemon left has to go then.
         daemon.publish();
         tracing::info!(node = daemon.config.node.name, hosts = daemon.node.setups().count(), "started");
@@ -206,6 +212,7 @@ impl Daemon {
                     self.hear_gates();
                     self.demote_for_tracks();
                 }
+                Woken::Detected(told) => self.probed(told),
                 Woken::Alarm | Woken::Idle => {}
                 Woken::Terminate => {
                     if self.begin_stop() {
@@ -249,6 +256,7 @@ impl Daemon {
             _ = signals.interrupt.recv() => Ok(Woken::Terminate),
             _ = signals.hangup.recv() => Ok(Woken::Hangup),
             change = shells.links.changed() => change.map(|(link, facts)| Woken::Link(link, facts)).map_err(Into::into),
+            told = detecting::told(shells.prober.as_mut()) => Ok(Woken::Detected(told)),
             fired = self.alarm.fired() => fired.map(|()| Woken::Alarm).map_err(Into::into),
             heard = shells.ear.heard() => heard.map(Woken::Heard).map_err(Into::into),
             Some(call) = shells.calls.recv() => Ok(Woken::Call(call)),
@@ -266,17 +274,6 @@ impl Daemon {
 
     fn heard(&mut self, heard: &HeardFrame) {
         self.tell(Event::Frame { link: heard.link, at: heard.at, frame: &heard.bytes });
-    }
-
-    /// A node that does not have the peer's connections yet ranks lower.
-    fn demote_for_replication(&mut self) {
-        let Some(replication) = &mut self.shells.replication else { return };
-        let (name, amount) = (DEMOTION.to_owned(), demote::FACTOR);
-        let command = match replication.demotion.borrow_and_update().clone() {
-            Some(reason) => Command::Demote { name, amount, reason, until: None },
-            None => Command::Undemote { name },
-        };
-        self.tell(Event::Command(command));
     }
 
     fn report_failures(&mut self) {
@@ -360,6 +357,7 @@ impl Daemon {
                     tracing::warn!(%error, "the datapath does not take a challenge");
                 }
             }
+            Action::Watch { group, watched } => self.watch(group, watched),
             Action::Changed(transition) => self.changed(transition),
             Action::Tell { host, news } => self.tell_news(host, news),
             Action::Ask(question) => self.ask_gates(&question),

@@ -22,6 +22,7 @@ use crate::io::link::Links;
 use crate::io::marks::{Mark, Marks};
 use crate::io::nft::Table;
 use crate::io::privilege;
+use crate::io::prober::Prober;
 use crate::io::route::{Route, Routes};
 use crate::io::shield::{self, Shield};
 use crate::io::tuning::Tuning;
@@ -50,6 +51,8 @@ pub struct Shells {
     pub refused: RefusedEar,
     /// XDP, unless it is off.
     pub shield: Option<Shield>,
+    /// Asks masters whether they serve, and shows that this daemon runs, once a group wants that.
+    pub prober: Option<Prober>,
     /// Requests of the control socket.
     pub calls: mpsc::Receiver<Call>,
     /// The addresses and routes that the kernel shall hold.
@@ -107,9 +110,8 @@ impl Shells {
             }
         }
         let (adverts, samples) = rings.map(|rings| (rings.adverts, rings.samples)).unzip();
-        let deaf: Vec<IfIndex> =
-            if shield.is_some() { Vec::new() } else { link_set(&setup).into_iter().collect() };
-        let listen = || Ok((Ear::open(adverts, &deaf)?, RefusedEar::open(samples)?));
+        let deaf = if shield.is_some() { BTreeSet::new() } else { link_set(&setup) };
+        let listen = || Ok((Ear::open(adverts, &Vec::from_iter(deaf))?, RefusedEar::open(samples)?));
         let seat = (Door::new(door.clone()), setup.epoch);
         let opened = listen().and_then(|ears| {
             Ok((
@@ -129,6 +131,7 @@ impl Shells {
                     ear,
                     refused,
                     shield,
+                    prober: None,
                     calls,
                     wanted,
                     applier,
@@ -177,6 +180,7 @@ impl Shells {
             wanted,
             applier,
             shield,
+            prober,
             ear,
             refused,
             memberships,
@@ -190,7 +194,7 @@ impl Shells {
             settings,
             ..
         } = self;
-        drop((editor, replication, remote));
+        drop((editor, replication, remote, prober));
         drop(wanted);
         for failure in applier.finish() {
             tracing::warn!(what = failure.what, error = %failure.error, "left behind");
@@ -254,7 +258,7 @@ fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield
     let Some(mode) = mode_of(config.node.xdp) else { return Ok((None, None)) };
     let port = |link: IfIndex| Port { link, name: links.name(link).unwrap_or_default().to_owned(), mode };
     let ports: Vec<Port> = link_set(setup).into_iter().map(port).collect();
-    let (shield, rings) = Shield::open(&config.node.name, &ports, links, setup.numbered())?;
+    let (shield, rings) = Shield::open(&config.node.name, &ports, links, (setup.numbered(), setup.epoch))?;
     Ok((Some(shield), Some(rings)))
 }
 

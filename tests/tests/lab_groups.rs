@@ -5,7 +5,6 @@ use carp_common::time::Span;
 use carp_tests::lab::clock;
 use carp_tests::lab::config::Config;
 use carp_tests::lab::duo::{Duo, PATIENCE};
-use std::process::Command;
 
 /// Longer than a dead time.
 const SILENCE: Span = Span::millis(4_500);
@@ -13,7 +12,7 @@ const SILENCE: Span = Span::millis(4_500);
 #[test]
 fn a_switch_that_loses_multicast_on_one_interface_degrades_a_path_and_moves_nothing() -> Result<()> {
     let duo = Duo::elected(&Config::gateway().as_one())?;
-    hears_multicast(&duo, "lan-gw2", false)?;
+    duo.pair.hears_multicast("lan-gw2", false)?;
     clock::sleep(SILENCE);
     ensure!(duo.gw1.is_all("MASTER") && duo.gw2.is_all("BACKUP"), "roles moved");
     let status = duo.gw2.carpctl(&["status"])?;
@@ -24,7 +23,7 @@ fn a_switch_that_loses_multicast_on_one_interface_degrades_a_path_and_moves_noth
     let explained = duo.gw2.carpctl(&["explain", "edge"])?;
     let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
     ensure!(explained.contains("group: edge: its master is heard there, and not here"), "{explained}");
-    hears_multicast(&duo, "lan-gw2", true)?;
+    duo.pair.hears_multicast("lan-gw2", true)?;
     clock::wait_for("gw2 to hear it again", PATIENCE, || {
         (duo.gw2.carpctl(&["status"]).ok()?.status.code() == Some(0)).then_some(())
     })?;
@@ -51,12 +50,4 @@ fn a_lost_lan_moves_the_wan_too_although_nobody_preempts_and_a_dead_node_is_repl
     duo.gw1.wait_role("MASTER", PATIENCE)?;
     duo.gw1.wait_serving(PATIENCE)?;
     duo.never_two_masters()
-}
-
-/// Whether the host behind this port of the switch gets what is for many.
-fn hears_multicast(duo: &Duo, port: &str, hears: bool) -> Result<()> {
-    let mut bridge = Command::new("bridge");
-    bridge.args(["link", "set", "dev", port, "mcast_flood", if hears { "on" } else { "off" }]);
-    ensure!(duo.pair.switch.output(&mut bridge)?.status.success(), "{port} stays as it was");
-    Ok(())
 }

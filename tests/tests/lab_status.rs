@@ -310,7 +310,7 @@ fn members_of_the_group_read_daemon_and_maps_and_others_are_told_what_to_do() ->
             let pin = pin?;
             (pin.file_name(), pin.metadata()?.mode())
         };
-        let is_shared = ["COUNTERS", "HEARD", "HOSTS", "LINKS", "VIP_INDEX", "VIPS", "WINDOWS"]
+        let is_shared = ["COUNTERS", "HEARD", "HOSTS", "LINKS", "PULSE", "VIP_INDEX", "VIPS", "WINDOWS"]
             .iter()
             .any(|map| name == **map);
         let wanted = if is_shared { 0o640 } else { 0o600 };

@@ -5,7 +5,7 @@ use carp_common::time::{Instant, Span};
 use carp_tests::sim::chance;
 use carp_tests::sim::fault::{Fault, Way, Weather};
 use carp_tests::sim::hunt::{self, Until};
-use carp_tests::sim::scenario::{Families, HostSpec, Scenario, vhid};
+use carp_tests::sim::scenario::{Families, Scenario};
 use carp_tests::sim::world::World;
 use carp_user::proto::event::Role;
 
@@ -88,7 +88,7 @@ fn a_lost_link_moves_all_whether_the_backup_preempts_or_not_and_comes_back_only_
 fn lan_active_on_one_and_wan_on_the_other_ends_with_all_on_the_better_one() {
     for preempt in [true, false] {
         // Each starts while it reaches the other on no path, and loses one port: then the paths come back.
-        let mut scenario = gateways_at(secs(5)).preempt(preempt);
+        let mut scenario = Scenario::gateways(secs(5)).preempt(preempt);
         for segment in [LAN, WAN] {
             for way in Way::between(segment, 0, 1) {
                 scenario = scenario
@@ -111,16 +111,7 @@ fn lan_active_on_one_and_wan_on_the_other_ends_with_all_on_the_better_one() {
 
 /// Two that start at once.
 fn gateways() -> Scenario {
-    gateways_at(Span::ZERO)
-}
-
-fn gateways_at(start: Span) -> Scenario {
-    let mut scenario = Scenario::of(2);
-    scenario.segments = 2;
-    scenario.grouped = true;
-    scenario.hosts.push(HostSpec { segment: WAN, vhid: vhid(2), families: Families::V4 });
-    scenario.machines.iter_mut().for_each(|machine| machine.paces.push(machine.paces[0]));
-    scenario.at(start, Fault::Start(0)).at(start, Fault::Start(1))
+    Scenario::gateways(Span::ZERO)
 }
 
 /// Which machine is the only master of each virtual host, and serves it.

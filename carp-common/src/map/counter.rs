@@ -5,6 +5,9 @@ use crate::wire::Refusal;
 /// The counters of a virtual host, by [`Counter`].
 pub type Counts = [u64; Counter::COUNT];
 
+/// Nothing was counted.
+pub const NO_COUNTS: Counts = [0; Counter::COUNT];
+
 /// What the datapath counts, by what it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -41,6 +44,14 @@ pub enum Counter {
     EgressVirtualMacFenced,
     /// Echo requests to a VIP answered.
     PingAnswered,
+    /// Probes of a backup answered.
+    ProbeAnswered,
+    /// Probes of a backup, while this node has no lease: dropped.
+    ProbeSilent,
+    /// Answers of the master to this node's probes. They end here.
+    ProbeHeard,
+    /// Probes and answers that are not signed as they should be, came through a router, or are not of this session: dropped.
+    ProbeRefused,
     /// Adverts refused, each for its reason.
     Refused(Refusal),
 }
@@ -64,7 +75,7 @@ impl Counter {
     pub const COUNT: usize = Refusal::COUNT + Self::OWN.len();
 
     /// Those that are no refusals.
-    const OWN: [Self; 16] = [
+    const OWN: [Self; 20] = [
         Self::Advert,
         Self::RingFull,
         Self::ArpAnswered,
@@ -81,6 +92,10 @@ impl Counter {
         Self::EgressVipFenced,
         Self::EgressVirtualMacFenced,
         Self::PingAnswered,
+        Self::ProbeAnswered,
+        Self::ProbeSilent,
+        Self::ProbeHeard,
+        Self::ProbeRefused,
     ];
 
     /// Its place in [`Counts`].
@@ -104,6 +119,10 @@ impl Counter {
             Self::EgressVipFenced => 13,
             Self::EgressVirtualMacFenced => 14,
             Self::PingAnswered => 15,
+            Self::ProbeAnswered => 16,
+            Self::ProbeSilent => 17,
+            Self::ProbeHeard => 18,
+            Self::ProbeRefused => 19,
         };
         Refusal::COUNT + own
     }
@@ -127,6 +146,10 @@ impl Counter {
             Self::EgressVipFenced => "egress-vip-fenced",
             Self::EgressVirtualMacFenced => "egress-vmac-fenced",
             Self::PingAnswered => "ping-answered",
+            Self::ProbeAnswered => "probe-answered",
+            Self::ProbeSilent => "probe-silent",
+            Self::ProbeHeard => "probe-heard",
+            Self::ProbeRefused => "probe-refused",
             Self::Refused(refusal) => refusal.name(),
         }
     }

@@ -1,7 +1,7 @@
 //! When a slot is served, and by whose clock: a master's lease, or an armed backup's moment.
 
 #[cfg(doc)]
-use super::{HEARD, VipKey};
+use super::{HEARD, PULSE, VipKey};
 use crate::time::{Instant, Span};
 use crate::wire::ip::mapped;
 use core::net::IpAddr;
@@ -27,8 +27,8 @@ pub struct Window {
     /// For one of a group: one more than the slot whose entry in [`HEARD`] counts the silence of all of it. The
     /// master of a group is silent when it is in every family. 0: it is alone, and counts by its own entry.
     pub group: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1: its lease counts only while the daemon's pulse lasts ([`PULSE`]).
+    pub pulsed: u32,
 }
 
 /// How long an armed backup serves without its daemon: long enough to wake one, short enough that
@@ -52,15 +52,8 @@ const fn is_mapped([high, low]: [u64; 2]) -> bool {
 
 impl Window {
     /// Never.
-    pub const CLOSED: Self = Self {
-        serve_from: 0,
-        serve_until: 0,
-        dead: 0,
-        armed_until: 0,
-        master: [0; 2],
-        group: 0,
-        reserved: 0,
-    };
+    pub const CLOSED: Self =
+        Self { serve_from: 0, serve_until: 0, dead: 0, armed_until: 0, master: [0; 2], group: 0, pulsed: 0 };
 
     /// From one moment until another.
     pub const fn new(from: Instant, until: Instant) -> Self {
@@ -77,6 +70,20 @@ impl Window {
     #[must_use]
     pub const fn of_group(self, slot: u32) -> Self {
         Self { group: slot + 1, ..self }
+    }
+
+    /// With a lease that counts only while the daemon's pulse lasts.
+    #[must_use]
+    pub const fn pulsed(self) -> Self {
+        Self { pulsed: 1, ..self }
+    }
+
+    /// What is left of it when the daemon's pulse lasts until then: the lease ends with it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn under(self, pulse: Instant) -> Self {
+        let ends_early = self.pulsed != 0 && pulse.nanos() < self.serve_until;
+        Self { serve_until: if ends_early { pulse.nanos() } else { self.serve_until }, ..self }
     }
 
     /// The slot whose entry in [`HEARD`] counts for this one's window.
@@ -127,6 +134,12 @@ impl Window {
     #[inline(always)]
     pub const fn is_open(&self, heard: Instant, now: Instant) -> bool {
         self.is_leased(now) || self.is_taken_over(heard, now)
+    }
+
+    /// How much of its lease is left.
+    #[inline(always)]
+    pub const fn left(&self, now: Instant) -> Span {
+        if self.is_leased(now) { Span::nanos(self.serve_until - now.nanos()) } else { Span::ZERO }
     }
 
     /// Whether it serves as a master.

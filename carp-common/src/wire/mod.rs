@@ -14,6 +14,7 @@ pub mod frame;
 pub mod icmp;
 pub mod ip;
 pub mod ndp;
+pub mod probe;
 pub mod sighting;
 pub mod sum;
 

@@ -1,7 +1,7 @@
 //! How well a node is, and the exit code for it: the one place that says what gives which.
 
 use super::view::Source;
-use crate::api::{Host, Status};
+use crate::api::{Host, Probed, Status};
 use crate::proto::demote;
 use carp_common::pace::Pace;
 use carp_common::time::Span;
@@ -114,11 +114,19 @@ fn of_daemon(status: &Status) -> Vec<Finding> {
         .hosts
         .iter()
         .flat_map(|host| [init(host), not_serving(host), second_master(host), silent_path(host)]);
+    let unanswered = status.probed.iter().filter(|path| path.silent);
+    let unanswered = unanswered.map(|path| {
+        let Probed { group, interface, master, .. } = path;
+        (
+            Health::Degraded,
+            format!("{interface}: {master}, the master of group {group}, does not answer there"),
+        )
+    });
     let alarm = status.sync.iter().flat_map(|sync| &sync.alarm);
     let alarm = alarm.map(|alarm| (Health::Degraded, format!("alarm {alarm}")));
     let config = status.config.iter().flat_map(|config| &config.amiss);
     let config = config.map(|amiss| (Health::Degraded, format!("configuration: {amiss}")));
-    demotions.chain(hosts.flatten()).chain(alarm).chain(config).collect()
+    demotions.chain(hosts.flatten()).chain(unanswered).chain(alarm).chain(config).collect()
 }
 
 fn of_maps(status: &Status) -> Vec<Finding> {

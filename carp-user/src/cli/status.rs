@@ -3,7 +3,7 @@
 use super::health::{EXIT_CODES, Health};
 use super::table::{columns, nonzero, span};
 use super::view::{Source, View};
-use crate::api::{ConfigState, Host, MapWindow, Peer, Track, WakeUps};
+use crate::api::{ConfigState, Host, MapWindow, Peer, Probed, Status, Track, WakeUps};
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -58,7 +58,7 @@ pub fn render(view: &View) -> String {
     }
     let mut text = title(view);
     text += &columns(&rows);
-    text.extend(groups(&status.hosts));
+    text.extend(groups(status));
     for demotion in &status.demotions {
         let age = span(demotion.since_ms);
         let ends = demotion.expires_ms.map(|left| format!(", ends in {}", span(left))).unwrap_or_default();
@@ -157,15 +157,23 @@ pub(super) fn title(view: &View) -> String {
     }
 }
 
-/// The virtual hosts that belong together.
-fn groups(hosts: &[Host]) -> impl Iterator<Item = String> {
+/// The virtual hosts that belong together, and the masters that are asked whether they serve.
+fn groups(Status { hosts, probed: paths, .. }: &Status) -> impl Iterator<Item = String> {
     let mut groups = BTreeMap::<&str, Vec<String>>::new();
     for host in hosts {
         if let Some(group) = &host.group {
             groups.entry(group).or_default().push(host.label());
         }
     }
-    groups.into_iter().map(|(group, hosts)| format!("group {group}: {}\n", hosts.join(", ")))
+    groups
+        .into_iter()
+        .map(|(group, hosts)| format!("group {group}: {}\n", hosts.join(", ")))
+        .chain(paths.iter().map(probed))
+}
+
+fn probed(Probed { group, interface, master, interval_ms, silent }: &Probed) -> String {
+    let outcome = if *silent { "no answer" } else { "answers" };
+    format!("group {group}: {master} on {interface} is asked every {interval_ms} ms: {outcome}\n")
 }
 
 fn row(host: &Host) -> Vec<String> {

@@ -5,7 +5,9 @@ use super::fields::{At, Fields};
 use super::host::tables;
 use super::mistake::{Mistake, Place};
 use super::reference::{Key, Kind};
+use crate::proto::detect::Detect;
 use crate::proto::event::Group;
+use carp_common::time::Span;
 use std::collections::BTreeMap;
 
 /// Longest name of a group, in bytes.
@@ -35,6 +37,26 @@ pub const GROUP: &[Key] = &[
                   only when it is so on every interface and in every family. Its virtual hosts have the same `base`, \
                   `skew`, `preempt` and `flavour`. With `each` every virtual host has an election of its own, as CARP \
                   has it: for nodes of another make in the same group.",
+    },
+    Key {
+        name: "detect",
+        kind: Kind::Number(0, 10, Some(0)),
+        range: "",
+        unit: "ms",
+        default: "0, not at all",
+        example: "5",
+        meaning: "The backup asks the master's datapath over every interface of the group whether it serves, once in so long. \
+                  Three times without an answer, on all of them, and it takes over. Both nodes need XDP for that.",
+    },
+    Key {
+        name: "lease",
+        kind: Kind::Number(50, 1000, Some(100)),
+        range: "",
+        unit: "ms",
+        default: "100",
+        example: "200",
+        meaning: "With `detect`: how long a master goes on to serve after its daemon has shown last that it runs. The backup \
+                  takes over when that is over.",
     },
     Key {
         name: "nodes",
@@ -67,6 +89,7 @@ fn group(
     let name = fields.text("name", mistakes);
     let moves = fields.choice("move", mistakes);
     let nodes = fields.number("nodes", mistakes);
+    let [detect, lease] = ["detect", "lease"].map(|key| fields.number::<u16>(key, mistakes));
     let At { value: name, place } = name?;
     let is_one = name != "all"
         && !name.is_empty()
@@ -83,7 +106,9 @@ fn group(
         return None;
     }
     known.insert(name.to_owned(), place);
-    Some(Group { name: name.to_owned(), as_one: moves?.value == "all", nodes: nodes?.value })
+    let [interval, lease] = [detect?, lease?].map(|time| Span::millis(time.value.into()));
+    let detect = (interval != Span::ZERO).then_some(Detect { interval, lease });
+    Some(Group { name: name.to_owned(), as_one: moves?.value == "all", nodes: nodes?.value, detect })
 }
 
 #[cfg(test)]

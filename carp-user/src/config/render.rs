@@ -10,6 +10,7 @@ use super::nat::keys::FIREWALL;
 use super::reference::{CONFIG_SYNC, GROUP, KERNEL, Key, NODE, SCRIPT, SYNC, VIRTUAL_HOST};
 use super::sections::SECTIONS;
 use super::{Config, ConfigSync, Firewall, Group, HostConfig, Kernel, Node, Script, Sync, SyncKeys};
+use crate::proto::detect::Detect;
 use crate::proto::protocol;
 use crate::proto::sync::rule::{Mark, Rule, Rules};
 use carp_common::pace::Pace;
@@ -151,11 +152,14 @@ fn config_sync(text: &mut String, form: Form, config_sync: &ConfigSync) {
     section.put("require_peer", require_peer);
 }
 
-fn group(text: &mut String, form: Form, Group { name, as_one, nodes }: &Group) {
+fn group(text: &mut String, form: Form, Group { name, as_one, nodes, detect }: &Group) {
     let mut section = Section::begin(text, form, "[[group]]", GROUP);
     section.put("name", quoted(name));
     section.put("move", quoted(if *as_one { "all" } else { "each" }));
     section.put("nodes", nodes);
+    let Detect { interval, lease } = detect.unwrap_or_default();
+    section.put("detect", interval.as_millis());
+    section.put("lease", lease.as_millis());
 }
 
 fn host(text: &mut String, form: Form, host: &HostConfig, node: &Node) {

@@ -3,10 +3,11 @@
 use super::Daemon;
 use super::movable::Move;
 use super::reload::Wish;
-use crate::api::{FlowQuery, Request, Response, Status, Sync, Track, WakeUps};
+use crate::api::{FlowQuery, Probed, Request, Response, Status, Sync, Track, WakeUps};
 use crate::config::Files;
 use crate::io::bpf::Counters;
 use crate::io::clock;
+use crate::io::prober::Prober;
 use crate::proto::event::{Event, HostSetup};
 use carp_common::time::Span;
 use std::collections::BTreeMap;
@@ -111,6 +112,16 @@ impl Daemon {
         let findings = self.shells.health.iter().flat_map(|health| health.findings());
         status.tracks = findings.map(|finding| Track::of(&finding, now)).collect();
         status.wakeups = Some(WakeUps::of(self.alarm.lateness()));
+        let asked = self.shells.prober.iter().flat_map(Prober::asked);
+        status.probed = asked
+            .map(|asked| Probed {
+                interface: interface(asked.path.link),
+                master: asked.path.master.to_string(),
+                interval_ms: asked.interval.as_millis(),
+                silent: asked.is_silent,
+                group: asked.group,
+            })
+            .collect();
         status.config = self.config_state(now);
         status.unconfirmed_ms = self.time_to_confirm(now).map(Span::as_millis);
         let counters = shield.and_then(|shield| shield.counters().ok()).unwrap_or_default();

@@ -41,6 +41,7 @@ impl Daemon {
         self.tell_hooks_of_all();
         // What is published from here on follows it.
         self.config = config;
+        self.detect(&changes);
         // The node may remember one that comes back as it was.
         self.describe_new(&prepared);
         let actions = self.node.handle(Event::Configure(changes), clock::now());

@@ -5,12 +5,25 @@ use crate::api::{What, rank};
 use crate::config::Config;
 use crate::health::{Ask, Health, State};
 use crate::io::clock::{self, Alarm};
-use crate::proto::event::{Answer, Event, HostId, HostSetup, Question, Transition};
+use crate::proto::demote;
+use crate::proto::event::{Answer, Command, Event, HostId, HostSetup, Question, Transition};
 use crate::proto::status::HostStatus;
+use crate::proto::sync::session::DEMOTION;
 use crate::shells::Shells;
 use anyhow::{Context, Result};
 
 impl Daemon {
+    /// A node that does not have the peer's connections yet ranks lower.
+    pub(super) fn demote_for_replication(&mut self) {
+        let Some(replication) = &mut self.shells.replication else { return };
+        let (name, amount) = (DEMOTION.to_owned(), demote::FACTOR);
+        let command = match replication.demotion.borrow_and_update().clone() {
+            Some(reason) => Command::Demote { name, amount, reason, until: None },
+            None => Command::Undemote { name },
+        };
+        self.tell(Event::Command(command));
+    }
+
     /// Other findings: demotes the node by the name of each track that fails, and lifts the others.
     pub(super) fn demote_for_tracks(&mut self) {
         let commands = self.shells.health.as_mut().map(Health::commands).unwrap_or_default();

@@ -7,6 +7,7 @@
 
 mod adverts;
 mod attach;
+mod beat;
 mod clsact;
 mod error;
 mod holder;
@@ -37,14 +38,16 @@ use aya::util::KernelVersion;
 use carp_common::admission::Auth;
 use carp_common::id::IfIndex;
 use carp_common::map::{
-    ADVERTS, AUTH, CHALLENGES, COUNTERS, Counts, HEARD, HOSTS, Host, HostKey, LINKS, REFUSED, SENDERS,
-    SenderKey, VIP_INDEX, VIPS, Vip, VipKey, WINDOWS, Window,
+    ADVERTS, AUTH, CHALLENGES, COUNTERS, Counts, HEARD, HOSTS, Host, HostKey, LINKS, NO_COUNTS, PROBE_KEYS,
+    PROBED, PULSE, ProbeKeys, Probed, REFUSED, SENDERS, SenderKey, VIP_INDEX, VIPS, Vip, VipKey, WINDOWS,
+    Window,
 };
 use carp_common::sender::{Challenge, Sender};
 
 use super::privilege;
 
 pub use adverts::{Adverts, Rings, Samples};
+pub use beat::Beat;
 pub use error::Error;
 pub use holder::{Foreign, Holder, Place};
 pub use hosts::HostTable;
@@ -90,6 +93,8 @@ pub struct Datapath {
     auth: Array<MapData, Auth>,
     senders: HashMap<MapData, SenderKey, Sender>,
     challenges: Array<MapData, u64>,
+    probe_keys: Array<MapData, ProbeKeys>,
+    probed: Array<MapData, Probed>,
 }
 
 /// Takes down the datapath that a killed daemon of this instance left, if it did: without XDP, what
@@ -227,6 +232,7 @@ impl Datapath {
             if !kept.contains(&host.slot) {
                 self.set_window(host.slot, Window::CLOSED)?;
                 self.set_auth(host.slot, &Auth::NONE)?;
+                self.set_probe_keys(host.slot, ProbeKeys::NONE)?;
             }
             self.hosts.remove(key)?;
         }
@@ -284,7 +290,7 @@ impl Datapath {
     fn forget_counters(&mut self, slot: u32) -> Result<(), Error> {
         let failed = |error: &MapError| Error::map(COUNTERS, error);
         let values = self.counters.get(&slot, 0).map_err(|error| failed(&error))?;
-        let none = PerCpuValues::try_from(vec![Counts::default(); values.len()]);
+        let none = PerCpuValues::try_from(vec![NO_COUNTS; values.len()]);
         let none = none.map_err(|source| failed(&MapError::IoError(source)))?;
         self.counters.set(slot, none, 0).map_err(|error| failed(&error))
     }
@@ -336,11 +342,17 @@ impl Datapath {
             leaving: None,
             hosts: Hosts::new(maps.take(LINKS, Array::try_from)?, maps.take(HOSTS, Array::try_from)?)?,
             vips: Vips::new(maps.take(VIP_INDEX, Array::try_from)?, maps.take(VIPS, Array::try_from)?)?,
-            windows: Windows::new(maps.take(WINDOWS, Array::try_from)?, maps.take(HEARD, Array::try_from)?),
+            windows: Windows::new(
+                maps.take(WINDOWS, Array::try_from)?,
+                maps.take(HEARD, Array::try_from)?,
+                maps.take(PULSE, Array::try_from)?,
+            ),
             counters: maps.take(COUNTERS, PerCpuArray::try_from)?,
             auth: maps.take(AUTH, Array::try_from)?,
             senders: maps.take(SENDERS, HashMap::try_from)?,
             challenges: maps.take(CHALLENGES, Array::try_from)?,
+            probe_keys: maps.take(PROBE_KEYS, Array::try_from)?,
+            probed: maps.take(PROBED, Array::try_from)?,
         };
         Ok((datapath, rings))
     }

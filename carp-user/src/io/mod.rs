@@ -31,6 +31,7 @@ pub mod pairing;
 pub mod peer;
 pub mod ping;
 pub mod privilege;
+pub mod prober;
 pub mod processes;
 pub mod program;
 pub mod raw;

@@ -1,5 +1,6 @@
 //! What the process may do: it says what it lacks, and gives up what it does not need.
 
+use rustix::mm::MlockAllFlags;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set, set_capabilities,
     set_no_new_privs,
@@ -43,7 +44,7 @@ pub fn give_up() -> rustix::io::Result<()> {
     super::readers::join();
     let has = capabilities(None)?;
     let keep = has.permitted & (NEEDED | also_needed(has.permitted));
-    let permitted = keep | has.permitted & FOR_PROGRAMS;
+    let permitted = keep | has.permitted & (FOR_PROGRAMS | FOR_HASTE);
     set_no_new_privs(true)?;
     set_capabilities(None, CapabilitySets { effective: keep, permitted, inheritable: CapabilitySet::empty() })
 }
@@ -53,6 +54,19 @@ pub(super) fn raise_for_programs() -> rustix::io::Result<()> {
     let has = capabilities(None)?;
     let effective = has.effective | has.permitted & FOR_PROGRAMS;
     set_capabilities(None, CapabilitySets { effective, ..has })
+}
+
+/// Puts the calling thread in front of all others that have no such place (`SCHED_FIFO`), and keeps its memory from being
+/// taken. For one that never works for long.
+pub(super) fn come_first() -> std::io::Result<()> {
+    let has = capabilities(None)?;
+    let effective = has.effective | has.permitted & FOR_HASTE;
+    set_capabilities(None, CapabilitySets { effective, ..has })?;
+    let first = super::raw::schedule_first();
+    // No reason to complain: memory is seldom short.
+    let _locked = rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::ONFAULT);
+    set_capabilities(None, has)?;
+    first
 }
 
 /// Lets programs that the calling thread starts have `CAP_NET_ADMIN`, if it has that itself; root's have it anyway. For a
@@ -108,6 +122,9 @@ const NEEDED: CapabilitySet = CapabilitySet::NET_ADMIN
 /// Starting programs as other users, and ending those: permitted, and in effect only in the thread that does it.
 const FOR_PROGRAMS: CapabilitySet =
     CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::KILL);
+
+/// A place in front of others and memory that stays: permitted, and in effect only while a thread takes it.
+const FOR_HASTE: CapabilitySet = CapabilitySet::SYS_NICE.union(CapabilitySet::IPC_LOCK);
 
 /// Mounting the BPF file system where there is none, and BPF itself where it was granted as
 /// `CAP_SYS_ADMIN`; raising the limit of locked memory that maps

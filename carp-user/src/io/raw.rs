@@ -69,6 +69,20 @@ impl AsFd for Ready {
     }
 }
 
+/// Lowest of the real-time priorities for the calling thread, `SCHED_FIFO`, and timers that are not put off; what it starts
+/// has neither.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_NICE`.
+pub fn schedule_first() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: it reads the one value, and changes how this thread is scheduled.
+    let code = unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const priority)
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// A packet socket for whole frames, non-blocking, on no link yet: it receives nothing until
 /// [`bind_packet`], so a filter can be put in place before.
 ///

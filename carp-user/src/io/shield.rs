@@ -1,6 +1,6 @@
 //! XDP, or tc in its place, and what belongs to it: the programs and maps, and the virtual MACs that the links receive.
 
-use super::bpf::{Attached, Counters, Datapath, Port, Reach, Rings};
+use super::bpf::{Attached, Beat, Counters, Datapath, Port, Reach, Rings};
 use super::clock;
 use super::fdb::VirtualMacs;
 use super::instance;
@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub struct Shield {
     datapath: Datapath,
+    /// Number of this start.
+    epoch: u32,
     macs: VirtualMacs,
 }
 
@@ -44,15 +46,15 @@ impl Shield {
         instance: &str,
         ports: &[Port],
         links: &Links,
-        hosts: impl Iterator<Item = (HostId, &'a HostSetup)> + Clone,
+        (hosts, epoch): (impl Iterator<Item = (HostId, &'a HostSetup)> + Clone, u32),
     ) -> Result<(Self, Rings), Error> {
         let macs = VirtualMacs::open()?;
         let opened = Datapath::open(instance, ports, |datapath| {
             retain(datapath, hosts.clone())?;
-            describe(datapath, links, hosts.clone())
+            describe(datapath, links, (hosts.clone(), epoch))
         });
         let (datapath, rings) = opened.map_err(name_rival)?;
-        let mut shield = Self { datapath, macs };
+        let mut shield = Self { datapath, epoch, macs };
         match shield.receive(&hosts.map(|(_, host)| host).collect::<Vec<_>>()) {
             Ok(()) => Ok((shield, rings)),
             Err(error) => {
@@ -78,6 +80,14 @@ impl Shield {
     /// What the kernel says.
     pub fn set_challenge(&mut self, host: HostId, challenge: Challenge) -> Result<(), super::bpf::Error> {
         self.datapath.set_challenge(host.0, challenge)
+    }
+
+    /// What a prober shares with the datapath.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn beat(&self) -> Result<Beat, super::bpf::Error> {
+        self.datapath.beat()
     }
 
     /// Leases of an earlier daemon that still run, by slot. What cannot be read has none.
@@ -113,7 +123,7 @@ impl Shield {
         links: &Links,
         hosts: impl Iterator<Item = (HostId, &'a HostSetup)>,
     ) -> Result<(), super::bpf::Error> {
-        describe(&mut self.datapath, links, hosts)
+        describe(&mut self.datapath, links, (hosts, self.epoch))
     }
 
     /// Has the programs attached to more links, wherever it is run: it blocks. Nothing is served there until
@@ -170,13 +180,14 @@ fn retain<'a>(
 fn describe<'a>(
     datapath: &mut Datapath,
     links: &Links,
-    hosts: impl Iterator<Item = (HostId, &'a HostSetup)>,
+    (hosts, epoch): (impl Iterator<Item = (HostId, &'a HostSetup)>, u32),
 ) -> Result<(), super::bpf::Error> {
     let facts: BTreeMap<_, _> = links.snapshot().collect();
     for (HostId(slot), host) in hosts {
         let Some(facts) = facts.get(&host.link) else { continue };
         let auth = keyring::auth(host).at(facts.source_v4, facts.source_v6);
         datapath.set_auth(slot, &auth)?;
+        datapath.set_probe_keys(slot, keyring::probe_keys(host, epoch))?;
         let router = if facts.router { Host::ROUTER } else { 0 };
         let ping = if host.answer_ping { Host::ANSWER_PING } else { 0 };
         let flags = router | ping;

@@ -27,7 +27,9 @@ impl Host {
         let announced = std::mem::take(&mut self.intent).settled_at(self.setup.pace, now).filter(|_| is_news);
         let settled_at = if is_sole { now } else { announced.unwrap_or(now + SETTLE) };
         self.tenure = Tenure::claim(settled_at, now);
-        if reason != Reason::Resumed {
+        // Of a pair whose other node is gone nobody is left that could be heard of.
+        let is_last = self.fellows.pair && matches!(reason, Reason::MasterLapsed | Reason::MasterSilent);
+        if reason != Reason::Resumed && !is_last {
             self.tenure.settle_at(self.knows_all_at());
         }
         // Whom this node gave way to, and has not heard since, may sleep: then its kernel, armed while this node was
@@ -37,10 +39,23 @@ impl Host {
         }
         // One that gives way without a word has to hear of it.
         self.tenure.settle_at((now + LATENCY).min(self.peers.silent_may_serve_until()));
-        if is_young {
+        // In a pair nobody else can have been promised anything by the daemon before.
+        if is_young && !self.fellows.pair {
             self.promise = Promise::forgotten(self.setup.pace, now);
         }
         self.confirms_until = Instant::ZERO;
+    }
+
+    /// From this moment on every node that may be serving has been heard: each advertises within its
+    /// lease. Before it nobody is preempted, and a claim does not serve.
+    pub(super) fn knows_all_at(&self) -> Instant {
+        self.listens_since + self.setup.pace.longest_lease()
+    }
+
+    /// When to advertise a claim again: while it waits for others, who may not have heard it.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        let Tenure::Claim { retry: (at, left), settled_at, .. } = self.tenure else { return None };
+        (left > 0 && self.peers.may_serve_until() > at.max(settled_at)).then_some(at)
     }
 
     /// Of a claim whose adverts were sent.

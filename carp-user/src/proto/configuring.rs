@@ -50,6 +50,8 @@ impl Host {
         self.asked_ahead_at.clear();
         self.peers.forget_ahead();
         self.settle_setup(now, actions);
+        // Whether its lease needs a pulse may be otherwise.
+        self.renew(actions);
         if self.tenure.is_serving() {
             self.announce_those(|vip| !before.contains(vip), actions);
         }

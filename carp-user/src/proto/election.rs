@@ -4,6 +4,7 @@
 pub use super::family::Families;
 pub use super::input::{Input, Output, Tie};
 
+use super::detect::Sign;
 use super::event::{Family, Flavour, Reason, Role};
 use carp_common::pace::{MAX_SKEW, Pace};
 use carp_common::time::{Instant, Span};
@@ -161,7 +162,9 @@ impl Election {
                 Output { change: Some((Role::Init, reason)), ..Output::default() }
             }
             (State::Init, Input::Heard { .. } | Input::Force { .. } | Input::Tick) => Output::default(),
-            (State::Init, Input::Group { .. }) => Output::default(),
+            (State::Init, Input::Group { .. } | Input::Vanished(_)) => Output::default(),
+            (State::Backup { .. }, Input::Vanished(sign)) => self.promote(now, missed(sign)),
+            (State::Master { .. }, Input::Vanished(_)) => Output::default(),
             (State::Backup { .. }, Input::Group { master: true, .. }) => self.promote(now, Reason::Grouped),
             (State::Master { .. }, Input::Group { master: false, .. }) => self.listen(now, Reason::Grouped),
             (State::Backup { .. }, Input::Group { master: false, .. }) => Output::default(),
@@ -318,6 +321,14 @@ impl Election {
             Some(dead_at) if dead_at <= now => self.promote(now, Reason::MasterTimedOut),
             Some(_) | None => Output::default(),
         }
+    }
+}
+
+/// Why a master is taken for gone.
+const fn missed(sign: Sign) -> Reason {
+    match sign {
+        Sign::Lapsed => Reason::MasterLapsed,
+        Sign::Silent | Sign::Lives => Reason::MasterSilent,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub use super::changes::{Changes, Former};
 pub use super::demote::Demoted;
+use super::detect::{Sign, Watched};
 pub use super::family::Family;
 pub use super::gate::{Answer, Question};
 pub use super::notice::{News, Warning};
@@ -69,6 +70,18 @@ pub enum Event<'a> {
         /// Whether the kernel took it.
         ok: bool,
     },
+    /// What a prober says of a group's master, see [`Action::Watch`].
+    Sign {
+        /// Name of the group.
+        group: &'a str,
+        /// What.
+        sign: Sign,
+        /// When it was so.
+        at: Instant,
+    },
+    /// The daemon's pulse was not renewed in time ([`super::detect::Pulse`]). When everything that follows is done, it may
+    /// begin anew.
+    PulseLost,
     /// The configuration is another one.
     Configure(Changes),
     /// The deadline has come, or the caller just looks in.
@@ -189,6 +202,13 @@ pub enum Action {
         /// Answers to which greetings.
         challenge: Challenge,
     },
+    /// From now on ask the master of this group whether it serves, and tell by [`Event::Sign`]; `None`: nobody any more.
+    Watch {
+        /// Name of the group.
+        group: String,
+        /// Whom, and how.
+        watched: Option<Watched>,
+    },
     /// A role changed: tell the log.
     Changed(Transition),
     /// Worth knowing: tell the log.
@@ -278,6 +298,10 @@ pub enum Reason {
     MasterWillTimeOut,
     /// The master fell silent.
     MasterTimedOut,
+    /// The master's datapath answers on no path any more.
+    MasterSilent,
+    /// The master's lease ended: its daemon is gone, or does not run.
+    MasterLapsed,
     /// The master handed over to this node.
     HandedOver,
     /// The daemon before this one was master, and its lease still runs.
@@ -298,10 +322,11 @@ impl Event<'_> {
     /// Whether it has just happened, and did not wait to be read.
     pub fn is_news(&self, now: Instant) -> bool {
         match self {
-            Self::Frame { at, .. } => now.since(*at) <= LATENCY,
+            Self::Frame { at, .. } | Self::Sign { at, .. } => now.since(*at) <= LATENCY,
             Self::Refused { .. }
             | Self::Link { .. }
             | Self::Sent { .. }
+            | Self::PulseLost
             | Self::Configure(_)
             | Self::Tick
             | Self::Answered { .. }
@@ -335,6 +360,8 @@ impl Reason {
             Self::Preempted => "preempting a slower master",
             Self::MasterWillTimeOut => "master will time out",
             Self::MasterTimedOut => "master timed out",
+            Self::MasterSilent => "master does not answer on any path",
+            Self::MasterLapsed => "master's lease ended, its daemon does not run",
             Self::HandedOver => "master handed over",
             Self::Resumed => "resuming the lease of the daemon before",
             Self::LeaseLapsed => "own lease lapsed, looking before speaking",

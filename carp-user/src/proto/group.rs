@@ -44,7 +44,7 @@ pub struct Fellows {
 }
 
 /// What one look at a group shows.
-struct Look {
+pub(super) struct Look {
     /// This node is master of one of them.
     leads: bool,
     /// Whose path decides a tie: the first that works.
@@ -86,6 +86,11 @@ impl Groups {
         Self(groups)
     }
 
+    /// Whether there is one of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Whether there is no group.
     pub fn are_none(&self) -> bool {
         self.0.is_empty()
@@ -102,8 +107,8 @@ impl Node {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        let Self { groups: Groups(groups), hosts, .. } = self;
-        for ids in groups.values().filter(|ids| only.is_none_or(|id| ids.contains(&id))) {
+        let Self { groups: Groups(groups), hosts, watched, .. } = self;
+        for (name, ids) in groups.iter().filter(|(_, ids)| only.is_none_or(|id| ids.contains(&id))) {
             let mut group: Vec<&mut Host> =
                 hosts.iter_mut().filter(|(id, _)| ids.contains(id)).map(|(_, host)| host).collect();
             let look = Look::at(&group, now);
@@ -115,8 +120,22 @@ impl Node {
             let look = Look::at(&group, now);
             look.share(&mut group, now);
             look.arm(&mut group, now, actions);
+            let wanted = look.watched(&group, watched.get(name), now);
+            if wanted.as_ref() != watched.get(name) {
+                match &wanted {
+                    Some(wanted) => watched.insert(name.clone(), wanted.clone()),
+                    None => watched.remove(name),
+                };
+                actions.push(Action::Watch { group: name.clone(), watched: wanted });
+            }
             group.iter_mut().for_each(|host| host.tell_of_silence(now, actions));
         }
+    }
+
+    /// The virtual hosts of a group.
+    pub(super) fn group(&mut self, name: &str) -> Option<Vec<&mut Host>> {
+        let ids = self.groups.0.get(name)?;
+        Some(self.hosts.iter_mut().filter(|(id, _)| ids.contains(id)).map(|(_, host)| host).collect())
     }
 }
 
@@ -146,6 +165,8 @@ fn asks(change: &Transition, first: Option<HostId>) -> Option<Move> {
             | Reason::Preempted
             | Reason::MasterWillTimeOut
             | Reason::MasterTimedOut
+            | Reason::MasterSilent
+            | Reason::MasterLapsed
             | Reason::HandedOver
             | Reason::Resumed
             | Reason::LeaseLapsed
@@ -156,7 +177,7 @@ fn asks(change: &Transition, first: Option<HostId>) -> Option<Move> {
 }
 
 impl Look {
-    fn at(group: &[&mut Host], now: Instant) -> Self {
+    pub(super) fn at(group: &[&mut Host], now: Instant) -> Self {
         let is_one = |host: &&mut Host| {
             host.setup.is_of_pair() && host.families.list().all(|family| !host.peers.are_several(family))
         };
@@ -211,8 +232,9 @@ impl Look {
         let confirmed = self.pair.then_some(confirmed_at);
         let listening = || group.iter().filter(|host| host.election.role() == Role::Backup);
         let heard = listening().filter(|host| host.living_master(now).is_some());
+        let lives = listening().map(|host| host.lives_until);
         let fellows = Fellows {
-            heard_until: latest(heard.filter_map(|host| host.election.silent_at())),
+            heard_until: latest(heard.filter_map(|host| host.election.silent_at()).chain(lives)),
             know_all_at: latest(listening().map(|host| host.knows_all_at())),
             are_held: group.iter().any(|host| host.restraint.holds()),
             leads: self.leads,
@@ -225,17 +247,26 @@ impl Look {
         group.iter_mut().for_each(|host| host.know(fellows, now));
     }
 
+    /// Whether all that listen may be armed against the master, and there is nothing that it leads.
+    pub(super) fn may_arm(&self, group: &[&mut Host], now: Instant) -> bool {
+        !self.leads && listening(group).all(|host| host.armable(now).is_some())
+    }
+
     /// All or none, for one silence.
     fn arm(&self, group: &mut [&mut Host], now: Instant, actions: &mut Vec<Action>) {
         let Some(clock) = group.first().map(|host| host.id.0) else { return };
-        let listening = || group.iter().filter(|host| host.election.role() == Role::Backup);
-        let all_may = !self.leads && listening().all(|host| host.armable(now).is_some());
-        let is_fresh = listening().any(|host| host.expectation.is_fresh(now));
+        let all_may = self.may_arm(group, now);
+        let is_fresh = listening(group).any(|host| host.expectation.is_fresh(now));
         for host in group.iter_mut().filter(|host| host.election.role() == Role::Backup) {
             let window = host.armable(now).filter(|_| all_may).map(|window| window.of_group(clock));
             host.set_armed(window, is_fresh, actions);
         }
     }
+}
+
+/// Those of a group that listen.
+fn listening<'a>(group: &'a [&mut Host]) -> impl Iterator<Item = &'a Host> {
+    group.iter().map(|host| &**host).filter(|host| host.election.role() == Role::Backup)
 }
 
 /// The last of these moments, or none at all.
@@ -295,7 +326,7 @@ impl Host {
     /// has given way.
     fn others_serve_until(&self, confirmed_at: Option<Instant>) -> Instant {
         let listens = self.election.role() != Role::Init && self.reason != Reason::Resumed;
-        let has_confirmed = confirmed_at.is_some_and(|at| at > self.since);
+        let has_confirmed = confirmed_at.is_some_and(|at| self.since <= at);
         let unheard = if listens && !has_confirmed { self.knows_all_at() } else { Instant::ZERO };
         self.peers.may_serve_until().max(unheard)
     }

@@ -101,7 +101,7 @@ impl Host {
     }
 
     /// Greets a master that is not known yet, and asks the one that may make this node its heir.
-    fn acquaint(&mut self, master: IpAddr, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn acquaint(&mut self, master: IpAddr, now: Instant, actions: &mut Vec<Action>) {
         let asks = self.is_courted(master) && self.expectation.is_due(master, self.setup.pace, now);
         // Both are told by one greeting, so neither question may keep the other from being put.
         let greets = self.peers.greet(master, self.keys.mode(), now);

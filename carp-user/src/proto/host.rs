@@ -62,6 +62,10 @@ pub struct Host {
     pub(super) bar: Bar,
     pub(super) wish: Option<Wish>,
     pub(super) fellows: Fellows,
+    /// Until then nobody is taken for gone for not answering: there was a false alarm.
+    pub(super) distrusts_until: Instant,
+    /// Until then the master does not count as silent: it has answered.
+    pub(super) lives_until: Instant,
     /// When another node said last that it has given way.
     pub(super) confirmed_at: Instant,
 }
@@ -100,6 +104,8 @@ impl Host {
             bar: Bar::default(),
             wish: None,
             fellows: Fellows::default(),
+            distrusts_until: Instant::ZERO,
+            lives_until: Instant::ZERO,
             confirmed_at: Instant::ZERO,
         }
     }
@@ -180,7 +186,10 @@ impl Host {
 
     /// A lease that is over is over, whatever comes next: others may have taken over.
     pub fn lapse(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.lease_until().is_some_and(|until| until <= now) {
+        // One that was resumed ends with the lease that was found, until this node has one of its own.
+        let inherited = self.reason == Reason::Resumed && !self.tenure.is_serving();
+        let is_over = inherited && !self.window.is_leased(now);
+        if is_over || self.lease_until().is_some_and(|until| until <= now) {
             self.elect(Input::LeaseLapsed, now, actions);
         }
     }
@@ -253,6 +262,9 @@ impl Host {
             if to != Role::Backup {
                 (self.restraint, self.farewell) = (Restraint::default(), Farewell::default());
             }
+            if from == Role::Master && to == Role::Backup {
+                self.learn_of_alarm(reason, now, actions);
+            }
             self.refresh_terms(now);
             match to {
                 Role::Master => self.claim(reason, is_news, now),
@@ -298,9 +310,11 @@ impl Host {
     }
 
     /// Moves the end of the window to the end of the lease.
-    fn renew(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn renew(&mut self, actions: &mut Vec<Action>) {
         if let (Tenure::Serving { .. }, Some(until)) = (&self.tenure, self.lease_until()) {
-            self.set_window(Window::new(Instant::ZERO, until), actions);
+            let window = Window::new(Instant::ZERO, until);
+            let window = if self.detect().is_some() { window.pulsed() } else { window };
+            self.set_window(window, actions);
         }
     }
 
@@ -318,18 +332,6 @@ impl Host {
         if std::mem::replace(&mut self.tenure, Tenure::None).is_serving() {
             actions.push(Action::Serving { host: self.id, serving: false });
         }
-    }
-
-    /// From this moment on every node that may be serving has been heard: each advertises within its
-    /// lease. Before it nobody is preempted, and a claim does not serve.
-    pub(super) fn knows_all_at(&self) -> Instant {
-        self.listens_since + self.setup.pace.longest_lease()
-    }
-
-    /// When to advertise a claim again: while it waits for others, who may not have heard it.
-    fn retry_at(&self) -> Option<Instant> {
-        let Tenure::Claim { retry: (at, left), settled_at, .. } = self.tenure else { return None };
-        (left > 0 && self.peers.may_serve_until() > at.max(settled_at)).then_some(at)
     }
 
     pub(super) fn lease_until(&self) -> Option<Instant> {

@@ -1,5 +1,6 @@
 //! What an election is told, and what follows.
 
+use super::detect::Sign;
 use super::election::Terms;
 use super::event::{Family, Reason, Role};
 use super::tenure::LATENCY;
@@ -60,6 +61,8 @@ pub enum Input {
         /// What made them has just happened.
         is_news: bool,
     },
+    /// The master does not answer any more, in time or at all.
+    Vanished(Sign),
     /// The sum of all demotions, from now on.
     Demotion(i32),
     /// The configuration, from now on.
@@ -103,6 +106,7 @@ impl Input {
             | Self::Yield
             | Self::LeaseLapsed
             | Self::Force { .. }
+            | Self::Vanished(_)
             | Self::Demotion(_)
             | Self::Terms(_)
             | Self::Tick => true,

@@ -4,8 +4,9 @@
 use super::event::{HostSetup, LinkState};
 use super::senders::Senders;
 use carp_common::admission::{Addressee, Auth, MAX_DIGESTS, MAX_KEYS, Mode};
-use carp_common::auth::{Key, Midstate, StrictKey, Variant};
+use carp_common::auth::{Key, Midstate, ProbeKey, StrictKey, Variant};
 use carp_common::id::{Mac, Vhid};
+use carp_common::map::ProbeKeys;
 use carp_common::pace::Pace;
 use carp_common::sender::{Challenge, before_first_of};
 use carp_common::time::{Instant, Span};
@@ -237,6 +238,15 @@ impl Keyring {
 /// addresses yet. What is sent goes first: most adverts are signed like ours.
 pub fn auth(setup: &HostSetup) -> Auth {
     judged_by(setup, &lists(setup))
+}
+
+/// What probes of this virtual host are signed with, by a daemon that started as the how manieth: the key of what is sent
+/// first.
+pub fn probe_keys(setup: &HostSetup, epoch: u32) -> ProbeKeys {
+    let key = |key| ProbeKey::new(key, setup.vhid);
+    let next = setup.next_key.as_ref().map(key);
+    let count = if next.is_some() { 2 } else { 1 };
+    ProbeKeys { keys: [key(&setup.key), next.unwrap_or_default()], count, epoch }
 }
 
 /// Whether one virtual host can accept all that its configuration, and the one before it, sign with.

@@ -6,6 +6,8 @@ mod claiming;
 pub mod config_sync;
 mod configuring;
 pub mod demote;
+pub mod detect;
+mod detecting;
 pub mod election;
 pub mod event;
 pub mod family;

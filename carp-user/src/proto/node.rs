@@ -1,6 +1,7 @@
 //! The node: its virtual hosts, links and demotions behind one door.
 
 use super::demote::{self, Demoted, Demotions};
+use super::detect::Watched;
 use super::event::{Action, Changes, Command, Event, HostId, HostSetup, LinkState, Setup};
 use super::gate::Gates;
 use super::group::Groups;
@@ -28,6 +29,8 @@ pub struct Node {
     pub(super) hosts: BTreeMap<HostId, Host>,
     pub(super) groups: Groups,
     pub(super) gates: Gates,
+    /// Whose master is asked whether it serves.
+    pub(super) watched: BTreeMap<String, Watched>,
     by_vhid: BTreeMap<(IfIndex, Vhid), HostId>,
     /// The links as they were described.
     links: BTreeMap<IfIndex, LinkState>,
@@ -50,6 +53,7 @@ impl Node {
             hosts: BTreeMap::new(),
             groups: Groups::default(),
             gates: Gates::default(),
+            watched: BTreeMap::new(),
             by_vhid: BTreeMap::new(),
             links: BTreeMap::new(),
             demotions: Demotions::default(),
@@ -109,6 +113,8 @@ impl Node {
                     host.sent(errand, at, ok, now, &mut actions);
                 }
             }
+            Event::Sign { group, sign, at } => self.sign(group, (sign, at), now, &mut actions),
+            Event::PulseLost => self.pulse_lost(now, &mut actions),
             Event::Configure(changes) => self.configure(changes, now, &mut actions),
             Event::Tick => self.tick(now, &mut actions),
             Event::Answered { number, answer } => self.answered(number, answer, now, &mut actions),
@@ -138,6 +144,7 @@ impl Node {
             | Action::Send { .. }
             | Action::Announce { .. }
             | Action::Challenge { .. }
+            | Action::Watch { .. }
             | Action::Changed(_)
             | Action::Ask(_)
             | Action::Tell { .. }
@@ -167,6 +174,8 @@ impl Node {
             | Event::Configure(_)
             | Event::Tick
             | Event::Answered { .. }
+            | Event::Sign { .. }
+            | Event::PulseLost
             | Event::Command(_)
             | Event::Stop => None,
         }
@@ -242,6 +251,7 @@ impl Node {
             }
         }
         self.assemble();
+        self.forget_masters(actions);
     }
 
     /// Which virtual hosts belong together.

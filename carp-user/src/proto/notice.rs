@@ -45,6 +45,8 @@ pub enum Warning {
     SecondMaster(IpAddr),
     /// The master of the group is heard by others of it, and not here.
     SilentPath,
+    /// The master did not answer, and was replaced; but it lived.
+    FalseAlarm,
 }
 
 impl fmt::Display for Warning {
@@ -98,6 +100,10 @@ impl fmt::Display for Warning {
             Self::SilentPath => f.write_str(
                 "a degraded path: the master is heard elsewhere in the group, and not here: look for what loses its adverts \
                  (a filter, IGMP snooping, a VLAN)",
+            ),
+            Self::FalseAlarm => f.write_str(
+                "the master did not answer and was replaced, but it lives: answers take longer than `detect` allows, or are lost \
+                 on all paths; raise it. For a minute only its adverts count",
             ),
             Self::SecondMaster(peer) => write!(
                 f,

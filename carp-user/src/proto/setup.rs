@@ -1,6 +1,7 @@
 //! What the configuration says of a node and of its virtual hosts.
 
 use super::changes::Former;
+use super::detect::Detect;
 use super::event::HostId;
 use carp_common::admission::Mode;
 use carp_common::auth::{Key, Variant};
@@ -74,6 +75,8 @@ pub struct Group {
     pub as_one: bool,
     /// So many nodes have it.
     pub nodes: u8,
+    /// How it finds out that its master is gone, beside by its adverts.
+    pub detect: Option<Detect>,
 }
 
 /// Whose election it is. Both are understood by every implementation; groups of one kind agree best.

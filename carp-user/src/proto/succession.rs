@@ -107,9 +107,11 @@ impl Expectation {
         Some(Contest { by: None, until: self.heard_at + dead + ARMED_FOR })
     }
 
-    /// Whether to ask this master now.
+    /// Whether to ask this master now: once in a lease, and with each of its adverts while it has promised nothing. It may
+    /// have been asked before it served.
     pub fn is_due(&self, master: IpAddr, pace: Pace, now: Instant) -> bool {
-        let is_old = |at: Instant| pace.longest_lease() <= now.since(at);
+        let rest = if now < self.kept_until { pace.longest_lease() } else { LATENCY };
+        let is_old = |at: Instant| rest <= now.since(at);
         let has_rested = now.since(self.last_asked_any_at) >= LATENCY;
         has_rested && self.master == Some(master) && self.last_asked_at.is_none_or(is_old)
     }
@@ -157,6 +159,11 @@ impl Expectation {
     pub fn promised(&self, now: Instant) -> Option<(IpAddr, Instant)> {
         let holds = !self.is_contested(now) && now <= self.fresh_until && now < self.kept_until;
         Some((self.master.filter(|_| holds)?, self.kept_until))
+    }
+
+    /// The master that is expected to be heard lives, heard or not.
+    pub fn lives(&mut self, dead: Span, at: Instant) {
+        self.fresh_until = self.fresh_until.max(at + dead + LATE);
     }
 
     /// Whether the master was heard just now, so that its silence may be counted from now on.

@@ -24,7 +24,7 @@ pub struct Tally {
 }
 
 /// Kinds of warnings, and behind them the news of the migration.
-const KINDS: usize = 13;
+const KINDS: usize = 14;
 
 /// When each kind of warning was given last.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +88,7 @@ impl Warned {
             Warning::Rewritten(_) => 9,
             Warning::SecondMaster(_) => 10,
             Warning::SilentPath => 11,
+            Warning::FalseAlarm => 12,
         };
         self.is_due(kind, now)
     }

@@ -229,7 +229,7 @@ fn host_of(action: &Action) -> Option<HostId> {
         | Action::Warn { host, .. } => Some(*host),
         Action::Changed(transition) => Some(transition.host),
         Action::Ask(question) => Some(question.host),
-        Action::Send { .. } | Action::Demoted(_) => None,
+        Action::Send { .. } | Action::Watch { .. } | Action::Demoted(_) => None,
     }
 }
 

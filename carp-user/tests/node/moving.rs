@@ -164,6 +164,7 @@ fn what_happens_is_told_with_both_ranks() {
         | Action::Send { .. }
         | Action::Announce { .. }
         | Action::Challenge { .. }
+        | Action::Watch { .. }
         | Action::Changed(_)
         | Action::Tell { .. }
         | Action::Serving { .. }

@@ -86,6 +86,7 @@ impl Slow {
                 Action::Window { .. } => self.now = self.now + Span::micros(3),
                 Action::Serving { serving, .. } => self.serving += usize::from(serving),
                 Action::Challenge { .. }
+                | Action::Watch { .. }
                 | Action::Changed(_)
                 | Action::Tell { .. }
                 | Action::Ask(_)

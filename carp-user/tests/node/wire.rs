@@ -188,7 +188,10 @@ impl Wire {
                 Action::Changed(change) => station.changes.push(change),
                 Action::Ask(question) => station.questions.push(question),
                 Action::Peer { address, heard, .. } => station.peers.push((address.to_string(), heard)),
-                Action::Serving { .. } | Action::Challenge { .. } | Action::Demoted(_) => {}
+                Action::Serving { .. }
+                | Action::Watch { .. }
+                | Action::Challenge { .. }
+                | Action::Demoted(_) => {}
             }
         }
         actions

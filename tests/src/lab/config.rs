@@ -47,6 +47,8 @@ pub struct Config {
     pub tracks: String,
     /// The virtual hosts move as one.
     pub grouped: bool,
+    /// `detect` of the group, milliseconds; 0 is not at all.
+    pub detect: u16,
     /// The virtual hosts; the index is the slot in the map of windows.
     pub hosts: Vec<VirtualHost>,
 }
@@ -96,6 +98,7 @@ impl Config {
             scripts: String::new(),
             tracks: String::new(),
             grouped: false,
+            detect: 0,
             interfaces: vec![("lan", "lan0"), ("wan", "wan0"), ("sync", "sync0")],
             hosts: vec![
                 host("lan", 1, vec!["10.77.1.1/24", "fd77:1::1/64"]),
@@ -114,6 +117,12 @@ impl Config {
     #[must_use]
     pub fn as_one(self) -> Self {
         Self { grouped: true, ..self }
+    }
+
+    /// As one group whose master is asked whether it serves, once in so many milliseconds.
+    #[must_use]
+    pub fn detecting(self, interval: u16) -> Self {
+        Self { grouped: true, detect: interval, ..self }
     }
 
     /// The same with another XDP mode.
@@ -205,10 +214,12 @@ impl Config {
         let next = self.next_password.map(|_| format!("next_password_file = \"{NEXT_PASSWORD}\"\n"));
         let next = next.unwrap_or_default();
         let (head, group) = match self.grouped {
-            true => ("[[group]]\nname = \"edge\"\n\n", "group = \"edge\"\n"),
-            false => ("", ""),
+            true => {
+                (format!("[[group]]\nname = \"edge\"\ndetect = {}\n\n", self.detect), "group = \"edge\"\n")
+            }
+            false => (String::new(), ""),
         };
-        self.hosts.iter().fold(head.to_owned(), |mut text, host| {
+        self.hosts.iter().fold(head, |mut text, host| {
             // Writing to a String cannot fail.
             write!(
                 text,

@@ -14,7 +14,7 @@
 use super::namespace::Namespace;
 use super::process::run_with_input;
 use super::{Lab, Purpose};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::fd::OwnedFd;
 use std::fmt::Write;
 use std::process::Command;
@@ -91,6 +91,17 @@ impl Pair {
     /// When there is no such port.
     pub fn plug(&self, port: &str, up: bool) -> Result<()> {
         self.switch.ip(&format!("link set dev {port} {}", if up { "up" } else { "down" })).map(drop)
+    }
+
+    /// Whether the host behind this port of the switch gets what is for many.
+    ///
+    /// # Errors
+    /// When there is no such port.
+    pub fn hears_multicast(&self, port: &str, hears: bool) -> Result<()> {
+        let mut bridge = Command::new("bridge");
+        bridge.args(["link", "set", "dev", port, "mcast_flood", if hears { "on" } else { "off" }]);
+        ensure!(self.switch.output(&mut bridge)?.status.success(), "{port} stays as it was");
+        Ok(())
     }
 
     /// Takes a gateway (0 or 1) off all its cables, as a machine without power is, or puts them back.

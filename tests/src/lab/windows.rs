@@ -4,7 +4,7 @@
 use super::{clock, maps};
 use anyhow::{Context, Result};
 use aya::maps::{Array, IterableMap, Map, MapData};
-use carp_common::map::{HEARD, WINDOWS, Window};
+use carp_common::map::{HEARD, PULSE, WINDOWS, Window};
 use carp_common::time::{Instant, Span};
 use carp_user::io::bpf::Standing;
 use std::os::unix::fs::MetadataExt;
@@ -23,10 +23,11 @@ pub struct Windows {
     open: Option<(u64, Maps)>,
 }
 
-/// Windows, and when each master was heard.
+/// Windows, when each master was heard, and until when the daemon is taken to run.
 struct Maps {
     windows: Array<MapData, Window>,
     heard: Array<MapData, u64>,
+    pulse: Array<MapData, u64>,
 }
 
 /// A node began or ceased to serve a virtual host.
@@ -72,8 +73,8 @@ impl Windows {
     /// # Errors
     /// When nothing is pinned (XDP off, or never started).
     pub fn read(&mut self, slot: u32) -> Result<Standing> {
-        let Maps { windows, heard } = self.open()?;
-        let window = windows.get(&slot, 0)?;
+        let Maps { windows, heard, pulse } = self.open()?;
+        let window = windows.get(&slot, 0)?.under(Instant::from_nanos(pulse.get(&0, 0)?));
         let heard = Instant::from_nanos(heard.get(&window.clock(slot), 0)?);
         Ok(Standing { window, heard })
     }
@@ -83,8 +84,11 @@ impl Windows {
         let slots = self.slots;
         let before = clock::now();
         let mut look = || {
-            let Maps { windows, heard } = self.open()?;
-            let windows = maps::first(windows.map(), slots, Window::CLOSED)?;
+            let Maps { windows, heard, pulse } = self.open()?;
+            let mut windows = maps::first(windows.map(), slots, Window::CLOSED)?;
+            // Read after them: it lasts as long as it is written, or longer.
+            let pulse = Instant::from_nanos(pulse.get(&0, 0)?);
+            windows.iter_mut().for_each(|window| *window = window.under(pulse));
             anyhow::Ok((windows, maps::first(heard.map(), slots, 0_u64)?))
         };
         let (windows, heard) = look().unwrap_or_default();
@@ -105,7 +109,8 @@ impl Windows {
         if self.open.as_ref().is_none_or(|(known, _)| *known != inode) {
             let windows = Array::try_from(Map::Array(MapData::from_pin(&path)?))?;
             let heard = Array::try_from(Map::Array(MapData::from_pin(self.folder.join(HEARD))?))?;
-            self.open = Some((inode, Maps { windows, heard }));
+            let pulse = Array::try_from(Map::Array(MapData::from_pin(self.folder.join(PULSE))?))?;
+            self.open = Some((inode, Maps { windows, heard, pulse }));
         }
         self.open.as_ref().map(|(_, maps)| maps).context("just opened")
     }

@@ -8,6 +8,7 @@ use super::scenario::{Families, HostSpec, MachineSpec, Manners, Promise, Scenari
 use carp_common::admission::Mode;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
+use carp_user::proto::detect::Detect;
 use carp_user::proto::event::{Command, HostId};
 use core::num::NonZeroU64;
 
@@ -35,6 +36,9 @@ pub fn scenario(seed: u64) -> Scenario {
     play(seed, rng.below(100), group(&mut rng), rng)
 }
 
+/// Keeps the chance of detection apart.
+const DETECT_SALT: u64 = 0xde7e_c7ed;
+
 /// Keeps the chance of gateways apart.
 const GATEWAY_SALT: u64 = 0x6a7e_3a91;
 
@@ -46,7 +50,10 @@ pub fn gateways(seed: u64) -> Scenario {
         let scenario = group(&mut rng);
         let is_one = |machine: &MachineSpec| machine.paces.iter().all(|pace| *pace == machine.paces[0]);
         if scenario.segments == 2 && scenario.machines.iter().all(is_one) {
-            return play(seed, climate, Scenario { grouped: true, ..scenario }, rng);
+            let asks = Rng::new(seed ^ DETECT_SALT).chance(500);
+            let detect = Detect { interval: Span::millis(10), lease: Span::millis(100) };
+            let detect = asks.then_some(detect);
+            return play(seed, climate, Scenario { grouped: true, detect, ..scenario }, rng);
         }
     }
 }
@@ -149,6 +156,7 @@ fn group(rng: &mut Rng) -> Scenario {
     Scenario {
         hosts,
         grouped: false,
+        detect: None,
         machines: (0..machines).map(|index| machine(index, rng)).collect(),
         auth: Mode::Carp,
         segments: usize::from(segments),

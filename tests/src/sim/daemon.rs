@@ -4,7 +4,7 @@
 use super::machine::{Daemon, Freeze, News, Todo};
 use super::mutant::Mutant;
 use super::oracle::{Answer, Rule, slot};
-use super::scenario::Manners;
+use super::scenario::{GROUP, Manners};
 use super::story::What;
 use super::world::{Happening, World};
 use carp_common::time::{Instant, Span};
@@ -48,6 +48,7 @@ impl World {
 
     /// The daemon gets no CPU for so long.
     pub(super) fn pause(&mut self, node: usize, span: Span, todo: VecDeque<Todo>) {
+        self.skip_beats(node);
         let machine = &mut self.machines[node];
         machine.pause(todo);
         machine.pause += 1;
@@ -60,8 +61,16 @@ impl World {
     pub(super) fn resume(&mut self, node: usize) {
         let Some(todo) = self.machines[node].wake() else { return };
         self.tell(What::Resumed(node));
+        let lost = self.beats_again(node);
         self.perform(node, todo);
+        let tells_first = lost && self.rng.chance(500);
+        if tells_first {
+            self.lose_pulse(node);
+        }
         self.drain(node);
+        if lost && !tells_first {
+            self.lose_pulse(node);
+        }
     }
 
     /// Fetches what the kernel has kept, then looks at the time.
@@ -113,6 +122,7 @@ impl World {
             News::Link(link, state) => self.feed(node, Event::Link { link, state }),
             News::Command(command) => self.feed(node, Event::Command(command)),
             News::Reload(generation) => self.reload(node, generation),
+            News::Sign(sign, at) => self.feed(node, Event::Sign { group: GROUP, sign, at }),
             News::Stop => {
                 self.machines[node].stopping = true;
                 self.feed(node, Event::Stop);
@@ -147,6 +157,7 @@ impl World {
                 | Action::Send { .. }
                 | Action::Announce { .. }
                 | Action::Challenge { .. }
+                | Action::Watch { .. }
                 | Action::Tell { .. }
                 | Action::Ask(_)
                 | Action::Demoted(_)
@@ -170,6 +181,7 @@ impl World {
             Action::Window { .. }
             | Action::Announce { .. }
             | Action::Challenge { .. }
+            | Action::Watch { .. }
             | Action::Changed(_)
             | Action::Tell { .. }
             | Action::Ask(_)
@@ -216,6 +228,10 @@ impl World {
                 self.machines[node].kernel.challenge(slot(host), challenge);
                 Vec::new()
             }
+            Todo::Act(Action::Watch { watched, .. }) => {
+                self.watch_master(node, watched);
+                Vec::new()
+            }
             Todo::Act(
                 Action::Advertise { .. }
                 | Action::Changed(_)
@@ -257,7 +273,7 @@ impl World {
         }
     }
 
-    fn lateness(&mut self) -> Span {
+    pub(super) fn lateness(&mut self) -> Span {
         match self.manners {
             Manners::Exact => Span::ZERO,
             Manners::Sloppy if self.rng.chance(10) => self.rng.span(Span::ZERO, Span::millis(100)),

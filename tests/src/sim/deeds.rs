@@ -55,10 +55,12 @@ impl World {
         let seed = self.rng.draw();
         let mut setup =
             self.scenario.setup((node, self.machines[node].generation), seed, self.machines[node].life + 1);
-        for (host, window) in setup.hosts.iter_mut().zip(&self.machines[node].kernel.windows) {
+        for (slot, host) in setup.hosts.iter_mut().enumerate() {
+            let window = self.machines[node].limited(slot);
             let until = Instant::from_nanos(window.serve_until);
             host.resume_until = window.is_leased(local).then_some(until);
         }
+        let resumes = setup.hosts.iter().any(|host| host.resume_until.is_some());
         let machine = &mut self.machines[node];
         if machine.node().is_some() {
             return;
@@ -71,10 +73,16 @@ impl World {
             let state = self.scenario.link_state(node, segment, self.machines[node].ports[segment].up);
             self.feed(node, Event::Link { link: link(segment), state });
         }
+        if resumes && self.beats_again(node) {
+            self.lose_pulse(node);
+        } else {
+            self.begin_to_beat(node);
+        }
         self.drain(node);
     }
 
     fn crash(&mut self, node: usize, ring: bool) {
+        self.skip_beats(node);
         let machine = &mut self.machines[node];
         machine.kill();
         if !ring {

@@ -3,6 +3,7 @@
 
 use super::clock::Clock;
 use super::post::Origin;
+use super::probing::{Heart, Prober};
 use carp_common::admission::Addressee;
 use carp_common::id::IfIndex;
 use carp_common::map::{ARMED_FOR, Window};
@@ -10,6 +11,7 @@ use carp_common::sender::{Challenge, Sender};
 use carp_common::time::{Instant, Span};
 use carp_common::wire::ip::mapped;
 use carp_common::wire::{Frame, Heard, Refusal};
+use carp_user::proto::detect::Sign;
 use carp_user::proto::event::{Action, Command, Errand, HostId, LinkState};
 use carp_user::proto::node::Node;
 use std::collections::{BTreeMap, VecDeque};
@@ -49,6 +51,8 @@ pub struct Machine {
     pub tick: u64,
     /// Ticks in a row that were due and changed nothing, not even when the next is due.
     pub idle: u8,
+    /// Asks its group's master whether it serves.
+    pub prober: Option<Prober>,
     /// Number of the pause that counts.
     pub pause: u64,
     /// When the last news of the kernel that are under way arrive, in world time.
@@ -62,6 +66,8 @@ pub struct Kernel {
     pub windows: Vec<Window>,
     /// When the master that a slot is armed for was heard, as XDP keeps it.
     pub heard: Vec<Instant>,
+    /// Whether it takes its daemon to run.
+    pub heart: Heart,
     /// What XDP knows of senders, by slot and address.
     senders: BTreeMap<(usize, IpAddr), Sender>,
     /// Whose answers count, by slot.
@@ -102,6 +108,8 @@ pub enum News {
     Stop,
     /// From a person: the addresses of this generation.
     Reload(u8),
+    /// From its prober: what became of the master that it asks, and when.
+    Sign(Sign, Instant),
 }
 
 /// The process.
@@ -166,6 +174,7 @@ impl Machine {
             deadline: None,
             tick: 0,
             idle: 0,
+            prober: None,
             pause: 0,
             news_at: Instant::ZERO,
         }
@@ -217,6 +226,7 @@ impl Machine {
         self.freeze = None;
         self.stopping = false;
         self.deadline = None;
+        self.prober = None;
         self.kernel.inbox.clear();
     }
 
@@ -230,7 +240,7 @@ impl Machine {
         if !self.powered {
             return None;
         }
-        let (window, local) = (self.kernel.windows[host], self.clock.read(now));
+        let (window, local) = (self.limited(host), self.clock.read(now));
         let [from, until] = [window.serve_from, window.serve_until].map(Instant::from_nanos);
         let lease = (from < until).then_some((from, until));
         let armed = window.opening(self.kernel.heard[clock_of(&window, host)]).map(|from| {
@@ -294,6 +304,7 @@ impl Kernel {
     pub fn forget(&mut self) {
         self.windows.fill(Window::CLOSED);
         self.heard.fill(Instant::ZERO);
+        self.heart = Heart::default();
         self.senders.clear();
         self.challenges.clear();
     }

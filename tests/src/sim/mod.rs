@@ -15,6 +15,7 @@ pub mod machine;
 pub mod mutant;
 pub mod oracle;
 pub mod post;
+pub mod probing;
 pub mod rng;
 pub mod scenario;
 pub mod story;

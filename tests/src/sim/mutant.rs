@@ -147,6 +147,7 @@ impl Mutant {
                     | Action::Send { .. }
                     | Action::Announce { .. }
                     | Action::Challenge { .. }
+                    | Action::Watch { .. }
                     | Action::Tell { .. }
                     | Action::Ask(_)
                     | Action::Demoted(_)

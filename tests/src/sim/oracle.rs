@@ -132,6 +132,7 @@ impl Oracle {
                 | Action::Send { .. }
                 | Action::Announce { .. }
                 | Action::Challenge { .. }
+                | Action::Watch { .. }
                 | Action::Tell { .. }
                 | Action::Ask(_)
                 | Action::Demoted(_)
@@ -360,6 +361,7 @@ fn last_window(answer: &Answer<'_>, host: usize) -> Option<Window> {
         | Action::Send { .. }
         | Action::Announce { .. }
         | Action::Challenge { .. }
+        | Action::Watch { .. }
         | Action::Changed(_)
         | Action::Tell { .. }
         | Action::Ask(_)

@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    fn latency(&mut self) -> Span {
+    pub(super) fn latency(&mut self) -> Span {
         match self.manners {
             Manners::Exact => Span::micros(100),
             Manners::Prompt | Manners::Sloppy => self.rng.span(Span::micros(50), Span::millis(1)),

@@ -8,11 +8,15 @@ use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
+use carp_user::proto::detect::Detect;
 use carp_user::proto::event::{Flavour, Former, Group, HostSetup, LinkState, Setup};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The secret of every run; an attacker does not know it.
 pub const KEY: Key = Key(*b"simulated secret\0\0\0\0");
+
+/// Name of the group, where there is one.
+pub const GROUP: &str = "gateway";
 
 /// A whole run, but for its seed.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ pub struct Scenario {
     pub hosts: Vec<HostSpec>,
     /// All of them move as one.
     pub grouped: bool,
+    /// How the group finds out that its master is gone, beside by its adverts.
+    pub detect: Option<Detect>,
     /// How many segments there are; every machine has a port to each.
     pub segments: usize,
     /// How punctual timers and frames are.
@@ -109,11 +115,22 @@ impl Scenario {
             auth: Mode::Carp,
             hosts: vec![HostSpec { segment: 0, vhid: vhid(1), families: Families::V4 }],
             grouped: false,
+            detect: None,
             segments: 1,
             manners: Manners::Exact,
             promise: Promise::All,
             script: Vec::new(),
         }
+    }
+
+    /// Two gateways: a LAN and a WAN side, on segments 0 and 1, that move as one; both start then.
+    pub fn gateways(start: Span) -> Self {
+        let mut scenario = Self::of(2);
+        scenario.segments = 2;
+        scenario.grouped = true;
+        scenario.hosts.push(HostSpec { segment: 1, vhid: vhid(2), families: Families::V4 });
+        scenario.machines.iter_mut().for_each(|machine| machine.paces.push(machine.paces[0]));
+        scenario.at(start, Fault::Start(0)).at(start, Fault::Start(1))
     }
 
     /// With this happening then.
@@ -150,9 +167,10 @@ impl Scenario {
         let host = |(host, pace): (&HostSpec, &Pace)| HostSetup {
             link: link(host.segment),
             group: self.grouped.then(|| Group {
-                name: "gateway".to_owned(),
+                name: GROUP.to_owned(),
                 as_one: true,
                 nodes: byte(self.machines.len()),
+                detect: self.detect,
             }),
             interface: format!("eth{}", host.segment),
             vhid: host.vhid,

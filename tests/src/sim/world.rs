@@ -5,6 +5,7 @@ use super::machine::{Machine, News};
 use super::mutant::Mutant;
 use super::oracle::{Failure, Oracle, Rule, Spell};
 use super::post::{Flight, Recording};
+use super::probing::Question;
 use super::rng::Rng;
 use super::scenario::{Manners, Scenario, link};
 use super::story::{Line, What};
@@ -52,6 +53,9 @@ pub(super) enum Happening {
     Tick { node: usize, number: u64 },
     Resume { node: usize, number: u64 },
     Arrive(Flight),
+    Probe { node: usize, session: u64 },
+    Asked(Question),
+    Answered(Question),
     News { node: usize, news: News },
     Settled,
     End,
@@ -238,6 +242,9 @@ impl World {
                 }
             }
             Happening::Arrive(flight) => self.arrive(flight),
+            Happening::Probe { node, session } => self.probe(node, session),
+            Happening::Asked(question) => self.asked(question),
+            Happening::Answered(question) => self.answered(question),
             Happening::News { node, news } => self.notify(node, news),
             Happening::Settled => self.settle(),
             Happening::End => self.is_over = true,

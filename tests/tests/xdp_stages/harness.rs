@@ -10,11 +10,13 @@ use aya::{Ebpf, EbpfLoader};
 use carp_common::admission::Auth;
 use carp_common::id::IfIndex;
 use carp_common::map::{
-    ADVERTS, AUTH, CHALLENGES, COUNTERS, Captured, Counter, Counts, DECISIONS, Decision, HEARD, REFUSED,
-    SENDERS, Sample, SenderKey, TRACE, TRACE_LOST, TRACE_UNTIL, VipKey, WINDOWS, Window,
+    ADVERTS, AUTH, CHALLENGES, COUNTERS, Captured, Counter, Counts, DECISIONS, Decision, HEARD, NO_COUNTS,
+    PROBE_KEYS, PROBED, PULSE, ProbeKeys, Probed, REFUSED, SENDERS, Sample, SenderKey, TRACE, TRACE_LOST,
+    TRACE_UNTIL, VipKey, WINDOWS, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 use carp_common::time::{Instant, Span};
+use carp_common::wire::probe::{ANSWER, AT_V4, AT_V6, Probe};
 use carp_ebpf::world::Maps;
 use carp_user::io::bpf::{
     EGRESS_PROGRAM, HostTable, INGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, VipTable,
@@ -125,6 +127,36 @@ impl Kernel {
         self.twin.set_window(slot, standing);
     }
 
+    /// Until when the daemon has said that it runs.
+    pub fn set_pulse(&mut self, until: Instant) {
+        let map = self.ebpf.map_mut(PULSE).unwrap();
+        Array::<_, u64>::try_from(map).unwrap().set(0, until.nanos(), 0).unwrap();
+        self.twin.pulse = until;
+    }
+
+    /// By which keys probes are signed.
+    pub fn set_probe_keys(&mut self, slot: u32, keys: ProbeKeys) {
+        let map = self.ebpf.map_mut(PROBE_KEYS).unwrap();
+        Array::<_, ProbeKeys>::try_from(map).unwrap().set(slot, keys, 0).unwrap();
+        self.twin.set_probe_keys(slot, keys);
+    }
+
+    /// What is known of a path.
+    pub fn set_probed(&mut self, path: u32, probed: Probed) {
+        let map = self.ebpf.map_mut(PROBED).unwrap();
+        Array::<_, Probed>::try_from(map).unwrap().set(path, probed, 0).unwrap();
+        self.twin.set_probed(path, probed);
+    }
+
+    /// The same; kernel and host know the same but for the moment.
+    pub fn probed(&self, path: u32) -> Probed {
+        let map = Array::<_, Probed>::try_from(self.ebpf.map(PROBED).unwrap()).unwrap();
+        let in_kernel = map.get(&path, 0).unwrap();
+        let timeless = |probed: Probed| Probed { until: u64::from(probed.until != 0), ..probed };
+        assert_eq!(timeless(in_kernel), timeless(self.twin.probed(path)), "kernel and host");
+        in_kernel
+    }
+
     pub fn set_auth(&mut self, slot: u32, auth: &Auth) {
         let map = self.ebpf.map_mut(AUTH).unwrap();
         Array::<_, Auth>::try_from(map).unwrap().set(slot, auth, 0).unwrap();
@@ -186,7 +218,7 @@ impl Kernel {
     /// Of all slots together; kernel and host have counted the same for each.
     pub fn counters(&self) -> Counts {
         let map = PerCpuArray::<_, Counts>::try_from(self.ebpf.map(COUNTERS).unwrap()).unwrap();
-        let mut all = Counts::default();
+        let mut all = NO_COUNTS;
         for slot in 0..SLOTS {
             let cpus = map.get(&slot, 0).unwrap();
             let counts: Counts =
@@ -271,7 +303,8 @@ impl Kernel {
         let (code, len, _) = self.test_run(frame, Some(&mut out), 1);
         out.truncate(usize::try_from(len).unwrap());
         let in_kernel = (self.hook.action(code), out);
-        assert_eq!(in_kernel, on_host, "kernel and host about {frame:02x?}");
+        let timeless = |(action, frame): &(Action, Vec<u8>)| (*action, without_lease(frame));
+        assert_eq!(timeless(&in_kernel), timeless(&on_host), "kernel and host about {frame:02x?}");
         in_kernel
     }
 
@@ -299,6 +332,19 @@ impl Kernel {
         let result = result.expect("BPF_PROG_TEST_RUN works");
         (result.return_value, result.data_size_out, result.duration.as_nanos())
     }
+}
+
+/// Of the answer to a probe: what is left of the lease is the clock's matter, and the tag depends on it.
+fn without_lease(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    for at in [AT_V4, AT_V6] {
+        if let Some(probe) = frame.get_mut(at..at + size_of::<Probe>())
+            && probe[0] == ANSWER
+        {
+            probe[24..].fill(0);
+        }
+    }
+    frame
 }
 
 impl Hook {

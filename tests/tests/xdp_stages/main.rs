@@ -12,6 +12,7 @@ mod harness;
 mod incoming;
 mod leaving;
 mod model;
+mod probes;
 mod random;
 mod serving;
 mod speed;

@@ -9,7 +9,7 @@ use crate::table::Row;
 use crate::windows::{open, set_up, windows};
 use crate::{incoming, leaving};
 use carp_common::admission::Auth;
-use carp_common::map::{Counter, Counts, Host, LINK_STEPS, VIP_STEPS, Vip};
+use carp_common::map::{Counter, Host, LINK_STEPS, NO_COUNTS, VIP_STEPS, Vip};
 use carp_common::verdict::Verdict;
 use carp_user::io::bpf::Standing;
 use carp_user::io::clock;
@@ -104,7 +104,7 @@ fn agree(hook: Hook, rows: &[Row], count: u32) -> [u32; 3] {
     let mut fates = [0; 3];
     for _ in 0..count / BATCH {
         let maps = Maps::shuffled(&mut kernel, &mut random);
-        let mut expected = Counts::default();
+        let mut expected = NO_COUNTS;
         let before = kernel.counters();
         for _ in 0..BATCH {
             let frame = random_frame(hook, rows, &mut random);

@@ -2,17 +2,18 @@
 
 use crate::harness::{Action, Hook, ONE_BUFFER};
 use carp_common::admission::Auth;
-use carp_common::auth::Scratch;
+use carp_common::auth::{ProbeKey, Scratch};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::{
-    Captured, Counts, Decision, Host, HostKey, RING_BYTES, SAMPLE_EVERY, Sample, SenderKey, Vip, VipKey,
-    Window,
+    Captured, Counts, Decision, Host, HostKey, NO_COUNTS, ProbeKeys, Probed, RING_BYTES, SAMPLE_EVERY,
+    Sample, SenderKey, Vip, VipKey, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 use carp_common::time::{Instant, Span};
 use carp_common::verdict::Fate;
+use carp_common::wire::probe::Probe;
 use carp_common::wire::{Bytes, Refusal, Sighting, Wire};
-use carp_ebpf::world::{Maps, Packet};
+use carp_ebpf::world::{Maps, Packet, Probes};
 use carp_ebpf::{egress, ingress};
 use carp_user::io::bpf::Standing;
 use std::cell::RefCell;
@@ -30,6 +31,9 @@ pub struct Twin {
     auth: BTreeMap<u32, Auth>,
     senders: RefCell<BTreeMap<Vec<u8>, Sender>>,
     challenges: BTreeMap<u32, Challenge>,
+    pub pulse: Instant,
+    probe_keys: BTreeMap<u32, ProbeKeys>,
+    probed: RefCell<BTreeMap<u32, Probed>>,
     now: Instant,
     ring: RefCell<Vec<Captured>>,
     refused: RefCell<Vec<Sample>>,
@@ -71,6 +75,19 @@ impl Twin {
         self.auth.insert(slot, auth);
     }
 
+    pub fn set_probe_keys(&mut self, slot: u32, keys: ProbeKeys) {
+        self.probe_keys.insert(slot, keys);
+    }
+
+    pub fn set_probed(&mut self, path: u32, probed: Probed) {
+        self.probed.get_mut().insert(path, probed);
+    }
+
+    /// Of one path.
+    pub fn probed(&self, path: u32) -> Probed {
+        self.probed.borrow().get(&path).copied().unwrap_or_default()
+    }
+
     pub fn set_challenge(&mut self, slot: u32, challenge: Challenge) {
         self.challenges.insert(slot, challenge);
     }
@@ -90,7 +107,7 @@ impl Twin {
 
     /// Of one slot.
     pub fn counts(&self, slot: u32) -> Counts {
-        self.counts.borrow().get(&slot).copied().unwrap_or_default()
+        self.counts.borrow().get(&slot).copied().unwrap_or(NO_COUNTS)
     }
 
     /// The log of decisions.
@@ -128,7 +145,7 @@ impl Maps for Twin {
     }
 
     fn window(&self, slot: u32) -> Option<Window> {
-        Some(self.windows.get(&slot).copied().unwrap_or_default())
+        Some(self.windows.get(&slot).copied().unwrap_or_default().under(self.pulse))
     }
 
     fn is_leased(&self, slot: u32) -> bool {
@@ -202,7 +219,32 @@ impl Maps for Twin {
     }
 
     fn count(&self, slot: u32, counter: usize) {
-        self.counts.borrow_mut().entry(slot).or_default()[counter] += 1;
+        self.counts.borrow_mut().entry(slot).or_insert(NO_COUNTS)[counter] += 1;
+    }
+}
+
+impl Probes for Twin {
+    fn patience(&self, slot: u32) -> Span {
+        self.auth.get(&slot).map_or(Span::ZERO, Auth::patience)
+    }
+
+    fn probe_key(&self, slot: u32, number: u32) -> Option<ProbeKey> {
+        self.probe_keys.get(&slot)?.get(number)
+    }
+
+    fn epoch(&self, slot: u32) -> u32 {
+        self.probe_keys.get(&slot).map_or(0, |keys| keys.epoch)
+    }
+
+    fn answered(&self, answer: &Probe, until: Instant) -> bool {
+        let mut probed = self.probed.borrow_mut();
+        let Some(path) = probed.get_mut(&answer.path.get().into()) else { return false };
+        let sent_at = answer.sent_at.get();
+        let is_news = path.is_news(answer.session(), Instant::from_nanos(sent_at));
+        if is_news {
+            *path = Probed { sent_at, until: until.nanos(), epoch: answer.epoch.get().into(), ..*path };
+        }
+        is_news
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use aya::maps::{MapData, MapInfo, MapType};
 use carp_common::admission::Auth;
 use carp_common::map::{
-    self, Captured, Counts, Decision, Host, Link, Sample, SenderKey, VipBlock, VipEntry, Window,
+    self, Captured, Counts, Decision, Host, Link, ProbeKeys, Probed, Sample, SenderKey, VipBlock, VipEntry,
+    Window,
 };
 use carp_common::sender::Sender;
 
@@ -29,19 +30,22 @@ pub(super) struct Layout {
 }
 
 /// Every map of the object.
-pub(super) const MAPS: [Layout; 14] = [
+pub(super) const MAPS: [Layout; 17] = [
     layout::<u32, Link>(map::LINKS, MapType::Array, map::LINK_PLACES, 8).shared(),
     layout::<u32, Host>(map::HOSTS, MapType::Array, map::MAX_HOSTS, 8).shared(),
     layout::<u32, VipBlock>(map::VIP_INDEX, MapType::Array, map::VIP_BLOCKS, 7).shared(),
     layout::<u32, VipEntry>(map::VIPS, MapType::Array, map::MAX_VIPS + 1, 7).shared(),
-    layout::<u32, Window>(map::WINDOWS, MapType::Array, map::MAX_HOSTS, 4).shared(),
+    layout::<u32, Window>(map::WINDOWS, MapType::Array, map::MAX_HOSTS, 10).shared(),
     layout::<u32, u64>(map::HEARD, MapType::Array, map::MAX_HOSTS, 3).shared(),
     layout::<(), ()>(map::ADVERTS, MapType::RingBuf, map::RING_BYTES, 1),
     layout::<(), ()>(map::REFUSED, MapType::RingBuf, map::RING_BYTES, 5),
-    layout::<u32, Counts>(map::COUNTERS, MapType::PerCpuArray, map::MAX_HOSTS, 6).shared(),
+    layout::<u32, Counts>(map::COUNTERS, MapType::PerCpuArray, map::MAX_HOSTS, 10).shared(),
     layout::<u32, Auth>(map::AUTH, MapType::Array, map::MAX_HOSTS, 6),
     layout::<SenderKey, Sender>(map::SENDERS, MapType::Hash, map::MAX_SENDERS, 6),
     layout::<u32, u64>(map::CHALLENGES, MapType::Array, map::MAX_HOSTS, 6),
+    layout::<u32, u64>(map::PULSE, MapType::Array, 1, 10).shared(),
+    layout::<u32, ProbeKeys>(map::PROBE_KEYS, MapType::Array, map::MAX_HOSTS, 10),
+    layout::<u32, Probed>(map::PROBED, MapType::Array, map::MAX_PATHS, 10),
     layout::<u32, u64>(map::TRACE, MapType::Array, 2, 5),
     layout::<(), ()>(map::DECISIONS, MapType::RingBuf, map::DECISIONS_BYTES, 5),
 ];

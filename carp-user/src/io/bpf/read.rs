@@ -7,7 +7,8 @@ use std::path::Path;
 use aya::Pod;
 use aya::maps::{Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray};
 use carp_common::map::{
-    COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, LINKS, VIP_INDEX, VIPS, VipEntry, WINDOWS, Window,
+    COUNTERS, Counter, Counts, HEARD, HOSTS, Host, HostKey, LINKS, NO_COUNTS, PULSE, VIP_INDEX, VIPS,
+    VipEntry, WINDOWS, Window,
 };
 use carp_common::time::Instant;
 use zerocopy::FromZeros;
@@ -21,7 +22,7 @@ use super::tc::Way;
 use super::vips::Vips;
 
 /// What the datapath did for a virtual host, or for several, by counter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters(Counts);
 
 /// The window of a virtual host, and what else decides whether it is open.
@@ -48,6 +49,12 @@ pub struct Pinned {
     pub interfaces: BTreeMap<u32, String>,
     /// Build of the programs, as [`BUILD`](super::BUILD) is of this one's.
     pub build: String,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self(NO_COUNTS)
+    }
 }
 
 impl Counters {
@@ -99,11 +106,12 @@ pub fn read_pinned(instance: &str) -> Result<Pinned, Error> {
     let vips = Array::try_from(Map::Array(open(VIPS)?)).map_err(failed(VIPS))?;
     let slots = Array::try_from(Map::Array(open(WINDOWS)?)).map_err(failed(WINDOWS))?;
     let heard = Array::try_from(Map::Array(open(HEARD)?)).map_err(failed(HEARD))?;
+    let pulse = Array::try_from(Map::Array(open(PULSE)?)).map_err(failed(PULSE))?;
     let counts = PerCpuArray::try_from(Map::PerCpuArray(open(COUNTERS)?)).map_err(failed(COUNTERS))?;
     // Whatever is at the front of a link, the fence for what leaves is behind it.
     let attached = pins.tc(Way::Out)?.into_iter().filter(|link| link.ifindex != 0);
     Ok(Pinned {
-        windows: windows(&hosts, &slots, &heard)?,
+        windows: windows(&hosts, &slots, (&heard, &pulse))?,
         counters: counters(&hosts, &counts)?,
         vips: Vips::new(index, vips)?.all().collect(),
         hosts,
@@ -147,16 +155,17 @@ pub(super) fn values<V: Pod + FromZeros>(
     sys::read(map.map().fd().as_fd(), map.len()).map_err(|error| Error::pinned_map(name, &error))
 }
 
-/// The windows of these hosts, by slot.
+/// The windows of these hosts, by slot, as far as the daemon's pulse lets them last.
 pub(super) fn windows(
     hosts: &[(HostKey, Host)],
     windows: &Array<MapData, Window>,
-    heard: &Array<MapData, u64>,
+    (heard, pulse): (&Array<MapData, u64>, &Array<MapData, u64>),
 ) -> Result<BTreeMap<u32, Standing>, Error> {
+    let pulse = Instant::from_nanos(pulse.get(&0, 0).map_err(|error| Error::map(PULSE, &error))?);
     let read = |slot| {
         let window = windows.get(&slot, 0).map_err(|error| Error::map(WINDOWS, &error))?;
         let heard = heard.get(&window.clock(slot), 0).map_err(|error| Error::map(HEARD, &error))?;
-        Ok((slot, Standing { window, heard: Instant::from_nanos(heard) }))
+        Ok((slot, Standing { window: window.under(pulse), heard: Instant::from_nanos(heard) }))
     };
     hosts.iter().map(|(_, host)| read(host.slot)).collect()
 }

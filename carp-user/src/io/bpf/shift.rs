@@ -8,8 +8,17 @@
 
 use carp_common::map::Window;
 
-/// What is written, in this order, to get from one window to the other: one write as a rule.
+/// What is written, in this order, to get from one window to the other: one write as a rule. That a lease needs the
+/// daemon's pulse is written before the lease is, and is taken away after it.
 pub(super) fn steps(from: Window, to: Window) -> impl Iterator<Item = Window> {
+    let pulsed = from.pulsed.max(to.pulsed);
+    let under_pulse = move |window| Window { pulsed, ..window };
+    let first = (from.pulsed != pulsed).then(|| under_pulse(from));
+    let last = (to.pulsed != pulsed).then_some(to);
+    first.into_iter().chain(moves(from, to).map(under_pulse)).chain(last)
+}
+
+fn moves(from: Window, to: Window) -> impl Iterator<Item = Window> {
     let closed = |start| Window { serve_from: start, serve_until: 0, ..to };
     let detour = [closed(from.serve_from), closed(to.serve_from)];
     let detour = if is_safe(from, to) { None } else { Some(detour) };
@@ -67,6 +76,31 @@ mod tests {
                 assert_eq!(last, to);
             }
         }
+    }
+
+    #[test]
+    fn a_lease_that_needs_the_pulse_is_never_seen_without_that() {
+        let lease = |until| Window { serve_until: until, ..Window::CLOSED };
+        let armed = Window { dead: 3, armed_until: 9, ..Window::CLOSED };
+        for (from, to) in [
+            (Window::CLOSED, lease(9).pulsed()),
+            (armed, lease(9).pulsed()),
+            (lease(5).pulsed(), lease(9).pulsed()),
+            (lease(9).pulsed(), Window::CLOSED),
+            (lease(9).pulsed(), armed),
+        ] {
+            let mut last = from;
+            for next in steps(from, to) {
+                for (serve_until, pulsed) in
+                    [(last.serve_until, next.pulsed), (next.serve_until, last.pulsed)]
+                {
+                    assert!(serve_until == 0 || pulsed == 1, "{from:?} to {to:?}");
+                }
+                last = next;
+            }
+            assert_eq!(last, to);
+        }
+        assert_eq!(steps(lease(5).pulsed(), lease(9).pulsed()).count(), 1);
     }
 
     #[test]

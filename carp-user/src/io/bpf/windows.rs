@@ -11,17 +11,22 @@ use super::read::{self, Standing};
 use super::{Error, shift, sys};
 use crate::io::clock;
 
-/// The maps `WINDOWS` and `HEARD`.
+/// The maps `WINDOWS` and `HEARD`, and `PULSE` to read it.
 pub(super) struct Windows {
     windows: Array<MapData, Window>,
     heard: Array<MapData, u64>,
+    pulse: Array<MapData, u64>,
     /// What was last written to a slot, or read from it first.
     shadow: BTreeMap<u32, Window>,
 }
 
 impl Windows {
-    pub(super) fn new(windows: Array<MapData, Window>, heard: Array<MapData, u64>) -> Self {
-        Self { windows, heard, shadow: BTreeMap::new() }
+    pub(super) fn new(
+        windows: Array<MapData, Window>,
+        heard: Array<MapData, u64>,
+        pulse: Array<MapData, u64>,
+    ) -> Self {
+        Self { windows, heard, pulse, shadow: BTreeMap::new() }
     }
 
     /// Says from when until when these slots may serve, thousands of them in a millisecond: a call of the kernel
@@ -67,7 +72,12 @@ impl Windows {
 
     /// As they are in the kernel, of these virtual hosts.
     pub(super) fn read(&self, hosts: &[(HostKey, Host)]) -> Result<BTreeMap<u32, Standing>, Error> {
-        read::windows(hosts, &self.windows, &self.heard)
+        read::windows(hosts, &self.windows, (&self.heard, &self.pulse))
+    }
+
+    /// The map `PULSE`.
+    pub(super) fn pulse(&self) -> &MapData {
+        self.pulse.map()
     }
 
     fn current(&self, slot: u32) -> Result<Window, Error> {

@@ -145,6 +145,7 @@ impl Peer {
                     }
                 }
                 Action::Advertise { .. }
+                | Action::Watch { .. }
                 | Action::Send { .. }
                 | Action::Announce { .. }
                 | Action::Window { .. }

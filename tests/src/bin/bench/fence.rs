@@ -108,7 +108,7 @@ fn open(instance: &str, links: &BTreeMap<IfIndex, String>, hosts: &[HostSetup]) 
         |(link, name): (&IfIndex, &String)| Port { link: *link, name: name.clone(), mode: Mode::Native };
     let ports: Vec<Port> = links.iter().map(port).collect();
     let pinged: Vec<_> = hosts.iter().map(|host| HostSetup { answer_ping: true, ..host.clone() }).collect();
-    Ok(Shield::open(instance, &ports, &facts, (0..).map(HostId).zip(&pinged))?)
+    Ok(Shield::open(instance, &ports, &facts, ((0..).map(HostId).zip(&pinged), 0))?)
 }
 
 /// The id of the program at a link.
