@@ -58,6 +58,12 @@ impl Host {
         (left > 0 && self.peers.may_serve_until() > at.max(settled_at)).then_some(at)
     }
 
+    /// The end of the lease that a claim goes on with which was resumed, until this node has one of its own.
+    pub(super) fn inherited_until(&self) -> Option<Instant> {
+        let resumes = self.reason == Reason::Resumed && matches!(self.tenure, Tenure::Claim { .. });
+        resumes.then(|| Instant::from_nanos(self.window.serve_until))
+    }
+
     /// Of a claim whose adverts were sent.
     pub fn opening(&self) -> Option<Opening> {
         let Tenure::Claim { since, settled_at, .. } = self.tenure else { return None };

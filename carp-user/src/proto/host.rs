@@ -186,10 +186,8 @@ impl Host {
 
     /// A lease that is over is over, whatever comes next: others may have taken over.
     pub fn lapse(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        // One that was resumed ends with the lease that was found, until this node has one of its own.
-        let inherited = self.reason == Reason::Resumed && !self.tenure.is_serving();
-        let is_over = inherited && !self.window.is_leased(now);
-        if is_over || self.lease_until().is_some_and(|until| until <= now) {
+        let leases = [self.inherited_until(), self.lease_until()];
+        if leases.into_iter().flatten().any(|until| until <= now) {
             self.elect(Input::LeaseLapsed, now, actions);
         }
     }
@@ -218,11 +216,12 @@ impl Host {
 
     /// When to come back with a tick, but for a claim that opens ([`Host::opening`]).
     pub fn deadline(&self) -> Option<Instant> {
-        let timers = [self.lease_until(), self.retry_at(), self.restraint.deadline(), self.farewell.ask_at()];
+        let leases = [self.inherited_until(), self.lease_until()];
+        let timers = [self.retry_at(), self.restraint.deadline(), self.farewell.ask_at()];
         let is_silenced = self.bar.silences() && self.election.role() == Role::Backup;
         let wants = || [self.election.deadline(), self.intent_at(), self.preempt_at()];
         let wants = if is_silenced { Default::default() } else { wants() };
-        timers.into_iter().chain(wants).flatten().min()
+        leases.into_iter().chain(timers).chain(wants).flatten().min()
     }
 
     /// The sum of the node's demotions.
