@@ -44,7 +44,7 @@ use carp_common::map::{
 };
 use carp_common::sender::{Challenge, Sender};
 
-use super::privilege;
+use super::{privilege, raw};
 
 pub use adverts::{Adverts, Rings, Samples};
 pub use beat::Beat;
@@ -141,6 +141,8 @@ impl Datapath {
         let ports = attach::decide(&pins, ports)?;
         let mut survey = Survey::take(&pins, &ports)?;
         let opened = Self::build(&pins, &mut survey, &ports, fill);
+        // The object, taken apart, is megabytes.
+        raw::give_back_memory();
         if opened.is_err() {
             // There may be nothing to remove, if that was what failed.
             let _undone = if was_there { pins.forget_new() } else { pins.remove() };

@@ -83,6 +83,16 @@ pub fn schedule_first() -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Gives memory that nobody uses back to the kernel, which an allocator keeps for the next time: after something big that is
+/// done once.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it touches what is free, and nothing else.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// A packet socket for whole frames, non-blocking, on no link yet: it receives nothing until
 /// [`bind_packet`], so a filter can be put in place before.
 ///
