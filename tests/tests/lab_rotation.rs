@@ -24,17 +24,21 @@ const NEW: &str = "another secret";
 
 #[test]
 fn carp_a_pair_gets_another_password_and_nothing_moves() -> Result<()> {
-    rotate("carp")
+    rotate(&Config::gateway().with_auth("carp"))
 }
 
 #[test]
 fn strict_a_pair_gets_another_password_and_nothing_moves() -> Result<()> {
-    rotate("strict")
+    rotate(&Config::gateway().with_auth("strict"))
 }
 
-fn rotate(auth: &'static str) -> Result<()> {
-    let config = Config::gateway().with_auth(auth);
-    let (mut duo, echo, begun) = probed(&config)?;
+#[test]
+fn a_pair_that_detects_by_probes_gets_another_password_and_nothing_moves() -> Result<()> {
+    rotate(&Config::gateway().detecting(5))
+}
+
+fn rotate(config: &Config) -> Result<()> {
+    let (mut duo, echo, begun) = probed(config)?;
     let digest = duo.gw1.status()?["hosts"][0]["digest"].clone();
     for (password, next) in [(OLD, Some(NEW)), (NEW, Some(OLD)), (NEW, None)] {
         let config = config.clone().with_passwords(password, next);

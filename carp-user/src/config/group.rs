@@ -106,9 +106,18 @@ fn group(
         return None;
     }
     known.insert(name.to_owned(), place);
-    let [interval, lease] = [detect?, lease?].map(|time| Span::millis(time.value.into()));
+    let (as_one, detect) = (moves?.value == "all", detect?);
+    if detect.value != 0 && !as_one {
+        let mistake = Mistake::at(
+            detect.place.clone(),
+            "`detect` in a group that does not move as one",
+            "nothing asks",
+        );
+        mistakes.push(mistake.help("take it out, or write move = \"all\""));
+    }
+    let [interval, lease] = [detect, lease?].map(|time| Span::millis(time.value.into()));
     let detect = (interval != Span::ZERO).then_some(Detect { interval, lease });
-    Some(Group { name: name.to_owned(), as_one: moves?.value == "all", nodes: nodes?.value, detect })
+    Some(Group { name: name.to_owned(), as_one, nodes: nodes?.value, detect })
 }
 
 #[cfg(test)]
@@ -172,6 +181,8 @@ password_file = "pw"
         assert!(with(&format!("{group}move = \"each\"\n"), "skew = 9").is_ok());
         assert_eq!(mistakes("", ""), ["there is no group \"edge\""; 2]);
         assert_eq!(mistakes(&group.repeat(2), ""), ["the group edge twice"]);
+        let each = format!("{group}move = \"each\"\ndetect = 5\n");
+        assert_eq!(mistakes(&each, ""), ["`detect` in a group that does not move as one"]);
         assert_eq!(
             mistakes(&format!("{group}[[group]]\nname = \"all\"\n"), ""),
             ["\"all\" cannot be the name of a group"]

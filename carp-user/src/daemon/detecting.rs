@@ -50,6 +50,13 @@ impl Daemon {
         }
     }
 
+    /// The configuration is another one: whoever is asked is asked with the keys of now.
+    pub(super) fn watch_anew(&self) {
+        for (group, watched) in self.node.watched() {
+            self.watch(group.clone(), Some(watched.clone()));
+        }
+    }
+
     pub(super) fn watch(&self, group: String, watched: Option<Watched>) {
         let Some(prober) = &self.shells.prober else { return };
         let watched = watched.map(|watched| {

@@ -47,6 +47,7 @@ impl Daemon {
         let actions = self.node.handle(Event::Configure(changes), clock::now());
         self.unpublished = true;
         self.perform(actions.into());
+        self.watch_anew();
         self.leaving.clear();
         self.describe_new(&prepared);
         self.prepared = Some(prepared);

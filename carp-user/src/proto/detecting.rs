@@ -39,6 +39,11 @@ impl Node {
         }
     }
 
+    /// Whose masters are asked, by group.
+    pub fn watched(&self) -> impl Iterator<Item = (&String, &Watched)> {
+        self.watched.iter()
+    }
+
     /// Of groups that there are no more.
     pub(super) fn forget_masters(&mut self, actions: &mut Vec<Action>) {
         let is_gone = |group: &String, _: &mut _| !self.groups.has(group);
