@@ -34,7 +34,7 @@ fn strict_a_pair_gets_another_password_and_nothing_moves() -> Result<()> {
 
 #[test]
 fn a_pair_that_detects_by_probes_gets_another_password_and_nothing_moves() -> Result<()> {
-    rotate(&Config::gateway().detecting(5))
+    rotate(&Config::gateway().detecting(5).patient())
 }
 
 fn rotate(config: &Config) -> Result<()> {

@@ -49,6 +49,8 @@ pub struct Config {
     pub grouped: bool,
     /// `detect` of the group, milliseconds; 0 is not at all.
     pub detect: u16,
+    /// `lease` of a group that detects, milliseconds.
+    pub lease: u16,
     /// The virtual hosts; the index is the slot in the map of windows.
     pub hosts: Vec<VirtualHost>,
 }
@@ -99,6 +101,7 @@ impl Config {
             tracks: String::new(),
             grouped: false,
             detect: 0,
+            lease: 100,
             interfaces: vec![("lan", "lan0"), ("wan", "wan0"), ("sync", "sync0")],
             hosts: vec![
                 host("lan", 1, vec!["10.77.1.1/24", "fd77:1::1/64"]),
@@ -123,6 +126,12 @@ impl Config {
     #[must_use]
     pub fn detecting(self, interval: u16) -> Self {
         Self { grouped: true, detect: interval, ..self }
+    }
+
+    /// The same with leases that a machine which stands still for a while does not lose.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { lease: 1000, ..self }
     }
 
     /// The same with another XDP mode.
@@ -214,9 +223,10 @@ impl Config {
         let next = self.next_password.map(|_| format!("next_password_file = \"{NEXT_PASSWORD}\"\n"));
         let next = next.unwrap_or_default();
         let (head, group) = match self.grouped {
-            true => {
-                (format!("[[group]]\nname = \"edge\"\ndetect = {}\n\n", self.detect), "group = \"edge\"\n")
-            }
+            true => (
+                format!("[[group]]\nname = \"edge\"\ndetect = {}\nlease = {}\n\n", self.detect, self.lease),
+                "group = \"edge\"\n",
+            ),
             false => (String::new(), ""),
         };
         self.hosts.iter().fold(head, |mut text, host| {
