@@ -42,6 +42,7 @@ struct Trace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Past {
     counter: u64,
+    strict: bool,
     rank: (Pace, u8),
 }
 
@@ -59,10 +60,10 @@ impl Suspicion {
 }
 
 impl Suspicions {
-    /// An authentic advert; whether there is something wrong with it.
-    pub fn hear(&mut self, heard: &Heard, at: Instant) -> Option<Suspicion> {
+    /// An authentic advert, signed strictly or only as CARP does it; whether there is something wrong with it.
+    pub fn hear(&mut self, heard: &Heard, strict: bool, at: Instant) -> Option<Suspicion> {
         let advert = heard.advert;
-        let now = Past { counter: advert.counter, rank: (advert.pace, advert.demote) };
+        let now = Past { counter: advert.counter, strict, rank: (advert.pace, advert.demote) };
         if self.peers.len() >= MOST && !self.peers.contains_key(&heard.source) {
             let oldest = self.peers.iter().min_by_key(|(_, trace)| trace.heard_at).map(|(peer, _)| *peer);
             oldest.and_then(|oldest| self.peers.remove(&oldest));
@@ -82,6 +83,12 @@ impl Trace {
         let changes = self.past.iter().flatten().any(|past| past.counter != now.counter);
         let same = self.past.iter_mut().flatten().find(|past| past.counter == now.counter);
         match same {
+            // Nobody but the sender signs strictly. Before it did that it counted on from what it heard of others, who
+            // may have begun where it begins now.
+            Some(past) if now.strict && !past.strict => {
+                *past = now;
+                None
+            }
             Some(past) if past.rank != now.rank => {
                 past.rank = now.rank;
                 Some(Suspicion::Rewritten)

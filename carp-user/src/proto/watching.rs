@@ -24,10 +24,10 @@ impl Host {
     pub(super) fn watch(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
         match self.keys.mode() {
             Mode::Strict => {}
-            Mode::Carp => self.suspect(heard, at, now, actions),
+            Mode::Carp => self.suspect(heard, false, (at, now), actions),
             Mode::Migrate => {
-                self.suspect(heard, at, now, actions);
                 let strict = self.keys.is_signed_strictly(heard);
+                self.suspect(heard, strict, (at, now), actions);
                 let may_tell = || self.warned.may_tell_migration(now);
                 if let Some(news) = self.watch.migration.heard(heard.source, strict, at, may_tell) {
                     actions.push(Action::Tell { host: self.id, news });
@@ -46,8 +46,14 @@ impl Host {
         }
     }
 
-    fn suspect(&mut self, heard: &Heard, at: Instant, now: Instant, actions: &mut Vec<Action>) {
-        let Some(suspicion) = self.watch.suspicions.hear(heard, at) else { return };
+    fn suspect(
+        &mut self,
+        heard: &Heard,
+        strict: bool,
+        (at, now): (Instant, Instant),
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(suspicion) = self.watch.suspicions.hear(heard, strict, at) else { return };
         let warning = match suspicion {
             Suspicion::Repeated => Warning::Repeated(heard.source),
             Suspicion::Rewritten => Warning::Rewritten(heard.source),

@@ -4,7 +4,8 @@ use super::wire::{Wire, setup};
 use carp_common::admission::Mode;
 use carp_common::time::Span;
 use carp_common::wire::sum;
-use carp_user::proto::event::{HostSetup, News};
+use carp_user::proto::event::{Event, HostSetup, News, Setup, Warning};
+use carp_user::proto::node::Node;
 use std::net::IpAddr;
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
@@ -72,4 +73,34 @@ fn each_mode_accepts_what_the_documentation_says() {
     assert_eq!(accepted(Mode::Carp), [true, true, false]);
     assert_eq!(accepted(Mode::Migrate), [true, true, true]);
     assert_eq!(accepted(Mode::Strict), [false, true, true]);
+}
+
+#[test]
+fn a_node_that_comes_back_signing_strictly_with_counters_that_it_had_taken_over_is_no_forger() {
+    let node =
+        |mode, skew, seed, now| Node::new(Setup { hosts: vec![with(mode, skew)], seed, epoch: 1 }, now);
+    // Half of all random counters are such that a strict one is ahead of them and is taken over.
+    for seed in 0..8 {
+        let mut wire = Wire::new(vec![with(Mode::Carp, 0), with(Mode::Migrate, 100)]);
+        let [carp, migrate] = [(Mode::Carp, 0, seed), (Mode::Migrate, 100, 9)];
+        for (index, (mode, skew, seed)) in [carp, migrate].into_iter().enumerate() {
+            let node = node(mode, skew, seed, wire.now);
+            wire.restart(index, node);
+            wire.link(index, true);
+        }
+        wire.run(Span::secs(8));
+        wire.tell(0, Event::Stop);
+        wire.run(Span::secs(2));
+        assert!(wire.serves(1));
+        let back = node(Mode::Migrate, 0, seed, wire.now);
+        wire.restart(0, back);
+        wire.link(0, true);
+        wire.run(Span::secs(20));
+        assert!(wire.serves(0));
+        let is_alarm = |warning: &Warning| matches!(warning, Warning::Repeated(_) | Warning::Rewritten(_));
+        assert!(!wire.nodes[1].warnings.iter().any(is_alarm), "{seed}: {:?}", wire.nodes[1].warnings);
+        let again = wire.last_advert(0);
+        wire.hear(1, &again);
+        assert!(wire.nodes[1].warnings.iter().any(is_alarm), "a forger would be");
+    }
 }
