@@ -14,6 +14,14 @@ const BUDGET_OF_A_CPU: u64 = 1 << 20;
 /// `BPF_MAP_TYPE_RINGBUF` of linux/bpf.h.
 const RING_BUFFER: u64 = 27;
 
+/// Of the object: what the kernel is given, and nothing that only a debugger reads.
+const OBJECT_BUDGET: usize = 1 << 20;
+
+#[test]
+fn the_object_is_as_short_as_what_the_kernel_is_given() {
+    assert!(OBJECT.len() <= OBJECT_BUDGET, "{} bytes", OBJECT.len());
+}
+
 #[test]
 fn the_maps_stay_within_their_budget() -> Result<()> {
     let ebpf = EbpfLoader::new().load(OBJECT)?;

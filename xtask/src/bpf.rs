@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::command::{capture, cargo, root, run, which};
 use crate::setup::{self, Debian};
+use crate::strip::strip;
 
 /// What a machine needs that has no BPF compiler yet.
 pub const BOTH_WAYS: &str = "no Rust compiler here can build for BPF; one of these two ways gives one:
@@ -77,6 +78,7 @@ pub fn build() -> Result<PathBuf> {
     run(&mut build)?;
     let built = target_dir().join(TARGET).join("release/carp-ebpf");
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let bytes = strip(&bytes).with_context(|| format!("in {}", built.display()))?;
     let object = object();
     if fs::read(&object).ok().as_deref() != Some(bytes.as_slice()) {
         let fresh = object.with_extension("o.new");

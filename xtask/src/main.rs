@@ -5,6 +5,7 @@ mod command;
 mod fuzz;
 mod live;
 mod setup;
+mod strip;
 mod targets;
 mod test;
 mod tidy;
