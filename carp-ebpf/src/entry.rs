@@ -13,12 +13,14 @@ use crate::parse::{Buffer, Skb};
 /// The XDP program, by this name in the object and in `bpftool prog`: for Linux 5.18 and newer, which
 /// know frames of more than one buffer. So links with a large MTU take it in the driver.
 #[xdp(frags)]
+#[inline(always)]
 pub fn carp(context: XdpContext) -> u32 {
     comes_in(Buffer::<true>::new(&context))
 }
 
 /// The same for older kernels.
 #[xdp]
+#[inline(always)]
 pub fn carp_one_buffer(context: XdpContext) -> u32 {
     comes_in(Buffer::<false>::new(&context))
 }
@@ -34,6 +36,7 @@ fn comes_in<const MORE: bool>(mut frame: Buffer<MORE>) -> u32 {
 
 /// The same stages at tc, for links whose XDP slot is somebody else's.
 #[classifier]
+#[inline(always)]
 pub fn carp_ingress(context: TcContext) -> i32 {
     let mut frame = Skb::new(context);
     match ingress::decide(&mut frame, &Pinned) {
@@ -45,6 +48,7 @@ pub fn carp_ingress(context: TcContext) -> i32 {
 
 /// The program for what leaves. What it lets pass, other programs and filters of the link see next.
 #[classifier]
+#[inline(always)]
 pub fn carp_egress(context: TcContext) -> i32 {
     match egress::decide(&mut Skb::new(context), &Pinned) {
         Fate::Passes | Fate::GoesBack => TC_ACT_UNSPEC,

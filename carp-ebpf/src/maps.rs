@@ -119,6 +119,35 @@ fn find_host_farther(link: u32, vhid: u8) -> u32 {
     slot.unwrap_or(MAX_HOSTS)
 }
 
+/// What is in [`ASKED`].
+#[inline(always)]
+fn asked() -> u64 {
+    // SAFETY: one aligned word, read and written in one piece by all CPUs; whichever wins is right.
+    unsafe { ASKED.0.get().read_volatile() }
+}
+
+/// The moment in it.
+#[inline(always)]
+const fn asked_at(asked: u64) -> Instant {
+    Instant::from_nanos(asked >> TICK_BITS << UNIT)
+}
+
+#[inline(always)]
+fn tick() -> u64 {
+    // SAFETY: takes nothing and touches nothing.
+    (unsafe { bpf_jiffies64() }) & TICKS
+}
+
+/// Asks for the exact time, in nanoseconds, and keeps it. A function of its own: there are many ways to it.
+#[inline(never)]
+fn ask() -> u64 {
+    let tick = tick();
+    let now = Pinned.now().nanos();
+    // SAFETY: as in `asked`.
+    unsafe { ASKED.0.get().write_volatile(now >> UNIT << TICK_BITS | tick) };
+    now
+}
+
 impl Maps for Pinned {
     #[inline(always)]
     fn now(&self) -> Instant {
@@ -129,17 +158,8 @@ impl Maps for Pinned {
     /// The exact time, asked for once a tick. The kernel puts in the tick's number, not a call.
     #[inline(always)]
     fn lately(&self) -> Instant {
-        // SAFETY: takes nothing and touches nothing.
-        let tick = unsafe { bpf_jiffies64() } & TICKS;
-        // SAFETY: one aligned word, read and written in one piece by all CPUs; whichever wins is right.
-        let asked = unsafe { ASKED.0.get().read_volatile() };
-        if asked & TICKS == tick && asked != 0 {
-            return Instant::from_nanos(asked >> TICK_BITS << UNIT);
-        }
-        let now = self.now();
-        // SAFETY: as above.
-        unsafe { ASKED.0.get().write_volatile(now.nanos() >> UNIT << TICK_BITS | tick) };
-        now
+        let asked = asked();
+        if asked & TICKS == tick() && asked != 0 { asked_at(asked) } else { Instant::from_nanos(ask()) }
     }
 
     /// As a rule its link is at the first place, or none is. An entry that changes at this moment may be read as the one
@@ -203,7 +223,17 @@ impl Maps for Pinned {
                 ..Window::CLOSED
             }
         };
-        lease.serve_until != 0 && lease.under(pulse()).is_leased(self.now())
+        let lease = if lease.pulsed == 0 { lease } else { lease.under(pulse()) };
+        // What was over at any earlier moment is over.
+        if lease.serve_until <= asked_at(asked()).nanos() {
+            return false;
+        }
+        let is_leased = lease.is_leased(self.now());
+        if !is_leased {
+            // So that the next frame need not ask.
+            ask();
+        }
+        is_leased
     }
 
     #[inline(always)]

@@ -83,7 +83,7 @@ pub trait Maps: Probes {
     /// The window of this slot, as far as the daemon's pulse lets it last; `None` for a slot that cannot be.
     fn window(&self, slot: u32) -> Option<Window>;
 
-    /// Whether this slot has a lease at this moment: a shorter way to most of what [`Maps::serves`] is true for.
+    /// Whether this slot has a lease at this moment.
     fn is_leased(&self, slot: u32) -> bool;
 
     /// The same with the master that it is armed for, and without the lease.
@@ -145,14 +145,20 @@ pub trait Maps: Probes {
     }
 
     /// Whether this slot's window is open; that of a slot that cannot be never is.
+    #[inline(always)]
+    fn serves(&self, slot: u32) -> bool {
+        self.is_leased(slot) || self.is_taken_over(slot)
+    }
+
+    /// Whether this slot serves as an armed backup.
     ///
     /// The exact time costs half as much as all the rest of a drop, and is not asked for when the
     /// window is closed for some time to come. Should the rule of [`Maps::lately`] not hold for once,
     /// it opens that much later: the safe side.
     #[inline(always)]
-    fn serves(&self, slot: u32) -> bool {
-        let Some(window) = self.window(slot) else { return false };
-        let heard = if window.dead == 0 { Instant::ZERO } else { self.heard(window.clock(slot)) };
+    fn is_taken_over(&self, slot: u32) -> bool {
+        let Some(window) = self.arming(slot).filter(|window| window.dead != 0) else { return false };
+        let heard = self.heard(window.clock(slot));
         !window.is_surely_closed(heard, self.lately()) && window.is_open(heard, self.now())
     }
 }
