@@ -41,7 +41,8 @@ pub fn windows() -> Windows {
             ("not yet begun", of(Window::new(now + hour, now + hour + hour))),
             ("never", of(Window::new(Instant::MAX, Instant::MAX))),
             ("upside down", of(Window::new(now + hour, now - Span::millis(1)))),
-            ("armed, master heard", armed(now + hour, Span::ZERO)),
+            // For longer than any test takes.
+            ("armed, master heard", of(Window::armed(hour, now + hour, CLIENT4.into()))),
             ("armed, nobody ever heard", always(armed_window(now + hour))),
             ("armed, taken over and not claimed", armed(now + hour, dead + ARMED_FOR)),
             ("armed no longer", armed(now - Span::millis(1), dead)),
