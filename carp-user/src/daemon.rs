@@ -8,6 +8,7 @@ mod health;
 mod journal;
 mod keeping;
 mod links;
+mod looking;
 mod movable;
 mod moving;
 mod pair;
@@ -40,10 +41,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use takeover::{Step, TakeOvers};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
-
-/// Adverts read before time is looked at again: more than the ring holds, so a flood cannot keep
-/// the node from its own deadlines.
-const AT_ONCE: usize = 512;
 
 /// A running node.
 #[derive(Debug)]
@@ -192,6 +189,7 @@ impl Daemon {
             self.alarm.set(self.node.deadline())?;
             let woken = self.next(signals).await?;
             self.alarm.woke();
+            let has_heard = matches!(woken, Woken::Heard(_));
             match woken {
                 Woken::Link(link, facts) => self.link(link, facts),
                 Woken::Heard(heard) => self.heard(&heard),
@@ -235,11 +233,7 @@ impl Daemon {
             if self.reading.is_none() && std::mem::take(&mut self.missed) {
                 self.read(files, Wish::reload(false, "SIGHUP"), None);
             }
-            // Look before you speak: whatever has arrived comes before what time asks for.
-            for _ in 0..AT_ONCE {
-                let Some(heard) = self.shells.ear.waiting()? else { break };
-                self.heard(&heard);
-            }
+            self.look(has_heard)?;
             if self.node.deadline().is_some_and(|deadline| deadline <= clock::now()) {
                 self.tell(Event::Tick);
             }

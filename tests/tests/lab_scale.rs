@@ -15,6 +15,7 @@ use std::net::Ipv4Addr;
 
 const HOSTS: u8 = 250;
 const VIPS: u8 = 4;
+const ALL: usize = HOSTS as usize * VIPS as usize;
 const RULES: u16 = 5000;
 /// Of anything here, on a machine that is busy with other things.
 const BROKEN: Span = Span::secs(10);
@@ -70,7 +71,6 @@ fn held(gw: &Carpd) -> Result<usize> {
 #[test]
 fn a_thousand_vips_and_five_thousand_rules_are_checked_applied_and_moved() -> Result<()> {
     let small = config()?;
-    let all = usize::from(HOSTS) * usize::from(VIPS);
     let mut duo = Duo::elected(&small)?;
     let large = small.clone().with_rules(rules()?);
     let folder = duo.gw1.files().carp.parent().context("a folder")?.to_owned();
@@ -84,11 +84,27 @@ fn a_thousand_vips_and_five_thousand_rules_are_checked_applied_and_moved() -> Re
     duo.watch.catch_up()?;
     let changes = duo.watch.changes(from, Instant::MAX);
     assert!(changes.is_empty(), "nothing moves: {changes:?}");
-    assert_eq!(held(&duo.gw1)?, all);
+    eprintln!("{ALL} VIPs and {RULES} rules: check {check}, apply {apply}, the same again {again}");
+    moves(&mut duo, "each for itself")
+}
+
+#[test]
+fn a_thousand_vips_of_a_group_move_at_once() -> Result<()> {
+    moves(&mut Duo::elected(&config()?.as_one())?, "as one")
+}
+
+/// The master stops, and the other node takes over all.
+fn moves(duo: &mut Duo, how: &str) -> Result<()> {
+    ensure!(held(&duo.gw1)? == ALL, "they are not held");
+    let mut windows = duo.gw2.windows();
+    clock::wait_for("gw2 to be the heir of all", PATIENCE, || {
+        let mut all = (0..u32::from(HOSTS)).map(|slot| windows.read(slot).ok());
+        all.all(|one| one.is_some_and(|one| one.window.is_armed(clock::now()))).then_some(())
+    })?;
     let arrivals = Arrivals::listen(duo.gw2.namespace())?;
     let from = duo.gw1.begin_stop()?;
     let is_vip = |ip: Ipv4Addr| ip.octets().starts_with(&[10, 77]) && ip.octets()[2] >= 100;
-    let (came_first, came_last) = arrivals.of(all, is_vip, PATIENCE)?;
+    let (came_first, came_last) = arrivals.of(ALL, is_vip, PATIENCE)?;
     duo.gw1.finish_stop()?;
     duo.gw2.wait_serving(PATIENCE)?;
     duo.watch.catch_up()?;
@@ -99,8 +115,9 @@ fn a_thousand_vips_and_five_thousand_rules_are_checked_applied_and_moved() -> Re
     let steps: BTreeSet<Instant> = opened().collect();
     let (first, last) = (opened().min().context("it serves")?, opened().max().context("it serves")?);
     eprintln!(
-        "{all} VIPs and {RULES} rules: check {check}, apply {apply}, the same again {again}; the datapath of all moves \
-         within {} in {} steps ({} after it was fenced), the addresses within {}, all of them {} after the first window",
+        "{ALL} VIPs, {how}: fenced {} after the signal; the datapath of all moves within {} in {} steps, {} after the \
+         fence; the addresses within {}, all of them {} after the first window",
+        fenced.since(from),
         last.since(first),
         steps.len(),
         last.since(fenced),

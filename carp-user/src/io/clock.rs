@@ -38,8 +38,8 @@ pub fn milliseconds_since_1970() -> u64 {
     seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000)
 }
 
-/// Blocks the calling thread: what comes for it meanwhile waits, and wakes nobody. Only for a thread whose work is nothing but a
-/// flood that is better met in portions; whoever waits for something has it wake him.
+/// Blocks the calling thread: what comes for it meanwhile waits, and wakes nobody. Only for a flood, or a burst, that is better
+/// met in portions; whoever waits for something has it wake him.
 #[expect(clippy::disallowed_methods, reason = "a thread that waits for events is woken by each of them")]
 pub fn rest(span: Span) {
     std::thread::sleep(span.std());
