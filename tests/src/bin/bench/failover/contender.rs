@@ -26,6 +26,10 @@ const LOWERED: i8 = -100;
 pub enum Contender {
     /// carpd: LAN and WAN as one group, base 1, connections replicated
     Carp,
+    /// The same, its master asked every 5 ms whether it serves (detect), for leases of 100 ms
+    CarpDetect,
+    /// The same, every millisecond
+    CarpFast,
     /// keepalived: VRRPv3 with an advert every 10 ms, one sync group
     Keepalived,
     /// The same, and conntrackd
@@ -52,6 +56,8 @@ impl Contender {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Carp => "carp",
+            Self::CarpDetect => "carp, detect 5 ms",
+            Self::CarpFast => "carp, detect 1 ms",
             Self::Keepalived => "keepalived 10 ms",
             Self::KeepalivedConntrackd => "keepalived 10 ms, conntrackd",
         }
@@ -60,15 +66,24 @@ impl Contender {
     /// Whether limits are for it.
     pub const fn is_ours(self) -> bool {
         match self {
-            Self::Carp => true,
+            Self::Carp | Self::CarpDetect | Self::CarpFast => true,
             Self::Keepalived | Self::KeepalivedConntrackd => false,
+        }
+    }
+
+    /// How often the backup asks its master, milliseconds.
+    pub const fn detect(self) -> Option<u16> {
+        match self {
+            Self::CarpDetect => Some(5),
+            Self::CarpFast => Some(1),
+            Self::Carp | Self::Keepalived | Self::KeepalivedConntrackd => None,
         }
     }
 
     /// Whether this machine has it.
     pub fn is_there(self) -> bool {
         match self {
-            Self::Carp => true,
+            Self::Carp | Self::CarpDetect | Self::CarpFast => true,
             Self::Keepalived => keepalived::is_installed(),
             Self::KeepalivedConntrackd => keepalived::is_installed() && conntrackd::is_installed(),
         }
@@ -96,8 +111,8 @@ impl Couple {
         fortify(&pair, STRICT)?;
         let (mut rivals, mut watch) = (Vec::new(), None);
         let nodes = match contender {
-            Contender::Carp => {
-                let config = Config::gateway().as_one().with_sync();
+            Contender::Carp | Contender::CarpDetect | Contender::CarpFast => {
+                let config = Config::gateway().detecting(contender.detect().unwrap_or(0)).with_sync();
                 let gw1 = Carpd::configure(&pair.lab, pair.gw1(), &config)?;
                 let gw2 = Carpd::configure(&pair.lab, pair.gw2(), &config.of_backup())?;
                 watch = Some(Watch::start([gw1.windows(), gw2.windows()]));

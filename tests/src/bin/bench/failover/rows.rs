@@ -10,6 +10,10 @@ use crate::report::{Must, Row, Unit, median};
 const NEVER: Must = Must::NeverAbove(0);
 /// Milliseconds that a planned move may hold a reply back.
 const PLANNED_GAP: Must = Must::AtMost(5_000);
+/// Probes that a dead or frozen daemon may cost where its master is asked whether it serves, and that a dead network may
+/// where it is asked every millisecond; thousandths.
+const DAEMON_LOST: Must = Must::NeverAbove(20_000);
+const NETWORK_LOST: u64 = 10_000;
 
 /// What may be seen of one contender in one phase.
 #[derive(Default)]
@@ -23,30 +27,39 @@ struct Limits {
 
 /// Of the fault.
 pub fn there(outcome: &Outcome) -> Vec<Row> {
-    let half = outcome.half_of_keepalived().map(Must::AtMost);
-    let limits = match (outcome.fault, outcome.fault.kind()) {
-        // No node can know that it is the one cut off.
-        (Fault::CutOff, _) => Limits { lost: half, two_windows: None, ..Limits::one_master() },
-        (_, Kind::Planned) => Limits::unnoticed(),
-        (_, Kind::Daemon) => Limits { broken: Some(NEVER), ..Limits::one_master() },
-        (_, Kind::Network) => Limits { lost: half, ..Limits::one_master() },
+    let half = outcome.half_of_keepalived();
+    let limits = |contender: Contender| {
+        let detect = contender.detect();
+        let fastest = detect.filter(|interval| *interval == 1).map(|_| NETWORK_LOST);
+        let network = half.into_iter().chain(fastest).min().map(Must::AtMost);
+        match (outcome.fault, outcome.fault.kind()) {
+            // No node can know that it is the one cut off.
+            (Fault::CutOff, _) => Limits { lost: network, two_windows: None, ..Limits::one_master() },
+            (_, Kind::Planned) => Limits::unnoticed(),
+            (_, Kind::Daemon) => {
+                let lost = detect.map(|_| DAEMON_LOST);
+                Limits { lost, broken: Some(NEVER), ..Limits::one_master() }
+            }
+            (_, Kind::Network) => Limits { lost: network, ..Limits::one_master() },
+        }
     };
-    rows(outcome, outcome.fault.name(), |trial| &trial.there, &limits)
+    rows(outcome, outcome.fault.name(), |trial| &trial.there, limits)
 }
 
 /// Of what follows.
 pub fn back(outcome: &Outcome) -> Vec<Row> {
-    rows(outcome, outcome.fault.back(), |trial| &trial.back, &Limits::unnoticed())
+    rows(outcome, outcome.fault.back(), |trial| &trial.back, |_| Limits::unnoticed())
 }
 
 fn rows(
     outcome: &Outcome,
     part: &'static str,
     phase: impl Fn(&Trial) -> &Phase,
-    limits: &Limits,
+    limits: impl Fn(Contender) -> Limits,
 ) -> Vec<Row> {
     let mut rows = Vec::new();
     for (contender, trials) in &outcome.contenders {
+        let limits = limits(*contender);
         let phases: Vec<&Phase> = trials.iter().map(&phase).collect();
         let mut row = |what: &str, unit, of: &dyn Fn(&Phase) -> u64, must: Option<Must>| {
             let runs = phases.iter().map(|phase| of(phase)).collect();
