@@ -12,7 +12,10 @@ mod window;
 
 pub use counter::{Counter, Counts, NO_COUNTS};
 pub use link::{LINK_PLACES, LINK_STEPS, LINKS, Link};
-pub use probe::{MAX_PATHS, PROBE_KEYS, PROBED, PULSE, ProbeKeys, Probed};
+pub use probe::{
+    GROUP_PROBES, GroupProbes, MAX_GROUPS, MAX_MEMBERS, MAX_PATHS, PROBE_KEYS, PROBED, PULSE, ProbeKeys,
+    Probed,
+};
 pub use trace::{DECISION_LEN, DECISIONS, DECISIONS_BYTES, Decision, TRACE, TRACE_LOST, TRACE_UNTIL};
 pub use vip::{
     FORMER_VIP, NO_VIP, VIP_BLOCKS, VIP_INDEX, VIP_STEPS, VIPS, Vip, VipBlock, VipEntry, VipKey, VipPlace,
@@ -25,7 +28,7 @@ use crate::wire::Refusal;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts; pinned maps of another version are not adopted.
-pub const ABI: u32 = 10;
+pub const ABI: u32 = 11;
 
 /// Most virtual hosts of one instance; the size of [`WINDOWS`]. Policy when full: the
 /// configuration is refused.
@@ -168,6 +171,7 @@ const _: () = {
     assert!(size_of::<VipEntry>() == 32);
     assert!(size_of::<Window>() == 56);
     assert!(size_of::<ProbeKeys>() == 40);
+    assert!(size_of::<GroupProbes>() == 72);
     assert!(size_of::<Probed>() == 32);
     assert!(size_of::<Captured>() == 144);
     assert!(size_of::<Sample>() == 152);
@@ -197,6 +201,8 @@ mod pod {
     unsafe impl aya::Pod for crate::sender::Challenge {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::ProbeKeys {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::GroupProbes {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Probed {}
 }

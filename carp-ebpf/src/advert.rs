@@ -4,7 +4,7 @@
 //! warns. VRRP and what is not understood pass.
 
 use carp_common::admission::{Addressee, Auth};
-use carp_common::map::{CAPTURE_LEN, Captured, Counter, HostKey, SenderKey};
+use carp_common::map::{CAPTURE_LEN, Captured, Counter, HostKey, SenderKey, Window};
 use carp_common::time::{Instant, Span};
 use carp_common::verdict::{self, Verdict};
 use carp_common::wire::eth;
@@ -109,13 +109,24 @@ fn recall(
     sender.admit(said, addressee)
 }
 
-/// Moves the window of an armed backup, or ends it: see [`Window::hear`](carp_common::map::Window::hear).
+/// Moves the window of an armed backup, or ends it: see [`Window::hear`].
 #[inline(never)]
 pub(crate) fn follow(source: &[u8; 16], patience: Span, slot: u32, at: Instant, maps: &impl Maps) {
+    move_on(slot, maps, |window, heard| window.hear(heard, *source, patience, at));
+}
+
+/// The master of this slot's group says on another link that it serves.
+#[inline(always)]
+pub(crate) fn hear_of(slot: u32, at: Instant, maps: &impl Maps) {
+    move_on(slot, maps, |window, heard| window.hear_of(heard, at));
+}
+
+#[inline(always)]
+fn move_on(slot: u32, maps: &impl Maps, hear: impl FnOnce(&Window, Instant) -> Instant) {
     let Some(window) = maps.arming(slot) else { return };
     let clock = window.clock(slot);
     let before = maps.heard(clock);
-    let after = window.hear(before, *source, patience, at);
+    let after = hear(&window, before);
     if after != before {
         maps.set_heard(clock, after);
     }

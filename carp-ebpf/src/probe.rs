@@ -4,8 +4,9 @@
 //! A master without a lease does not answer: to the backup it is as dead as it is to its clients. Judged by [`verdict`]
 //! is what is signed with a key of the virtual host; it ends here in any case, as nobody else knows what to do with it.
 
+use carp_common::auth::ProbeKey;
 use carp_common::id::Vhid;
-use carp_common::map::{Counter, Host};
+use carp_common::map::{Counter, MAX_MEMBERS};
 use carp_common::time::Span;
 use carp_common::verdict::{self, Verdict};
 use carp_common::wire::eth::{self, Ethernet};
@@ -32,24 +33,37 @@ pub fn seen(packet: &mut impl Packet, ethertype: u16, maps: &impl Maps) -> Optio
 #[inline(always)]
 fn seen_at<const AT: usize>(packet: &mut impl Packet, maps: &impl Maps) -> Option<Judged> {
     match packet.header::<u8>(AT)? {
-        kind @ (probe::ASK | probe::ANSWER) => judge::<AT>(packet, kind, maps),
+        kind @ (probe::ASK | probe::ANSWER) => judge::<AT, false>(packet, kind == probe::ANSWER, maps),
+        kind @ (probe::ASK_GROUP | probe::ANSWER_GROUP) => {
+            judge::<AT, true>(packet, kind == probe::ANSWER_GROUP, maps)
+        }
         _ => None,
     }
 }
 
 /// A function of its own, as the next ones, for its stack; and adverts, which are most of this protocol, are not to pay
-/// for it.
+/// for it. `OF_GROUP`: it is about a group and came over the sync link; otherwise it is about a virtual host of this one.
 #[inline(never)]
-fn judge<const AT: usize>(packet: &mut impl Packet, kind: u8, maps: &impl Maps) -> Option<Judged> {
-    let probe = packet.header::<Probe>(AT)?;
-    let host = maps.host(packet.link(), Vhid::new(probe.vhid)?)?;
-    let verdict = match signer::<AT>(packet, host.slot, maps) {
+fn judge<const AT: usize, const OF_GROUP: bool>(
+    packet: &mut impl Packet,
+    is_answer: bool,
+    maps: &impl Maps,
+) -> Option<Judged> {
+    let number = packet.header::<Probe>(AT)?.number;
+    let (slot, keys) = if OF_GROUP {
+        let group = u32::from(number);
+        (maps.member(group, 0)?, group)
+    } else {
+        let slot = maps.host(packet.link(), Vhid::new(number)?)?.slot;
+        (slot, slot)
+    };
+    let verdict = match signer::<AT, OF_GROUP>(packet, keys, maps) {
         NO_PROBE => return None,
         NOBODY => Verdict::Drop(Counter::ProbeRefused),
-        _ if kind == probe::ANSWER => note::<AT>(packet, host.slot, maps),
-        number => answer::<AT>(packet, number, &host, maps)?,
+        _ if is_answer => note::<AT, OF_GROUP>(packet, slot, maps),
+        number => answer::<AT, OF_GROUP>(packet, number, (slot, keys), maps)?,
     };
-    Some(Judged::new(host.slot, verdict))
+    Some(Judged::new(slot, verdict))
 }
 
 /// What [`signer`] says of one whose virtual host has no keys, or that cannot be a probe.
@@ -57,12 +71,12 @@ const NO_PROBE: u32 = u32::MAX;
 /// And of one that is not signed with any of them.
 const NOBODY: u32 = u32::MAX - 1;
 
-/// Number of the key of its virtual host that a probe is signed with. What was routed nobody signed. All in one number: of
-/// an enum that a loop changes the compiler leaves half undefined, and the verifier refuses it.
+/// Number of the key of its virtual host or group that a probe is signed with. What was routed nobody signed. All in one
+/// number: of an enum that a loop changes the compiler leaves half undefined, and the verifier refuses it.
 #[inline(never)]
-fn signer<const AT: usize>(packet: &impl Packet, slot: u32, maps: &impl Maps) -> u32 {
+fn signer<const AT: usize, const OF_GROUP: bool>(packet: &impl Packet, keys: u32, maps: &impl Maps) -> u32 {
     let packet = whole(packet);
-    let Some(first) = maps.probe_key(slot, 0) else { return NO_PROBE };
+    let Some(first) = key::<OF_GROUP>(keys, 0, maps) else { return NO_PROBE };
     let Some(probe) = packet.header::<Probe>(AT) else { return NO_PROBE };
     let Some((ends, hops)) = ends::<AT>(packet) else { return NO_PROBE };
     if hops != ip::UNROUTED {
@@ -71,10 +85,16 @@ fn signer<const AT: usize>(packet: &impl Packet, slot: u32, maps: &impl Maps) ->
     if probe.is_signed(ends, first) {
         return 0;
     }
-    match maps.probe_key(slot, 1) {
+    match key::<OF_GROUP>(keys, 1, maps) {
         Some(second) if probe.is_signed(ends, second) => 1,
         _ => NOBODY,
     }
+}
+
+/// Of a slot, or of a group.
+#[inline(always)]
+fn key<const OF_GROUP: bool>(keys: u32, number: u32, maps: &impl Maps) -> Option<ProbeKey> {
+    if OF_GROUP { maps.group_key(keys, number) } else { maps.probe_key(keys, number) }
 }
 
 /// A function is to be given the frame and not, in its place, what the compiler finds to be all that it needs of it: the
@@ -101,7 +121,7 @@ fn ends<const AT: usize>(packet: &impl Packet) -> Option<(Ends, u8)> {
 
 /// An answer to this node. It is as good as an advert of the master: what is armed counts its silence from now on.
 #[inline(never)]
-fn note<const AT: usize>(packet: &impl Packet, slot: u32, maps: &impl Maps) -> Verdict {
+fn note<const AT: usize, const OF_GROUP: bool>(packet: &impl Packet, slot: u32, maps: &impl Maps) -> Verdict {
     let packet = whole(packet);
     let refused = Verdict::Drop(Counter::ProbeRefused);
     let Some(answer) = packet.header::<Probe>(AT) else { return refused };
@@ -109,7 +129,9 @@ fn note<const AT: usize>(packet: &impl Packet, slot: u32, maps: &impl Maps) -> V
     if !maps.answered(&answer, now + Span::nanos(answer.remaining.get())) {
         return refused;
     }
-    if let Some(source) = source::<AT>(packet) {
+    if OF_GROUP {
+        advert::hear_of(slot, now, maps);
+    } else if let Some(source) = source::<AT>(packet) {
         advert::follow(&source, maps.patience(slot), slot, now, maps);
     }
     Verdict::Drop(Counter::ProbeHeard)
@@ -126,33 +148,51 @@ fn source<const AT: usize>(packet: &impl Packet) -> Option<[u8; 16]> {
 
 /// By the key that it was asked with. `None` when it cannot be sent.
 #[inline(never)]
-fn answer<const AT: usize>(
+fn answer<const AT: usize, const OF_GROUP: bool>(
     packet: &mut impl Packet,
     number: u32,
-    host: &Host,
+    (slot, keys): (u32, u32),
     maps: &impl Maps,
 ) -> Option<Verdict> {
-    let now = maps.now();
-    let left = maps.window(host.slot).map_or(Span::ZERO, |window| window.left(now));
+    let left = if OF_GROUP { group_left(keys, maps) } else { left(slot, maps) };
     if left == Span::ZERO {
         return Some(verdict::probe(false));
     }
-    let key = maps.probe_key(host.slot, number)?;
+    let key = key::<OF_GROUP>(keys, number, maps)?;
     let ([a, b, c, d], _) = ends::<AT>(packet)?;
-    let answer = packet.header::<Probe>(AT)?.answer(left, maps.epoch(host.slot), [c, d, a, b], key);
-    send_back::<AT>(packet, host)?;
+    let answer = packet.header::<Probe>(AT)?.answer(left, maps.epoch(slot), [c, d, a, b], key);
+    send_back::<AT>(packet)?;
     packet.store(AT, answer)?;
     Some(verdict::probe(true))
 }
 
+#[inline(always)]
+fn left(slot: u32, maps: &impl Maps) -> Span {
+    maps.window(slot).map_or(Span::ZERO, |window| window.left(maps.now()))
+}
+
+/// Of whichever is served the longest.
+#[inline(never)]
+fn group_left(group: u32, maps: &impl Maps) -> Span {
+    let mut most = Span::ZERO;
+    let mut index = 0;
+    while index < MAX_MEMBERS {
+        if let Some(slot) = maps.member(group, index) {
+            most = most.max(left(slot, maps));
+        }
+        index += 1;
+    }
+    most
+}
+
 /// Everything else of the question lies where it was.
 #[inline(always)]
-fn send_back<const AT: usize>(packet: &mut impl Packet, host: &Host) -> Option<()> {
+fn send_back<const AT: usize>(packet: &mut impl Packet) -> Option<()> {
     if !packet.can_go_back() {
         return None;
     }
     let ethernet = packet.header::<Ethernet>(0)?;
-    packet.store(0, Ethernet { destination: ethernet.source, source: host.link_mac, ..ethernet })?;
+    packet.store(0, Ethernet { destination: ethernet.source, source: ethernet.destination, ..ethernet })?;
     if AT == AT_V4 {
         let header = packet.header::<Ipv4>(IP)?;
         packet.store(IP, Ipv4 { source: header.destination, destination: header.source, ..header })

@@ -58,6 +58,12 @@ pub trait Probes {
     /// One of the keys by which probes for this slot are signed, counted from zero.
     fn probe_key(&self, slot: u32, number: u32) -> Option<ProbeKey>;
 
+    /// The same for the group of this number.
+    fn group_key(&self, group: u32, number: u32) -> Option<ProbeKey>;
+
+    /// Slot of one of its members, counted from zero; `None` when it has no keys.
+    fn member(&self, group: u32, index: u32) -> Option<u32>;
+
     /// Number of the start of the daemon, for this slot.
     fn epoch(&self, slot: u32) -> u32;
 

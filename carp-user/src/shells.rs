@@ -257,9 +257,18 @@ fn forward(config: &Config, instance: &Instance) -> Result<(Table, (Forwarding, 
 fn raise(config: &Config, links: &Links, setup: &Setup) -> Result<(Option<Shield>, Option<Rings>)> {
     let Some(mode) = mode_of(config.node.xdp) else { return Ok((None, None)) };
     let port = |link: IfIndex| Port { link, name: links.name(link).unwrap_or_default().to_owned(), mode };
-    let ports: Vec<Port> = link_set(setup).into_iter().map(port).collect();
-    let (shield, rings) = Shield::open(&config.node.name, &ports, links, (setup.numbered(), setup.epoch))?;
+    let aside = aside(config, links, mode);
+    let ports: Vec<Port> = link_set(setup).into_iter().map(port).chain(aside.clone()).collect();
+    let (mut shield, rings) =
+        Shield::open(&config.node.name, &ports, links, (setup.numbered(), setup.epoch))?;
+    shield.set_aside(aside.map(|port| port.link));
     Ok((Some(shield), Some(rings)))
+}
+
+/// The sync link, where masters are asked over it, too.
+fn aside(config: &Config, links: &Links, mode: Mode) -> Option<Port> {
+    let Sync { device, .. } = config.asks_aside()?;
+    Some(Port { link: links.find(device)?, name: device.clone(), mode })
 }
 
 /// None where there is no datapath.

@@ -81,23 +81,50 @@ fn a_master_whose_adverts_are_lost_on_all_interfaces_answers_and_stays() -> Resu
 }
 
 #[test]
+fn a_master_that_is_heard_over_the_sync_link_alone_stays_until_that_is_cut_or_its_links_are_down()
+-> Result<()> {
+    let duo = asking_aside()?;
+    // Nobody is told that these cables are cut: no carrier is lost.
+    for port in ["lan-gw1", "wan-gw1"] {
+        duo.pair.carries(port, false)?;
+    }
+    clock::sleep(SILENCE.times(2));
+    ensure!(duo.gw1.is_all("MASTER") && duo.gw2.is_all("BACKUP"), "roles moved");
+    duo.never_two_masters()?;
+    let why = String::from_utf8_lossy(&duo.gw2.carpctl(&["status"])?.stdout).into_owned();
+    ensure!(why.contains("10.77.9.2 on sync0 is asked every 5 ms: answers"), "{why}");
+    for port in ["lan-gw1", "wan-gw1"] {
+        duo.pair.carries(port, true)?;
+    }
+    wait_asking(&duo, 3)?;
+    // Its own links are another matter: it knows, and says so by its silence.
+    let from = clock::now();
+    for port in ["lan-gw1", "wan-gw1"] {
+        duo.pair.plug(port, false)?;
+    }
+    duo.wait_moved()?;
+    let after = duo.served_at(1, from)?.since(from);
+    println!("links down, sync up: replaced after {after}");
+    ensure!(after < SOON, "after {after}");
+    duo.never_two_masters()
+}
+
+#[test]
 fn a_path_without_answers_is_a_degraded_one_and_detection_is_switched_on_and_off_while_it_runs() -> Result<()>
 {
-    let mut duo = asking()?;
+    let mut duo = asking_aside()?;
     duo.pair.plug("wan-gw2", false)?;
-    clock::wait_for("one interface that is asked", PATIENCE, || {
-        (asked(&duo).ok()?.len() <= 1).then_some(())
-    })?;
+    clock::wait_for("one interface less", PATIENCE, || (asked(&duo).ok()?.len() <= 2).then_some(()))?;
     duo.pair.plug("wan-gw2", true)?;
-    wait_asking(&duo)?;
-    let plain = Config::gateway().as_one();
+    wait_asking(&duo, 3)?;
+    let plain = Config::gateway().with_sync().as_one();
     duo.gw2.reload_live(&plain.clone().of_backup())?;
     duo.gw1.reload_live(&plain)?;
     clock::wait_for("nobody to be asked", PATIENCE, || asked(&duo).ok()?.is_empty().then_some(()))?;
-    let detecting = Config::gateway().detecting(2);
+    let detecting = Config::gateway().with_sync().detecting(2);
     duo.gw1.reload_live(&detecting)?;
     duo.gw2.reload_live(&detecting.clone().of_backup())?;
-    wait_asking(&duo)?;
+    wait_asking(&duo, 3)?;
     ensure!(duo.gw1.is_all("MASTER") && duo.gw2.is_all("BACKUP"), "roles moved");
     let from = duo.gw1.kill()?;
     duo.wait_moved()?;
@@ -108,13 +135,20 @@ fn a_path_without_answers_is_a_degraded_one_and_detection_is_switched_on_and_off
 /// Elected, and gw2 asks gw1 over both interfaces and is answered.
 fn asking() -> Result<Duo> {
     let duo = Duo::elected(&Config::gateway().detecting(5))?;
-    wait_asking(&duo)?;
+    wait_asking(&duo, 2)?;
     Ok(duo)
 }
 
-fn wait_asking(duo: &Duo) -> Result<()> {
-    clock::wait_for("gw2 to ask over both interfaces", PATIENCE, || {
-        (asked(duo).ok()? == [false, false]).then_some(())
+/// The same also over the sync link.
+fn asking_aside() -> Result<Duo> {
+    let duo = Duo::elected(&Config::gateway().with_sync().detecting(5))?;
+    wait_asking(&duo, 3)?;
+    Ok(duo)
+}
+
+fn wait_asking(duo: &Duo, paths: usize) -> Result<()> {
+    clock::wait_for("gw2 to be answered over all interfaces", PATIENCE, || {
+        (asked(duo).ok()? == vec![false; paths]).then_some(())
     })?;
     // It has counted its first questions by then.
     clock::sleep(Span::millis(100));

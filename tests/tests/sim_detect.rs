@@ -9,7 +9,7 @@ use carp_user::proto::detect::Detect;
 use carp_user::proto::event::{Reason, Role};
 
 const BLOCKED: Weather = Weather { blocked: true, loss: 0, duplicate: 0, delay: Span::ZERO };
-const DETECT: Detect = Detect { interval: Span::millis(5), lease: Span::millis(100) };
+const DETECT: Detect = Detect { interval: Span::millis(5), lease: Span::millis(100), aside: None };
 const FAULT: Span = Span::secs(10);
 
 #[test]
@@ -49,6 +49,25 @@ fn a_master_that_answers_on_one_path_is_not_replaced() {
         let world = played(scenario, Span::secs(40));
         assert!([0, 1].iter().all(|host| world.serves(0, *host)), "segment {segment}");
     }
+}
+
+#[test]
+fn one_that_answers_over_the_sync_link_alone_is_not_replaced_and_one_that_dies_is() {
+    let aside = || Scenario { aside: true, ..gateways() };
+    let ways = || [0, 1].into_iter().flat_map(|segment| Way::between(segment, 0, 1));
+    let cut = |at| ways().fold(aside(), |scenario, way| scenario.at(at, Fault::Weather(way, BLOCKED)));
+    // Also one that was never heard.
+    for at in [FAULT, Span::ZERO] {
+        let off = Span::secs(41);
+        let mut world = played(cut(at).at(off, Fault::PowerOff(0)), Span::secs(40));
+        assert!([0, 1].iter().all(|host| world.serves(0, *host) && !world.serves(1, *host)), "cut at {at}");
+        // One that nobody has heard for long has promised nothing.
+        world.run_until(Instant::ZERO + Span::secs(45));
+        assert!(world.serves(1, 0) && world.serves(1, 1));
+    }
+    let mut world = played(aside().at(FAULT, Fault::PowerOff(0)), FAULT);
+    let begins = until(&mut world, |world| world.serves(1, 0));
+    assert!(begins.since(Instant::ZERO + FAULT) <= DETECT.interval.times(5), "{begins:?}");
 }
 
 #[test]

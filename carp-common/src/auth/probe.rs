@@ -22,7 +22,12 @@ impl ProbeKey {
     pub fn new(key: &Key, vhid: Vhid) -> Self {
         let said = Said { head: [ASK, vhid.get(), 0, 0, 0, 0], ..Said::default() };
         let [words @ .., _, _, _, _] = StrictKey::new(key, &[]).mac(&said);
-        let [high, low]: [[u8; 8]; 2] = zerocopy::transmute!(words);
+        Self::of(words)
+    }
+
+    /// These bytes.
+    pub const fn of(bytes: [u8; 16]) -> Self {
+        let [high, low]: [[u8; 8]; 2] = zerocopy::transmute!(bytes);
         Self([u64::from_be_bytes(high), u64::from_be_bytes(low)])
     }
 

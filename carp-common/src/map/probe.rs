@@ -17,6 +17,13 @@ pub const PROBE_KEYS: &str = "PROBE_KEYS";
 /// session, as memory, and XDP the rest.
 pub const PROBED: &str = "PROBED";
 
+/// Name of the array of [`GroupProbes`], by the number of the group less one. It holds secrets.
+pub const GROUP_PROBES: &str = "GROUP_PROBES";
+
+/// Most groups whose masters are asked over the sync link, too. Policy when full: further ones are not.
+pub const MAX_GROUPS: u32 = 32;
+/// Most members that are looked at to find out whether a group is served.
+pub const MAX_MEMBERS: u32 = 8;
 /// Most paths that a node probes. Policy when full: those of further interfaces are not.
 pub const MAX_PATHS: u32 = 256;
 
@@ -30,6 +37,16 @@ pub struct ProbeKeys {
     pub count: u32,
     /// Number of the start of the daemon.
     pub epoch: u32,
+}
+
+/// A group, as it is asked for over the sync link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct GroupProbes {
+    /// By which keys its probes are signed.
+    pub keys: ProbeKeys,
+    /// Slots of its virtual hosts, one for each link; after the last one the first comes again.
+    pub members: [u32; MAX_MEMBERS as usize],
 }
 
 /// The newest answer that came in over a path.
@@ -58,6 +75,19 @@ impl ProbeKeys {
             1 if self.count > 1 => Some(self.keys[1]),
             _ => None,
         }
+    }
+}
+
+impl GroupProbes {
+    /// Nothing is asked for.
+    pub const NONE: Self = Self { keys: ProbeKeys::NONE, members: [0; MAX_MEMBERS as usize] };
+
+    /// The group of these slots, of which the first few count.
+    pub fn new(keys: ProbeKeys, slots: &[u32]) -> Self {
+        let first = slots.first().copied().unwrap_or(0);
+        let mut members = [first; MAX_MEMBERS as usize];
+        members.iter_mut().zip(slots).for_each(|(member, slot)| *member = *slot);
+        Self { keys, members }
     }
 }
 

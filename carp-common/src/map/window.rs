@@ -130,6 +130,12 @@ impl Window {
         if is_over { Instant::ZERO } else { now }
     }
 
+    /// What word of the one other node of the group makes of it, that says over another link that it serves.
+    #[inline(always)]
+    pub const fn hear_of(&self, heard: Instant, now: Instant) -> Instant {
+        if self.dead == 0 || heard.nanos() == 0 { heard } else { now }
+    }
+
     /// Whether the datapath serves at `now`; `heard` is the entry of its clock in [`HEARD`].
     #[inline(always)]
     pub const fn is_open(&self, heard: Instant, now: Instant) -> bool {

@@ -5,6 +5,7 @@
 use super::eth::Ethernet;
 use super::ip::{Ipv4, Ipv6};
 use crate::auth::ProbeKey;
+use crate::id::Vhid;
 use crate::time::{Instant, Span};
 use zerocopy::byteorder::network_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -19,16 +20,30 @@ pub const ASK: u8 = 0xf1;
 /// First byte of an answer: version 15, kind 2.
 pub const ANSWER: u8 = 0xf2;
 
+/// First byte of a question that comes over the sync link, about a group: version 15, kind 3.
+pub const ASK_GROUP: u8 = 0xf3;
+/// First byte of the answer to one: version 15, kind 4.
+pub const ANSWER_GROUP: u8 = 0xf4;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A virtual host of the link.
+    Host(Vhid),
+    /// Any virtual host of the group of this number.
+    Group(u8),
+}
+
 /// A probe, or its answer.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
 )]
 #[repr(C)]
 pub struct Probe {
-    /// [`ASK`] or [`ANSWER`].
+    /// [`ASK`], [`ANSWER`], [`ASK_GROUP`] or [`ANSWER_GROUP`].
     pub kind: u8,
-    /// Which virtual host.
-    pub vhid: u8,
+    /// Which virtual host; or the number of the group.
+    pub number: u8,
     /// Number of the path, the asker's.
     pub path: U16,
     /// In an answer: number of the start of the master's daemon.
@@ -69,10 +84,19 @@ pub const fn ends_v6(source: [u8; 16], destination: [u8; 16]) -> Ends {
 
 impl Probe {
     /// A question, signed.
-    pub fn ask((vhid, path): (u8, u16), session: u64, now: Instant, ends: Ends, key: ProbeKey) -> Self {
+    pub fn ask(
+        (subject, path): (Subject, u16),
+        session: u64,
+        now: Instant,
+        ends: Ends,
+        key: ProbeKey,
+    ) -> Self {
+        let (kind, number) = match subject {
+            Subject::Host(vhid) => (ASK, vhid.get()),
+            Subject::Group(number) => (ASK_GROUP, number),
+        };
         let (path, sent_at) = (U16::new(path), U64::new(now.nanos()));
-        let probe =
-            Self { kind: ASK, vhid, path, session: session.to_ne_bytes(), sent_at, ..Self::default() };
+        let probe = Self { kind, number, path, session: session.to_ne_bytes(), sent_at, ..Self::default() };
         probe.signed(ends, key)
     }
 
@@ -81,7 +105,8 @@ impl Probe {
     #[must_use]
     pub fn answer(self, remaining: Span, epoch: u32, ends: Ends, key: ProbeKey) -> Self {
         let (remaining, epoch) = (U64::new(remaining.as_nanos()), U32::new(epoch));
-        Self { kind: ANSWER, remaining, epoch, ..self }.signed(ends, key)
+        let kind = if self.kind == ASK { ANSWER } else { ANSWER_GROUP };
+        Self { kind, remaining, epoch, ..self }.signed(ends, key)
     }
 
     /// Whether it is signed with this key.
@@ -99,7 +124,7 @@ impl Probe {
     #[inline(always)]
     fn signed(self, [a, b, c, d]: Ends, key: ProbeKey) -> Self {
         let head = u64::from(self.kind) << 56
-            | u64::from(self.vhid) << 48
+            | u64::from(self.number) << 48
             | u64::from(self.path.get()) << 32
             | u64::from(self.epoch.get());
         let session = u64::from_be_bytes(self.session);

@@ -3,7 +3,7 @@
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
 use carp_common::auth::ProbeKey;
-use carp_common::map::{MAX_PATHS, ProbeKeys, Probed};
+use carp_common::map::{GroupProbes, MAX_GROUPS, MAX_MEMBERS, MAX_PATHS, ProbeKeys, Probed};
 use carp_common::time::{Instant, Span};
 use carp_common::wire::probe::Probe;
 use carp_ebpf::world::Probes;
@@ -18,6 +18,8 @@ const MAPPED: usize = 1 << 10;
 static PULSE: Array<u64, 1, MAPPED> = Array::new();
 #[btf_map]
 static PROBE_KEYS: Array<ProbeKeys, HOST_ENTRIES> = Array::new();
+#[btf_map]
+static GROUP_PROBES: Array<GroupProbes, { MAX_GROUPS as usize }> = Array::new();
 /// User space reads it so.
 #[btf_map]
 static PROBED: Array<Probed, { MAX_PATHS as usize }, MAPPED> = Array::new();
@@ -32,6 +34,21 @@ impl Probes for Pinned {
     #[inline(always)]
     fn probe_key(&self, slot: u32, number: u32) -> Option<ProbeKey> {
         PROBE_KEYS.get(slot)?.get(number)
+    }
+
+    #[inline(always)]
+    fn group_key(&self, group: u32, number: u32) -> Option<ProbeKey> {
+        GROUP_PROBES.get(group.checked_sub(1)?)?.keys.get(number)
+    }
+
+    #[inline(always)]
+    fn member(&self, group: u32, index: u32) -> Option<u32> {
+        let group = GROUP_PROBES.get(group.checked_sub(1)?)?;
+        if group.keys.count == 0 {
+            return None;
+        }
+        // The verifier wants to know that it is one of them.
+        group.members.get((index % MAX_MEMBERS) as usize).copied()
     }
 
     #[inline(always)]

@@ -116,7 +116,7 @@ fn group(
         mistakes.push(mistake.help("take it out, or write move = \"all\""));
     }
     let [interval, lease] = [detect, lease?].map(|time| Span::millis(time.value.into()));
-    let detect = (interval != Span::ZERO).then_some(Detect { interval, lease });
+    let detect = (interval != Span::ZERO).then_some(Detect { interval, lease, aside: None });
     Some(Group { name: name.to_owned(), as_one, nodes: nodes?.value, detect })
 }
 

@@ -157,7 +157,7 @@ fn group(text: &mut String, form: Form, Group { name, as_one, nodes, detect }: &
     section.put("name", quoted(name));
     section.put("move", quoted(if *as_one { "all" } else { "each" }));
     section.put("nodes", nodes);
-    let Detect { interval, lease } = detect.unwrap_or_default();
+    let Detect { interval, lease, aside: _ } = detect.unwrap_or_default();
     section.put("detect", interval.as_millis());
     section.put("lease", lease.as_millis());
 }

@@ -2,6 +2,8 @@
 
 use super::private::{self, first_line, from_hex};
 use crate::proto::sync::identity::Identity;
+use carp_common::auth::ProbeKey;
+use carp_common::map::ProbeKeys;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,13 @@ pub struct SyncKeys {
 }
 
 impl SyncKeys {
+    /// By which probes of this group are signed on the sync link, the one that is tried first by who asks.
+    pub fn probe_keys(&self, group: &str) -> ProbeKeys {
+        let next = self.next.as_ref().map(|next| next.probe_key(group));
+        let count = if next.is_some() { 2 } else { 1 };
+        ProbeKeys { keys: [self.key.probe_key(group), next.unwrap_or_default()], count, epoch: 0 }
+    }
+
     /// In the order in which they are tried.
     pub fn iter(&self) -> impl Iterator<Item = &SyncKey> {
         [&self.key].into_iter().chain(&self.next)
@@ -65,6 +74,14 @@ impl SyncKey {
         let word =
             |at| digest.as_chunks::<8>().0.get(at).map_or(0, |bytes: &[u8; 8]| u64::from_be_bytes(*bytes));
         Identity::new([word(0), word(1)])
+    }
+
+    /// By which probes of this group are signed on the sync link.
+    pub fn probe_key(&self, group: &str) -> ProbeKey {
+        let hash = Sha256::new().chain_update(b"carp sync: probes of a group").chain_update(self.0);
+        let [key @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32] =
+            hash.chain_update(group).finalize().into();
+        ProbeKey::of(key)
     }
 
     /// For whom must encrypt with it.

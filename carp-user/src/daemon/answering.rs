@@ -8,6 +8,7 @@ use crate::config::Files;
 use crate::io::bpf::Counters;
 use crate::io::clock;
 use crate::io::prober::Prober;
+use crate::proto::detect::By;
 use crate::proto::event::{Event, HostSetup};
 use carp_common::time::Span;
 use std::collections::BTreeMap;
@@ -115,7 +116,10 @@ impl Daemon {
         let asked = self.shells.prober.iter().flat_map(Prober::asked);
         status.probed = asked
             .map(|asked| Probed {
-                interface: interface(asked.path.link),
+                interface: match asked.path.by {
+                    By::Host { link, .. } => interface(link),
+                    By::Sync(_) => self.config.sync.iter().map(|sync| sync.device.clone()).collect(),
+                },
                 master: asked.path.master.to_string(),
                 interval_ms: asked.interval.as_millis(),
                 silent: asked.is_silent,

@@ -1,8 +1,8 @@
 //! Detection ([`crate::io::prober`]) and the node: who asks whom, and what becomes of it.
 
 use super::Daemon;
-use crate::io::prober::{Prober, Told};
-use crate::proto::detect::Watched;
+use crate::io::prober::{Means, Prober, Told};
+use crate::proto::detect::{By, Path, Watched};
 use crate::proto::event::{Changes, Event, HostSetup};
 use crate::proto::keyring;
 use carp_common::time::Span;
@@ -60,11 +60,25 @@ impl Daemon {
     pub(super) fn watch(&self, group: String, watched: Option<Watched>) {
         let Some(prober) = &self.shells.prober else { return };
         let watched = watched.map(|watched| {
-            let setups = watched.paths.iter().filter_map(|path| self.node.setup(path.host));
-            let keys = setups.map(|setup| keyring::probe_keys(setup, 0).keys[0]).collect();
-            (watched, keys)
+            let means = watched.paths.iter().filter_map(|path| self.means(&group, path)).collect();
+            (watched, means)
         });
         prober.watch(group, watched);
+    }
+
+    /// With what a path is asked over.
+    fn means(&self, group: &str, path: &Path) -> Option<Means> {
+        match path.by {
+            By::Host { host, link, .. } => {
+                Some(Means { link, key: keyring::probe_keys(self.node.setup(host)?, 0).keys[0] })
+            }
+            By::Sync(_) => {
+                let is_of_it = |setup: &&HostSetup| setup.grouped().is_some_and(|its| its.name == group);
+                let mut setups = self.node.setups().map(|(_, setup)| setup).filter(is_of_it);
+                let aside = setups.find_map(HostSetup::aside)?;
+                Some(Means { link: self.shells.shield.as_ref()?.aside()?, key: aside.keys.keys[0] })
+            }
+        }
     }
 
     pub(super) fn probed(&mut self, told: Told) {

@@ -38,9 +38,9 @@ use aya::util::KernelVersion;
 use carp_common::admission::Auth;
 use carp_common::id::IfIndex;
 use carp_common::map::{
-    ADVERTS, AUTH, CHALLENGES, COUNTERS, Counts, HEARD, HOSTS, Host, HostKey, LINKS, NO_COUNTS, PROBE_KEYS,
-    PROBED, PULSE, ProbeKeys, Probed, REFUSED, SENDERS, SenderKey, VIP_INDEX, VIPS, Vip, VipKey, WINDOWS,
-    Window,
+    ADVERTS, AUTH, CHALLENGES, COUNTERS, Counts, GROUP_PROBES, GroupProbes, HEARD, HOSTS, Host, HostKey,
+    LINKS, NO_COUNTS, PROBE_KEYS, PROBED, PULSE, ProbeKeys, Probed, REFUSED, SENDERS, SenderKey, VIP_INDEX,
+    VIPS, Vip, VipKey, WINDOWS, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 
@@ -94,6 +94,7 @@ pub struct Datapath {
     senders: HashMap<MapData, SenderKey, Sender>,
     challenges: Array<MapData, u64>,
     probe_keys: Array<MapData, ProbeKeys>,
+    group_probes: Array<MapData, GroupProbes>,
     probed: Array<MapData, Probed>,
 }
 
@@ -354,6 +355,7 @@ impl Datapath {
             senders: maps.take(SENDERS, HashMap::try_from)?,
             challenges: maps.take(CHALLENGES, Array::try_from)?,
             probe_keys: maps.take(PROBE_KEYS, Array::try_from)?,
+            group_probes: maps.take(GROUP_PROBES, Array::try_from)?,
             probed: maps.take(PROBED, Array::try_from)?,
         };
         Ok((datapath, rings))

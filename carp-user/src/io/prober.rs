@@ -9,6 +9,7 @@ use super::{clock, privilege};
 use crate::proto::detect::{Path, Pulse, Sign, Watched};
 use asking::Asking;
 use carp_common::auth::ProbeKey;
+use carp_common::id::IfIndex;
 use carp_common::map::MAX_PATHS;
 use carp_common::time::{Instant, Span};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,15 @@ pub enum Told {
     PulseLost,
 }
 
+/// With what is asked over a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    /// By which link.
+    pub link: IfIndex,
+    /// What questions are signed with.
+    pub key: ProbeKey,
+}
+
 /// A path that is asked, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -63,7 +73,7 @@ pub struct Asked {
 }
 
 enum Order {
-    Watch { group: String, watched: Option<(Watched, Vec<ProbeKey>)> },
+    Watch { group: String, watched: Option<(Watched, Vec<Means>)> },
     Lease(Span),
     GoOn { resumes: bool },
 }
@@ -88,8 +98,8 @@ impl Prober {
         Ok(Self { orders: Some(orders), told, asked, thread: Some(thread) })
     }
 
-    /// Asks this master from now on, each path signed by its key, or nobody for this group.
-    pub fn watch(&self, group: String, watched: Option<(Watched, Vec<ProbeKey>)>) {
+    /// Asks this master from now on, each path with its means, or nobody for this group.
+    pub fn watch(&self, group: String, watched: Option<(Watched, Vec<Means>)>) {
         self.order(Order::Watch { group, watched });
     }
 
@@ -228,8 +238,8 @@ impl Thread {
         match order {
             Order::Watch { group, watched } => {
                 self.asking.remove(&group);
-                if let Some((watched, keys)) = watched
-                    && let Some(asking) = self.begin(&group, &watched, &keys)
+                if let Some((watched, means)) = watched
+                    && let Some(asking) = self.begin(&group, &watched, &means)
                 {
                     self.asking.insert(group, asking);
                 }
@@ -254,11 +264,15 @@ impl Thread {
     }
 
     /// Over all of these paths, or not at all: a master is not gone while one that is not asked may answer.
-    fn begin(&self, group: &str, watched: &Watched, keys: &[ProbeKey]) -> Option<Asking> {
+    fn begin(&self, group: &str, watched: &Watched, means: &[Means]) -> Option<Asking> {
         let taken: BTreeSet<u16> = self.asking.values().flat_map(Asking::numbers).collect();
         let most = u16::try_from(MAX_PATHS).unwrap_or(u16::MAX);
         let free: Vec<u16> = (0..most).filter(|number| !taken.contains(number)).collect();
-        let begun = Asking::begin(watched, (keys, &free), &self.beat, clock::now());
+        if means.len() < watched.paths.len() {
+            tracing::warn!(group, "its master cannot be asked whether it serves: a link is not there");
+            return None;
+        }
+        let begun = Asking::begin(watched, (means, &free), &self.beat, clock::now());
         begun
             .inspect_err(
                 |error| tracing::warn!(group, %error, "its master cannot be asked whether it serves"),

@@ -21,6 +21,8 @@ pub struct Shield {
     /// Number of this start.
     epoch: u32,
     macs: VirtualMacs,
+    /// The sync link, where masters of groups are asked, too.
+    aside: Option<IfIndex>,
 }
 
 /// Why there is no shield.
@@ -54,7 +56,7 @@ impl Shield {
             describe(datapath, links, (hosts.clone(), epoch))
         });
         let (datapath, rings) = opened.map_err(name_rival)?;
-        let mut shield = Self { datapath, epoch, macs };
+        let mut shield = Self { datapath, epoch, macs, aside: None };
         match shield.receive(&hosts.map(|(_, host)| host).collect::<Vec<_>>()) {
             Ok(()) => Ok((shield, rings)),
             Err(error) => {
@@ -121,7 +123,7 @@ impl Shield {
     pub fn describe<'a>(
         &mut self,
         links: &Links,
-        hosts: impl Iterator<Item = (HostId, &'a HostSetup)>,
+        hosts: impl Iterator<Item = (HostId, &'a HostSetup)> + Clone,
     ) -> Result<(), super::bpf::Error> {
         describe(&mut self.datapath, links, (hosts, self.epoch))
     }
@@ -142,13 +144,25 @@ impl Shield {
         self.datapath.extend(reach);
     }
 
+    /// This link is the sync link: the datapath stays on it while masters are asked there.
+    pub const fn set_aside(&mut self, link: Option<IfIndex>) {
+        self.aside = link;
+    }
+
+    /// The sync link.
+    pub const fn aside(&self) -> Option<IfIndex> {
+        self.aside
+    }
+
     /// Leaves these virtual hosts and no others, and returns what could not be taken away. From links that have none the
     /// programs are taken off, a little later.
     pub fn retain<'a>(&mut self, hosts: impl Iterator<Item = (HostId, &'a HostSetup)> + Clone) -> Vec<Error> {
         let kept: BTreeSet<_> = hosts.clone().map(|(_, host)| (host.link, virtual_mac(host.vhid))).collect();
+        let asks_aside = hosts.clone().any(|(_, host)| host.aside().is_some());
         let retained = retain(&mut self.datapath, hosts);
         let macs = self.macs.retain(&kept).into_iter().map(Error::from);
-        self.datapath.leave_others(&kept.iter().map(|(link, _)| *link).collect());
+        let links = kept.iter().map(|(link, _)| *link);
+        self.datapath.leave_others(&links.chain(self.aside.filter(|_| asks_aside)).collect());
         retained.err().map(Error::from).into_iter().chain(macs).collect()
     }
 
@@ -180,8 +194,10 @@ fn retain<'a>(
 fn describe<'a>(
     datapath: &mut Datapath,
     links: &Links,
-    (hosts, epoch): (impl Iterator<Item = (HostId, &'a HostSetup)>, u32),
+    (hosts, epoch): (impl Iterator<Item = (HostId, &'a HostSetup)> + Clone, u32),
 ) -> Result<(), super::bpf::Error> {
+    let by_slot = hosts.clone().map(|(HostId(slot), host)| (slot, host));
+    datapath.set_group_probes(&keyring::group_probes(by_slot))?;
     let facts: BTreeMap<_, _> = links.snapshot().collect();
     for (HostId(slot), host) in hosts {
         let Some(facts) = facts.get(&host.link) else { continue };

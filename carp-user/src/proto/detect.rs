@@ -8,6 +8,9 @@
 use super::event::HostId;
 use super::tenure::LATENCY;
 use carp_common::id::{IfIndex, Vhid};
+#[cfg(doc)]
+use carp_common::map::MAX_GROUPS;
+use carp_common::map::ProbeKeys;
 use carp_common::time::{Instant, Span};
 use std::net::IpAddr;
 
@@ -28,28 +31,55 @@ pub struct Detect {
     pub interval: Span,
     /// How long a master serves after its daemon has shown that it runs.
     pub lease: Span,
+    /// The sync link, over which the one other node can be asked, too.
+    pub aside: Option<Aside>,
+}
+
+/// The sync link as one more path, to a group of two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// The number of the group on it, which both nodes give it: from 1 to [`MAX_GROUPS`].
+    pub number: u8,
+    /// This node's address.
+    pub source: IpAddr,
+    /// The other node's.
+    pub peer: IpAddr,
+    /// By which keys it is asked there.
+    pub keys: ProbeKeys,
 }
 
 impl Default for Detect {
     /// Not at all.
     fn default() -> Self {
-        Self { interval: Span::ZERO, lease: Span::millis(100) }
+        Self { interval: Span::ZERO, lease: Span::millis(100), aside: None }
     }
 }
 
 /// A path to the master of a group: one for each interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
-    /// The virtual host whose keys sign.
-    pub host: HostId,
-    /// Link to ask on.
-    pub link: IfIndex,
-    /// Its number there.
-    pub vhid: Vhid,
+    /// Which one.
+    pub by: By,
     /// This node's address.
     pub source: IpAddr,
     /// The master's, of the same family.
     pub master: IpAddr,
+}
+
+/// An interface by which a master is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// One of the group's.
+    Host {
+        /// The virtual host whose keys sign.
+        host: HostId,
+        /// Its link.
+        link: IfIndex,
+        /// Its number there.
+        vhid: Vhid,
+    },
+    /// The sync link, and the number of the group on it.
+    Sync(u8),
 }
 
 /// Whom to ask, how often.
@@ -59,6 +89,13 @@ pub struct Watched {
     pub interval: Span,
     /// Over which paths.
     pub paths: Vec<Path>,
+}
+
+impl Watched {
+    /// Whether the master is asked on every path that it was heard on, and not over the sync link alone.
+    pub fn is_whole(&self) -> bool {
+        self.paths.iter().any(|path| matches!(path.by, By::Host { .. }))
+    }
 }
 
 /// What became of a master that is asked.

@@ -1,7 +1,7 @@
 //! What a group makes of a master that is asked whether it serves ([`super::detect`]): it is taken for alive while it answers,
 //! heard or not; and when it does not any more, the one that is armed against it takes over at once.
 
-use super::detect::{Detect, Path, Sign, Watched};
+use super::detect::{Aside, By, Detect, Path, Sign, Watched};
 use super::election::Input;
 use super::event::{Action, Family, Reason, Role, Warning};
 use super::group::Look;
@@ -27,8 +27,11 @@ impl Node {
         if LATENCY < now.since(at) {
             return;
         }
+        // Over the sync link alone nobody is silent: there may be paths that are not asked over.
+        let is_whole = self.watched.get(group).is_some_and(Watched::is_whole);
         let Some(mut group) = self.group(group) else { return };
         match sign {
+            Sign::Silent if !is_whole => {}
             Sign::Lives => group.iter_mut().for_each(|host| host.lives(at, now, actions)),
             Sign::Lapsed | Sign::Silent => {
                 let may_take_over = Look::at(&group, now).may_arm(&group, now);
@@ -61,24 +64,42 @@ impl Node {
 
 impl Look {
     /// Whom to ask, and over which paths: while this node is armed against a master, and while it waits for one to end that
-    /// was asked before.
+    /// was asked before. The other node of a pair is asked over the sync link also when no master is heard: there may be one.
     pub(super) fn watched(
         &self,
         group: &[&mut Host],
         before: Option<&Watched>,
         now: Instant,
     ) -> Option<Watched> {
-        let Detect { interval, .. } = group.first()?.detect()?;
+        let Detect { interval, aside, .. } = group.first()?.detect()?;
         if group.iter().any(|host| host.is_claiming()) {
             return before.cloned();
         }
-        if !self.may_arm(group, now) || group.iter().any(|host| now < host.distrusts_until) {
+        if self.leads() || group.iter().any(|host| now < host.distrusts_until) {
             return None;
         }
-        let mut links = BTreeSet::new();
-        let paths = group.iter().filter(|host| host.election.role() == Role::Backup);
-        let paths = paths.filter_map(|host| host.path(now)).filter(|path| links.insert(path.link)).collect();
-        Some(Watched { interval, paths })
+        // A better one than the master is about to claim, and to be told if that one dies meanwhile.
+        if let Some(before) = before.filter(|before| before.is_whole())
+            && group.iter().any(|host| host.outranks_master())
+        {
+            return Some(before.clone());
+        }
+        let mut paths = Vec::new();
+        if self.may_arm(group, now) {
+            let mut links = BTreeSet::new();
+            let listening = group.iter().filter(|host| host.election.role() == Role::Backup);
+            let heard = listening.filter_map(|host| Some((host.setup.link, host.path(now)?)));
+            paths.extend(heard.filter(|(link, _)| links.insert(*link)).map(|(_, path)| path));
+        }
+        let is_there = group.iter().any(|host| host.election.role() == Role::Backup);
+        paths.extend(aside.filter(|_| is_there && self.pair()).map(Path::from));
+        (!paths.is_empty()).then_some(Watched { interval, paths })
+    }
+}
+
+impl From<Aside> for Path {
+    fn from(Aside { number, source, peer, .. }: Aside) -> Self {
+        Self { by: By::Sync(number), source, master: peer }
     }
 }
 
@@ -91,7 +112,8 @@ impl Host {
     fn path(&self, now: Instant) -> Option<Path> {
         let (master, _) = self.expectation.promised(now)?;
         let source = outgoing::source(self.link.as_ref()?, Family::of(master))?;
-        Some(Path { host: self.id, link: self.setup.link, vhid: self.setup.vhid, source, master })
+        let by = By::Host { host: self.id, link: self.setup.link, vhid: self.setup.vhid };
+        Some(Path { by, source, master })
     }
 
     /// The master serves. It is asked for its promise as if it had been heard, as it may not be.

@@ -247,6 +247,16 @@ impl Look {
         group.iter_mut().for_each(|host| host.know(fellows, now));
     }
 
+    /// Whether this node is master of one of them.
+    pub(super) const fn leads(&self) -> bool {
+        self.leads
+    }
+
+    /// Whether there is one other node.
+    pub(super) const fn pair(&self) -> bool {
+        self.pair
+    }
+
     /// Whether all that listen may be armed against the master, and there is nothing that it leads.
     pub(super) fn may_arm(&self, group: &[&mut Host], now: Instant) -> bool {
         !self.leads && listening(group).all(|host| host.armable(now).is_some())

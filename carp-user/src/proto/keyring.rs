@@ -5,15 +5,15 @@ use super::event::{HostSetup, LinkState};
 use super::senders::Senders;
 use carp_common::admission::{Addressee, Auth, MAX_DIGESTS, MAX_KEYS, Mode};
 use carp_common::auth::{Key, Midstate, ProbeKey, StrictKey, Variant};
-use carp_common::id::{Mac, Vhid};
-use carp_common::map::ProbeKeys;
+use carp_common::id::{IfIndex, Mac, Vhid};
+use carp_common::map::{GroupProbes, ProbeKeys};
 use carp_common::pace::Pace;
 use carp_common::sender::{Challenge, before_first_of};
 use carp_common::time::{Instant, Span};
 use carp_common::wire::annex::Annex;
 use carp_common::wire::carp::{AUTH_LEN, Carp, STRICT_AUTH_LEN, VERSION_TYPE};
 use carp_common::wire::{Envelope, Frame, Heard, Refusal, Said};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use zerocopy::IntoBytes;
 
@@ -247,6 +247,21 @@ pub fn probe_keys(setup: &HostSetup, epoch: u32) -> ProbeKeys {
     let next = setup.next_key.as_ref().map(key);
     let count = if next.is_some() { 2 } else { 1 };
     ProbeKeys { keys: [key(&setup.key), next.unwrap_or_default()], count, epoch }
+}
+
+/// How a group is asked for over the sync link, if it is: by any of its virtual hosts, given by its slot.
+pub fn group_probes<'a>(hosts: impl Iterator<Item = (u32, &'a HostSetup)>) -> BTreeMap<u8, GroupProbes> {
+    let mut groups = BTreeMap::<u8, (ProbeKeys, BTreeMap<IfIndex, u32>)>::new();
+    for (slot, host) in hosts {
+        let Some(aside) = host.aside() else { continue };
+        let (_, members) = groups.entry(aside.number).or_insert((aside.keys, BTreeMap::new()));
+        members.entry(host.link).or_insert(slot);
+    }
+    let members = |links: BTreeMap<_, u32>| links.into_values().collect::<Vec<_>>();
+    groups
+        .into_iter()
+        .map(|(number, (keys, links))| (number, GroupProbes::new(keys, &members(links))))
+        .collect()
 }
 
 /// Whether one virtual host can accept all that its configuration, and the one before it, sign with.

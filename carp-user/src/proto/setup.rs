@@ -1,7 +1,7 @@
 //! What the configuration says of a node and of its virtual hosts.
 
 use super::changes::Former;
-use super::detect::Detect;
+use super::detect::{Aside, Detect};
 use super::event::HostId;
 use carp_common::admission::Mode;
 use carp_common::auth::{Key, Variant};
@@ -106,6 +106,11 @@ impl HostSetup {
     /// The group that it moves with as one.
     pub fn grouped(&self) -> Option<&Group> {
         self.group.as_ref().filter(|group| group.as_one)
+    }
+
+    /// How the master of its group is asked over the sync link, if it is.
+    pub fn aside(&self) -> Option<Aside> {
+        self.grouped()?.detect?.aside
     }
 
     /// Whether whatever is heard, on any path of that group, is of the one other node.

@@ -1,6 +1,6 @@
 //! The shells of a daemon that goes on with other virtual hosts, on other links too.
 
-use super::{Shells, join, mode_of};
+use super::{Shells, aside, join, mode_of};
 use crate::config::Config;
 use crate::io::bpf::{Port, Reach};
 use crate::io::group::Membership;
@@ -36,6 +36,9 @@ impl Shells {
                 ports.push(Port { link: host.link, name: host.interface.clone(), mode });
             }
         }
+        let aside = aside(config, &self.links, mode);
+        shield.set_aside(aside.as_ref().map(|port| port.link));
+        ports.extend(aside.filter(|port| shield.mode(port.link).is_none()));
         if ports.is_empty() {
             return None;
         }

@@ -93,6 +93,17 @@ impl Pair {
         self.switch.ip(&format!("link set dev {port} {}", if up { "up" } else { "down" })).map(drop)
     }
 
+    /// Whether the switch takes and sends anything by this port: the host behind it has a carrier nevertheless.
+    ///
+    /// # Errors
+    /// When there is no such port.
+    pub fn carries(&self, port: &str, carries: bool) -> Result<()> {
+        let mut bridge = Command::new("bridge");
+        bridge.args(["link", "set", "dev", port, "state", if carries { "3" } else { "0" }]);
+        ensure!(self.switch.output(&mut bridge)?.status.success(), "{port} stays as it was");
+        Ok(())
+    }
+
     /// Whether the host behind this port of the switch gets what is for many.
     ///
     /// # Errors

@@ -39,6 +39,9 @@ pub fn scenario(seed: u64) -> Scenario {
 /// Keeps the chance of detection apart.
 const DETECT_SALT: u64 = 0xde7e_c7ed;
 
+/// Keeps the chance of a link beside apart.
+const ASIDE_SALT: u64 = 0xa51d_e000;
+
 /// Keeps the chance of gateways apart.
 const GATEWAY_SALT: u64 = 0x6a7e_3a91;
 
@@ -51,9 +54,10 @@ pub fn gateways(seed: u64) -> Scenario {
         let is_one = |machine: &MachineSpec| machine.paces.iter().all(|pace| *pace == machine.paces[0]);
         if scenario.segments == 2 && scenario.machines.iter().all(is_one) {
             let asks = Rng::new(seed ^ DETECT_SALT).chance(500);
-            let detect = Detect { interval: Span::millis(10), lease: Span::millis(100) };
+            let detect = Detect { interval: Span::millis(10), lease: Span::millis(100), aside: None };
             let detect = asks.then_some(detect);
-            return play(seed, climate, Scenario { grouped: true, detect, ..scenario }, rng);
+            let aside = scenario.machines.len() == 2 && Rng::new(seed ^ ASIDE_SALT).chance(500);
+            return play(seed, climate, Scenario { grouped: true, detect, aside, ..scenario }, rng);
         }
     }
 }
@@ -157,6 +161,7 @@ fn group(rng: &mut Rng) -> Scenario {
         hosts,
         grouped: false,
         detect: None,
+        aside: false,
         machines: (0..machines).map(|index| machine(index, rng)).collect(),
         auth: Mode::Carp,
         segments: usize::from(segments),

@@ -300,6 +300,14 @@ impl Kernel {
         }
     }
 
+    /// The one other node of the group of this one has answered over another link.
+    pub fn hear_of(&mut self, host: usize, local: Instant) {
+        let Some(window) = self.windows.get(host) else { return };
+        if let Some(heard) = self.heard.get_mut(clock_of(window, host)) {
+            *heard = window.hear_of(*heard, local);
+        }
+    }
+
     /// Power fails.
     pub fn forget(&mut self) {
         self.windows.fill(Window::CLOSED);

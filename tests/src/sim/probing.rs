@@ -8,7 +8,7 @@ use super::scenario::link;
 use super::world::{Happening, World};
 use carp_common::map::Window;
 use carp_common::time::{Instant, Span};
-use carp_user::proto::detect::{Answered, Detector, Path, Pulse, Watched};
+use carp_user::proto::detect::{Answered, By, Detector, Path, Pulse, Watched};
 use carp_user::proto::event::Event;
 use std::net::IpAddr;
 
@@ -37,7 +37,8 @@ pub struct Prober {
 pub struct Question {
     asker: usize,
     master: usize,
-    segment: usize,
+    /// `None`: the link beside.
+    segment: Option<usize>,
     path: usize,
     session: u64,
     asked_at: Instant,
@@ -107,35 +108,51 @@ impl World {
     }
 
     fn question(&mut self, asker: usize, session: u64, (index, path): (usize, &Path), asked_at: Instant) {
-        let segments = 0..self.scenario.segments;
-        let Some(segment) = segments.into_iter().find(|segment| link(*segment) == path.link) else { return };
-        let has = |node: &usize| {
-            let state = self.scenario.link_state(*node, segment, true);
-            [state.source_v4.map(IpAddr::V4), state.source_v6.map(IpAddr::V6)].contains(&Some(path.master))
+        let (segment, master) = match path.by {
+            By::Host { link: by, .. } => {
+                let segment = (0..self.scenario.segments).find(|segment| link(*segment) == by);
+                (segment, segment.and_then(|segment| self.owner(segment, path.master)))
+            }
+            By::Sync(_) => (None, Some(1 - asker)),
         };
-        let Some(master) = (0..self.machines.len()).find(has) else { return };
+        let Some(master) = master else { return };
         let question =
             Question { asker, master, segment, path: index, session, asked_at, remaining: Span::ZERO };
-        if let Some(latency) = self.travels(question, Way { segment, from: asker, to: master }) {
+        if let Some(latency) = self.travels(question, (asker, master)) {
             self.plan(self.now + latency, Happening::Asked(question));
         }
+    }
+
+    fn owner(&self, segment: usize, address: IpAddr) -> Option<usize> {
+        (0..self.machines.len()).find(|node| {
+            let state = self.scenario.link_state(*node, segment, true);
+            [state.source_v4.map(IpAddr::V4), state.source_v6.map(IpAddr::V6)].contains(&Some(address))
+        })
+    }
+
+    /// Whether a machine is on the segment of a question.
+    fn is_there(&self, node: usize, segment: Option<usize>) -> bool {
+        let machine = &self.machines[node];
+        segment.map_or(machine.powered, |segment| machine.is_connected(segment))
     }
 
     /// A question reaches the master's kernel.
     pub(super) fn asked(&mut self, question: Question) {
         let Question { asker, master, segment, .. } = question;
         let local = self.local(master);
-        if !self.machines[master].is_connected(segment) {
+        if !self.is_there(master, segment) {
             return self.spoil(segment, asker, master, Span::ZERO);
         }
-        let remaining = match self.host_on(segment) {
-            Some(host) => self.told(master, host, local),
-            None => Span::ZERO,
-        };
+        let hosts = 0..self.scenario.hosts.len();
+        let asked =
+            hosts.filter(|host| segment.is_none_or(|segment| self.scenario.hosts[*host].segment == segment));
+        let asked: Vec<usize> = asked.collect();
+        let remaining = asked.into_iter().map(|host| self.told(master, host, local)).max();
+        let remaining = remaining.unwrap_or(Span::ZERO);
         if remaining == Span::ZERO {
             return;
         }
-        if let Some(latency) = self.travels(question, Way { segment, from: master, to: asker }) {
+        if let Some(latency) = self.travels(question, (master, asker)) {
             self.plan(self.now + latency, Happening::Answered(Question { remaining, ..question }));
         }
     }
@@ -156,43 +173,46 @@ impl World {
     pub(super) fn answered(&mut self, question: Question) {
         let Question { asker, master, segment, path, session, asked_at, remaining } = question;
         let local = self.local(asker);
-        if !self.machines[asker].is_connected(segment) {
+        if !self.is_there(asker, segment) {
             return self.spoil(segment, master, asker, Span::ZERO);
         }
-        let Some(host) = self.host_on(segment) else { return };
+        let Some(host) = segment.map_or(Some(0), |segment| self.host_on(segment)) else { return };
         let patience = self.scenario.machines[asker].paces[host].longest_lease();
         let machine = &mut self.machines[asker];
         let Some(prober) = machine.prober.as_mut().filter(|prober| prober.session == session) else { return };
         let known = &mut prober.answers[path];
         if known.asked_at < asked_at {
             *known = Answered { asked_at, until: local + remaining };
-            let source = prober.watched.paths[path].master;
-            machine.kernel.hear(host, source, patience, local);
+            match segment {
+                Some(_) => machine.kernel.hear(host, prober.watched.paths[path].master, patience, local),
+                None => machine.kernel.hear_of(host, local),
+            }
         }
     }
 
     /// How long it is under way, unless it is lost.
-    fn travels(&mut self, question: Question, way: Way) -> Option<Span> {
-        let Way { segment, from, to } = way;
+    fn travels(&mut self, question: Question, (from, to): (usize, usize)) -> Option<Span> {
+        let Some(segment) = question.segment else { return Some(self.latency()) };
+        let way = Way { segment, from, to };
         let weather = *self.weather(way);
         let fails = u64::from(weather.loss).max(u64::from(self.machines[from].send_errors));
         let asks = from == question.asker;
         let fails = if asks { fails } else { u64::from(weather.loss) };
         if weather.blocked || !self.machines[from].is_connected(segment) || self.rng.chance(fails) {
-            self.spoil(segment, from, to, Span::ZERO);
+            self.spoil(question.segment, from, to, Span::ZERO);
             return None;
         }
         let latency = self.latency() + self.rng.span(Span::ZERO, weather.delay);
         // Who asks at such intervals says that answers come within them.
         let allowed = self.scenario.detect.map_or(LATE, |detect| Span::nanos(detect.interval.as_nanos() / 2));
         if latency > allowed {
-            self.spoil(segment, from, to, latency);
+            self.spoil(question.segment, from, to, latency);
         }
         Some(latency)
     }
 
-    fn spoil(&mut self, segment: usize, from: usize, to: usize, after: Span) {
-        if let Some(host) = self.host_on(segment) {
+    fn spoil(&mut self, segment: Option<usize>, from: usize, to: usize, after: Span) {
+        if let Some(host) = segment.and_then(|segment| self.host_on(segment)) {
             self.oracle.impair(host, from, to, self.now + after);
         }
     }

@@ -6,9 +6,10 @@ use super::fault::Fault;
 use carp_common::admission::Mode;
 use carp_common::auth::{Key, Variant};
 use carp_common::id::{IfIndex, Mac, Vhid};
+use carp_common::map::ProbeKeys;
 use carp_common::pace::Pace;
 use carp_common::time::{Instant, Span};
-use carp_user::proto::detect::Detect;
+use carp_user::proto::detect::{Aside, Detect};
 use carp_user::proto::event::{Flavour, Former, Group, HostSetup, LinkState, Setup};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -31,6 +32,8 @@ pub struct Scenario {
     pub grouped: bool,
     /// How the group finds out that its master is gone, beside by its adverts.
     pub detect: Option<Detect>,
+    /// Two machines ask each other over a link beside, too, that always works.
+    pub aside: bool,
     /// How many segments there are; every machine has a port to each.
     pub segments: usize,
     /// How punctual timers and frames are.
@@ -116,6 +119,7 @@ impl Scenario {
             hosts: vec![HostSpec { segment: 0, vhid: vhid(1), families: Families::V4 }],
             grouped: false,
             detect: None,
+            aside: false,
             segments: 1,
             manners: Manners::Exact,
             promise: Promise::All,
@@ -170,7 +174,7 @@ impl Scenario {
                 name: GROUP.to_owned(),
                 as_one: true,
                 nodes: byte(self.machines.len()),
-                detect: self.detect,
+                detect: self.detect.map(|detect| Detect { aside: self.aside(machine), ..detect }),
             }),
             interface: format!("eth{}", host.segment),
             vhid: host.vhid,
@@ -191,6 +195,12 @@ impl Scenario {
             resume_until: None,
         };
         Setup { hosts: self.hosts.iter().zip(&spec.paces).map(host).collect(), seed, epoch }
+    }
+
+    fn aside(&self, machine: usize) -> Option<Aside> {
+        let address = |machine| IpAddr::from([10, 255, 0, byte(machine)]);
+        let peer = address(1 - machine.min(1));
+        self.aside.then(|| Aside { number: 1, source: address(machine), peer, keys: ProbeKeys::NONE })
     }
 
     /// A machine's port as its kernel describes it.

@@ -26,6 +26,7 @@ fn opening_pins_and_attaches_and_closing_leaves_nothing() {
             "CHALLENGES",
             "COUNTERS",
             "DECISIONS",
+            "GROUP_PROBES",
             "HEARD",
             "HOSTS",
             "LINKS",
@@ -196,7 +197,7 @@ fn two_instances_live_side_by_side_and_do_not_share_an_interface() {
         }
         let (second, _rings) = open(&two, &[port("a1", Mode::Auto)]).unwrap();
         first.close().unwrap();
-        assert_eq!(two.pins().len(), 21);
+        assert_eq!(two.pins().len(), 22);
         assert!(Leaving::is_on("a1"));
         second.close().unwrap();
         assert!(!two.folder().exists());

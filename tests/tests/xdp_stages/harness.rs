@@ -10,13 +10,13 @@ use aya::{Ebpf, EbpfLoader};
 use carp_common::admission::Auth;
 use carp_common::id::IfIndex;
 use carp_common::map::{
-    ADVERTS, AUTH, CHALLENGES, COUNTERS, Captured, Counter, Counts, DECISIONS, Decision, HEARD, NO_COUNTS,
-    PROBE_KEYS, PROBED, PULSE, ProbeKeys, Probed, REFUSED, SENDERS, Sample, SenderKey, TRACE, TRACE_LOST,
-    TRACE_UNTIL, VipKey, WINDOWS, Window,
+    ADVERTS, AUTH, CHALLENGES, COUNTERS, Captured, Counter, Counts, DECISIONS, Decision, GROUP_PROBES,
+    GroupProbes, HEARD, NO_COUNTS, PROBE_KEYS, PROBED, PULSE, ProbeKeys, Probed, REFUSED, SENDERS, Sample,
+    SenderKey, TRACE, TRACE_LOST, TRACE_UNTIL, VipKey, WINDOWS, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 use carp_common::time::{Instant, Span};
-use carp_common::wire::probe::{ANSWER, AT_V4, AT_V6, Probe};
+use carp_common::wire::probe::{ANSWER, ANSWER_GROUP, AT_V4, AT_V6, Probe};
 use carp_ebpf::world::Maps;
 use carp_user::io::bpf::{
     EGRESS_PROGRAM, HostTable, INGRESS_PROGRAM, OBJECT, ONE_BUFFER_PROGRAM, Standing, VipTable,
@@ -139,6 +139,13 @@ impl Kernel {
         let map = self.ebpf.map_mut(PROBE_KEYS).unwrap();
         Array::<_, ProbeKeys>::try_from(map).unwrap().set(slot, keys, 0).unwrap();
         self.twin.set_probe_keys(slot, keys);
+    }
+
+    /// How the group of this number is asked for.
+    pub fn set_group_probes(&mut self, number: u32, group: GroupProbes) {
+        let map = self.ebpf.map_mut(GROUP_PROBES).unwrap();
+        Array::<_, GroupProbes>::try_from(map).unwrap().set(number - 1, group, 0).unwrap();
+        self.twin.set_group_probes(number, group);
     }
 
     /// What is known of a path.
@@ -339,7 +346,7 @@ fn without_lease(frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
     for at in [AT_V4, AT_V6] {
         if let Some(probe) = frame.get_mut(at..at + size_of::<Probe>())
-            && probe[0] == ANSWER
+            && [ANSWER, ANSWER_GROUP].contains(&probe[0])
         {
             probe[24..].fill(0);
         }

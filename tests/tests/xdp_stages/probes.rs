@@ -8,10 +8,10 @@ use crate::harness::{Action, DROP, Hook, Kernel, LINK_MAC, PASS};
 use crate::windows::{always, open, set_up, windows};
 use carp_common::auth::{Key, ProbeKey};
 use carp_common::id::Vhid;
-use carp_common::map::{Counter, MAX_PATHS, ProbeKeys, Probed, Window};
+use carp_common::map::{Counter, GroupProbes, MAX_PATHS, ProbeKeys, Probed, Window};
 use carp_common::time::{Instant, Span};
 use carp_common::wire::ip::CARP;
-use carp_common::wire::probe::{ANSWER, AT_V4, AT_V6, Ends, Probe, ends_v4, ends_v6};
+use carp_common::wire::probe::{ANSWER, ANSWER_GROUP, AT_V4, AT_V6, Ends, Probe, Subject, ends_v4, ends_v6};
 use carp_user::io::clock;
 use std::net::IpAddr;
 use zerocopy::{FromBytes, IntoBytes};
@@ -19,6 +19,9 @@ use zerocopy::{FromBytes, IntoBytes};
 const EPOCH: u32 = 77;
 const SESSION: u64 = 0x0123_4567_89ab_cdef;
 const PATH: u16 = 3;
+const HOST: Subject = Subject::Host(Vhid::new(VHID).expect("not zero"));
+/// Over the sync link.
+const GROUP: u8 = 7;
 const FAMILIES: [(IpAddr, IpAddr); 2] = [(PEER4, IpAddr::V4(OWN4)), (PEER6, IpAddr::V6(OWN6))];
 
 fn key(password: &[u8]) -> ProbeKey {
@@ -49,15 +52,19 @@ fn framed(source: IpAddr, destination: IpAddr, probe: &Probe) -> Vec<u8> {
     }
 }
 
-fn question((peer, own): (IpAddr, IpAddr), key: ProbeKey) -> Vec<u8> {
-    let probe = Probe::ask((VHID, PATH), SESSION, clock::now(), ends(peer, own), key);
+fn question(families: (IpAddr, IpAddr), key: ProbeKey) -> Vec<u8> {
+    about(HOST, families, key)
+}
+
+fn about(subject: Subject, (peer, own): (IpAddr, IpAddr), key: ProbeKey) -> Vec<u8> {
+    let probe = Probe::ask((subject, PATH), SESSION, clock::now(), ends(peer, own), key);
     framed(peer, own, &probe)
 }
 
 /// To the probe that this node sent then.
 fn answer(families: (IpAddr, IpAddr), sent_at: Instant, session: u64, path: u16, key: ProbeKey) -> Vec<u8> {
     let (peer, own) = families;
-    let asked = Probe::ask((VHID, path), session, sent_at, ends(own, peer), key);
+    let asked = Probe::ask((HOST, path), session, sent_at, ends(own, peer), key);
     framed(peer, own, &asked.answer(Span::millis(80), EPOCH, ends(peer, own), key))
 }
 
@@ -215,4 +222,67 @@ fn an_answer_of_this_session_is_written_down_once_and_counts_like_an_advert_for_
         }
         kernel.set_window(0, always(Window::CLOSED));
     }
+}
+
+#[test]
+fn a_group_is_asked_for_by_its_number_on_any_link_and_served_as_long_as_any_of_it_is() {
+    for hook in [Hook::Xdp, Hook::OneBuffer, Hook::Tc] {
+        let mut kernel = Kernel::at(hook);
+        kernel.set_group_probes(GROUP.into(), GroupProbes::new(keys(2), &[0, 4, 9]));
+        for (families, at) in FAMILIES.into_iter().zip([AT_V4, AT_V6]) {
+            let asked = about(Subject::Group(GROUP), families, key(b"old"));
+            for (served, remaining) in
+                [(vec![], 0), (vec![(9, 50)], 50), (vec![(9, 50), (0, 60), (4, 40)], 60)]
+            {
+                for slot in [0, 4, 9] {
+                    kernel.set_window(slot, always(Window::CLOSED));
+                }
+                let now = clock::now();
+                for (slot, seconds) in &served {
+                    kernel.set_window(*slot, always(Window::new(now, now + Span::secs(*seconds))));
+                }
+                let outcome = kernel.run(&asked);
+                if served.is_empty() {
+                    assert_eq!((outcome.action, outcome.counted), (DROP, vec![Counter::ProbeSilent]));
+                    continue;
+                }
+                assert_eq!((outcome.action, outcome.counted), (Action::Back, vec![Counter::ProbeAnswered]));
+                let got = Probe::read_from_prefix(&outcome.frame[at..]).unwrap().0;
+                let (peer, own) = families;
+                assert!(got.kind == ANSWER_GROUP && got.is_signed(ends(own, peer), key(b"old")));
+                let left = Span::secs(remaining).as_nanos();
+                assert!((left - Span::secs(9).as_nanos()..=left).contains(&got.remaining.get()));
+            }
+            for (what, frame, expected) in [
+                (
+                    "forged",
+                    about(Subject::Group(GROUP), families, key(b"wrong")),
+                    vec![Counter::ProbeRefused],
+                ),
+                ("of a virtual host", question(families, key(b"new")), vec![]),
+                ("of another group", about(Subject::Group(GROUP + 1), families, key(b"new")), vec![]),
+                ("of none", about(Subject::Group(0), families, key(b"new")), vec![]),
+                ("of one too many", about(Subject::Group(255), families, key(b"new")), vec![]),
+            ] {
+                assert_eq!(kernel.run(&frame).counted, expected, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_about_a_group_moves_what_is_armed_for_its_master_whoever_signs_it() {
+    let (peer, own) = FAMILIES[0];
+    let mut kernel = judging();
+    kernel.set_group_probes(GROUP.into(), GroupProbes::new(keys(1), &[0]));
+    kernel.set_probed(PATH.into(), Probed { session: SESSION, ..Probed::default() });
+    let before = arm(&mut kernel, IpAddr::V4(CLIENT4));
+    let asked =
+        Probe::ask((Subject::Group(GROUP), PATH), SESSION, clock::now(), ends(own, peer), key(b"new"));
+    let answer = framed(peer, own, &asked.answer(Span::millis(80), EPOCH, ends(peer, own), key(b"new")));
+    assert_eq!(kernel.run(&answer).counted, [Counter::ProbeHeard]);
+    let after = kernel.heard(0);
+    assert!(before < after && kernel.probed(PATH.into()).until != 0);
+    assert_eq!(kernel.run(&answer).counted, [Counter::ProbeRefused], "the same once more");
+    assert_eq!(kernel.heard(0), after);
 }

@@ -5,8 +5,8 @@ use carp_common::admission::Auth;
 use carp_common::auth::{ProbeKey, Scratch};
 use carp_common::id::{IfIndex, Mac, Vhid};
 use carp_common::map::{
-    Captured, Counts, Decision, Host, HostKey, NO_COUNTS, ProbeKeys, Probed, RING_BYTES, SAMPLE_EVERY,
-    Sample, SenderKey, Vip, VipKey, Window,
+    Captured, Counts, Decision, GroupProbes, Host, HostKey, NO_COUNTS, ProbeKeys, Probed, RING_BYTES,
+    SAMPLE_EVERY, Sample, SenderKey, Vip, VipKey, Window,
 };
 use carp_common::sender::{Challenge, Sender};
 use carp_common::time::{Instant, Span};
@@ -33,6 +33,7 @@ pub struct Twin {
     challenges: BTreeMap<u32, Challenge>,
     pub pulse: Instant,
     probe_keys: BTreeMap<u32, ProbeKeys>,
+    group_probes: BTreeMap<u32, GroupProbes>,
     probed: RefCell<BTreeMap<u32, Probed>>,
     now: Instant,
     ring: RefCell<Vec<Captured>>,
@@ -77,6 +78,10 @@ impl Twin {
 
     pub fn set_probe_keys(&mut self, slot: u32, keys: ProbeKeys) {
         self.probe_keys.insert(slot, keys);
+    }
+
+    pub fn set_group_probes(&mut self, number: u32, group: GroupProbes) {
+        self.group_probes.insert(number, group);
     }
 
     pub fn set_probed(&mut self, path: u32, probed: Probed) {
@@ -230,6 +235,15 @@ impl Probes for Twin {
 
     fn probe_key(&self, slot: u32, number: u32) -> Option<ProbeKey> {
         self.probe_keys.get(&slot)?.get(number)
+    }
+
+    fn group_key(&self, group: u32, number: u32) -> Option<ProbeKey> {
+        self.group_probes.get(&group)?.keys.get(number)
+    }
+
+    fn member(&self, group: u32, index: u32) -> Option<u32> {
+        let group = self.group_probes.get(&group).filter(|group| group.keys.count > 0)?;
+        group.members.get(index as usize).copied()
     }
 
     fn epoch(&self, slot: u32) -> u32 {

@@ -2,13 +2,16 @@
 //! answered. No call for each of a thousand moments a second.
 #![expect(unsafe_code, reason = "the memory of a map is written by the kernel's programs at any time")]
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{IterableMap, MapData};
-use carp_common::map::{MAX_PATHS, PROBE_KEYS, PROBED, PULSE, ProbeKeys, Probed};
+use carp_common::map::{
+    GROUP_PROBES, GroupProbes, MAX_GROUPS, MAX_PATHS, PROBE_KEYS, PROBED, PULSE, ProbeKeys, Probed,
+};
 use carp_common::time::Instant;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -28,6 +31,21 @@ impl Datapath {
             return Ok(());
         }
         self.probe_keys.set(slot, keys, 0).map_err(failed)
+    }
+
+    /// Says how groups are asked for over the sync link, by number; all others are not.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_group_probes(&mut self, groups: &BTreeMap<u8, GroupProbes>) -> Result<(), Error> {
+        let failed = |error| Error::map(GROUP_PROBES, &error);
+        for (place, number) in (0..MAX_GROUPS).zip(1..) {
+            let wanted = groups.get(&number).copied().unwrap_or_default();
+            if self.group_probes.get(&place, 0).map_err(failed)? != wanted {
+                self.group_probes.set(place, wanted, 0).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the prober shares with the programs, as memory.

@@ -6,8 +6,8 @@ use std::path::Path;
 use aya::maps::{MapData, MapInfo, MapType};
 use carp_common::admission::Auth;
 use carp_common::map::{
-    self, Captured, Counts, Decision, Host, Link, ProbeKeys, Probed, Sample, SenderKey, VipBlock, VipEntry,
-    Window,
+    self, Captured, Counts, Decision, GroupProbes, Host, Link, ProbeKeys, Probed, Sample, SenderKey,
+    VipBlock, VipEntry, Window,
 };
 use carp_common::sender::Sender;
 
@@ -30,7 +30,7 @@ pub(super) struct Layout {
 }
 
 /// Every map of the object.
-pub(super) const MAPS: [Layout; 17] = [
+pub(super) const MAPS: [Layout; 18] = [
     layout::<u32, Link>(map::LINKS, MapType::Array, map::LINK_PLACES, 8).shared(),
     layout::<u32, Host>(map::HOSTS, MapType::Array, map::MAX_HOSTS, 8).shared(),
     layout::<u32, VipBlock>(map::VIP_INDEX, MapType::Array, map::VIP_BLOCKS, 7).shared(),
@@ -45,6 +45,7 @@ pub(super) const MAPS: [Layout; 17] = [
     layout::<u32, u64>(map::CHALLENGES, MapType::Array, map::MAX_HOSTS, 6),
     layout::<u32, u64>(map::PULSE, MapType::Array, 1, 10).shared(),
     layout::<u32, ProbeKeys>(map::PROBE_KEYS, MapType::Array, map::MAX_HOSTS, 10),
+    layout::<u32, GroupProbes>(map::GROUP_PROBES, MapType::Array, map::MAX_GROUPS, 11),
     layout::<u32, Probed>(map::PROBED, MapType::Array, map::MAX_PATHS, 10),
     layout::<u32, u64>(map::TRACE, MapType::Array, 2, 5),
     layout::<(), ()>(map::DECISIONS, MapType::RingBuf, map::DECISIONS_BYTES, 5),

@@ -1,12 +1,13 @@
 //! One master that is asked: a raw socket for each path, and what was answered over it.
 
+use super::Means;
 use crate::io::bpf::Beat;
 use crate::io::clock;
-use crate::proto::detect::{Answered, Detector, Path, Sign, Watched};
+use crate::proto::detect::{Answered, By, Detector, Path, Sign, Watched};
 use carp_common::auth::ProbeKey;
 use carp_common::time::{Instant, Span};
 use carp_common::wire::ip::{CARP, UNROUTED};
-use carp_common::wire::probe::{Ends, Probe, ends_v4, ends_v6};
+use carp_common::wire::probe::{Ends, Probe, Subject, ends_v4, ends_v6};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
@@ -39,14 +40,14 @@ impl Asking {
     /// When there are not enough numbers; what the kernel says of a socket.
     pub(super) fn begin(
         watched: &Watched,
-        (keys, free): (&[ProbeKey], &[u16]),
+        (means, free): (&[Means], &[u16]),
         beat: &Beat,
         now: Instant,
     ) -> io::Result<Self> {
         let session = clock::seed().map_err(io::Error::other)?.max(1);
-        let paths = watched.paths.iter().zip(keys).zip(free);
+        let paths = watched.paths.iter().zip(means).zip(free);
         let paths: io::Result<Vec<Line>> =
-            paths.map(|((path, key), number)| Line::open(*path, *key, *number)).collect();
+            paths.map(|((path, means), number)| Line::open(*path, *means, *number)).collect();
         let paths = paths?;
         if paths.len() < watched.paths.len() {
             return Err(io::Error::other("it has more interfaces than can be asked over"));
@@ -75,8 +76,11 @@ impl Asking {
         }
         for (index, line) in self.paths.iter().enumerate() {
             let at = clock::now();
-            let number = (line.path.vhid.get(), line.number);
-            let probe = Probe::ask(number, self.session, at, line.ends, line.key);
+            let subject = match line.path.by {
+                By::Host { vhid, .. } => Subject::Host(vhid),
+                By::Sync(number) => Subject::Group(number),
+            };
+            let probe = Probe::ask((subject, line.number), self.session, at, line.ends, line.key);
             // A neighbour that is not found is silent, too. What this machine has no room for was not asked.
             let is_full = |error: &io::Error| {
                 error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
@@ -118,8 +122,8 @@ impl Asking {
 }
 
 impl Line {
-    fn open(path: Path, key: ProbeKey, number: u16) -> io::Result<Self> {
-        let scope = path.link.0;
+    fn open(path: Path, Means { link, key }: Means, number: u16) -> io::Result<Self> {
+        let scope = link.0;
         let (domain, ends, [source, master]) = match (path.source, path.master) {
             (IpAddr::V4(source), IpAddr::V4(master)) => {
                 let address = |ip| SockAddr::from(SocketAddrV4::new(ip, 0));

@@ -5,7 +5,8 @@ const INTERVAL: Span = Span::millis(5);
 fn watched(paths: usize) -> Watched {
     let ip = IpAddr::from([10, 0, 0, 1]);
     let vhid = Vhid::new(1).expect("a vhid");
-    let path = Path { host: HostId(0), link: IfIndex(1), vhid, source: ip, master: ip };
+    let by = By::Host { host: HostId(0), link: IfIndex(1), vhid };
+    let path = Path { by, source: ip, master: ip };
     Watched { interval: INTERVAL, paths: vec![path; paths] }
 }
 
