@@ -9,7 +9,7 @@ use super::succession::Promise;
 use super::tenure::{LATENCY, SETTLE, Tenure};
 use super::together::Opening;
 use carp_common::map::Window;
-use carp_common::time::Instant;
+use carp_common::time::{Instant, Span};
 use std::net::IpAddr;
 
 impl Host {
@@ -22,8 +22,10 @@ impl Host {
         // A command may come before what the daemon has not read yet.
         let is_heir = reason == Reason::HandedOver
             || (reason != Reason::Forced && self.expectation.promised(now).is_some());
-        let is_sole =
-            reason == Reason::Resumed || (is_heir && is_news && !self.expectation.is_contested(now));
+        // The one other node of a pair is the master that gives way: no backup is armed beside this one.
+        let is_alone = self.fellows.pair && matches!(reason, Reason::Preempted | Reason::Grouped);
+        let is_sole = reason == Reason::Resumed
+            || ((is_heir || is_alone) && is_news && !self.expectation.is_contested(now));
         let announced = std::mem::take(&mut self.intent).settled_at(self.setup.pace, now).filter(|_| is_news);
         let settled_at = if is_sole { now } else { announced.unwrap_or(now + SETTLE) };
         self.tenure = Tenure::claim(settled_at, now);
@@ -113,13 +115,14 @@ impl Host {
         (!needless).then_some(at)
     }
 
-    /// When to preempt the master, as was announced.
+    /// When to preempt the master, as was announced; in a pair there is no other backup that has to hear of it first.
     pub(super) fn preempt_at(&self) -> Option<Instant> {
         let listens = self.election.role() == Role::Backup;
         let may = |at: &Instant| {
             listens && !self.fellows.are_led && self.outranks_master() && self.is_acquainted(*at)
         };
-        self.intent.told_at().filter(may).map(|at| (at + SETTLE).max(self.fellows.know_all_at))
+        let settles = if self.fellows.pair { Span::ZERO } else { SETTLE };
+        self.intent.told_at().filter(may).map(|at| (at + settles).max(self.fellows.know_all_at))
     }
 
     /// In every family: a kernel that is armed for a master by its address of one family minds no advert of the other.
